@@ -1,0 +1,100 @@
+"""How grey levels become the network's [0, 1]: the bundle's intensity policy.
+
+Legend: H W pixels. No policy ever passes through fewer bits than the frame has.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from loddis_runtime.errors import FrameError
+from loddis_runtime.frames import Frame
+
+__all__ = ["FullRange", "IntensityPolicy", "Percentile", "normalise"]
+
+LARGEST_SAMPLE = 65_536  # pixels looked at for percentiles: their error is then well under a thousandth of the range
+
+
+class FullRange(BaseModel):
+    """The full range of the sensor's numbers maps to [0, 1]."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["full_range"] = "full_range"
+    low: float | None = Field(default=None, description="Level of 16-bit and float frames that maps to 0; 0 if not given.")
+    high: float | None = Field(
+        default=None, description="Level that maps to 1; if not given 65535, or 1 for float frames."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> FullRange:
+        if (self.low is None) != (self.high is None):
+            raise ValueError("low and high are given together or not at all")
+        if self.low is not None and self.high is not None and not self.low < self.high:
+            raise ValueError(f"low must be below high, got {self.low:g} and {self.high:g}")
+        return self
+
+
+class Percentile(BaseModel):
+    """Each frame's own low and high percentile map to 0 and 1: for 12- to 16-bit sensors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["percentile"] = "percentile"
+    low: float = Field(default=1.0, ge=0, le=100, description="Percentile that maps to 0.")
+    high: float = Field(default=99.9, ge=0, le=100, description="Percentile that maps to 1.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Percentile:
+        if not self.low < self.high:
+            raise ValueError(f"low must be below high, got {self.low:g} and {self.high:g}")
+        return self
+
+
+IntensityPolicy = Annotated[FullRange | Percentile, Field(discriminator="kind")]
+
+
+def normalise(frame: Frame, policy: FullRange | Percentile) -> NDArray[np.float32]:
+    """Map a frame's grey levels to [0, 1].
+
+    Args:
+        frame: ``(H, W)`` as `as_frame` gives it.
+        policy: The bundle's.
+
+    Returns:
+        ``(H, W)`` float32 in [0, 1]. A frame without any contrast gives 0.5 everywhere under `Percentile`.
+
+    Raises:
+        FrameError: A float frame outside [0, 1] under a full range without limits.
+    """
+    if isinstance(policy, Percentile):
+        low, high = _percentiles(frame, policy)
+        if high <= low:
+            return np.full(frame.shape, 0.5, dtype=np.float32)
+    elif frame.dtype == np.uint8:
+        return np.multiply(frame, np.float32(1 / 255), dtype=np.float32)
+    elif policy.low is not None and policy.high is not None:
+        low, high = policy.low, policy.high
+    elif frame.dtype == np.uint16:
+        return np.multiply(frame, np.float32(1 / 65535), dtype=np.float32)
+    else:
+        lowest, highest = float(frame.min()), float(frame.max())
+        if lowest < 0 or highest > 1:
+            raise FrameError(
+                f"float frames must be in [0, 1] where the model has no limits of its own, got {lowest:g} to {highest:g}"
+            )
+        return frame.astype(np.float32, copy=True)
+    scaled = np.subtract(frame, np.float32(low), dtype=np.float32)
+    scaled *= np.float32(1 / (high - low))
+    return np.clip(scaled, 0.0, 1.0, out=scaled)
+
+
+def _percentiles(frame: Frame, policy: Percentile) -> tuple[float, float]:
+    """Give the levels of both percentiles, on a regular sample of large frames."""
+    step = max(1, int(np.ceil(np.sqrt(frame.size / LARGEST_SAMPLE))))
+    low, high = np.percentile(frame[::step, ::step], (policy.low, policy.high))
+    return float(low), float(high)
