@@ -1,0 +1,104 @@
+"""Torch detector to ONNX graph: decode and TopK inside, dynamic batch, one file.
+
+Legend: B batch, T frames of the window, h w network pixels, K detections.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import torch
+from loddis_trainer.models import LoddisDetector
+
+from loddis_export.errors import ExportError
+
+__all__ = ["INPUT_NAME", "OPSET", "OUTPUT_NAME", "graph_parameters", "write_graph"]
+
+INPUT_NAME, OUTPUT_NAME = "frames", "detections"
+OPSET = 20
+LARGEST_BATCH = 4096  # a bound that the exporter's shape solver asks for, no limit of the graph
+
+
+def write_graph(detector: LoddisDetector, path: Path, *, window: int, size_hw: tuple[int, int]) -> None:
+    """Write a detector as ONNX: `frames` ``(B, T, h, w)`` float32 in, `detections` ``(B, K, 6)`` float32 out.
+
+    Args:
+        detector: In evaluation mode, without training-only branches.
+        path: File to write.
+        window: Frames T.
+        size_hw: Network height and width, pixels.
+
+    Raises:
+        ExportError: The graph does not pass ONNX's own check, or its batch is not dynamic.
+    """
+    # Batch 2, not 1: a batch of one would be baked into the graph as a constant.
+    example = torch.zeros(2, window, *size_hw)
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            detector,
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+            dynamic_shapes={"frames": {0: torch.export.Dim("batch", min=1, max=LARGEST_BATCH)}},
+            external_data=False,
+            verbose=False,
+        )
+    if program is None:
+        raise ExportError("torch gave no ONNX program for the detector")
+    model = program.model_proto
+    _forget_origins(model)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except onnx.checker.ValidationError as error:
+        raise ExportError(f"the exported graph is not valid ONNX: {error}") from error
+    batch = model.graph.input[0].type.tensor_type.shape.dim[0]
+    if not batch.dim_param:
+        raise ExportError(f"the exported graph has a fixed batch of {batch.dim_value}")
+    onnx.save_model(model, str(path), save_as_external_data=False)
+
+
+def graph_parameters(path: Path) -> dict[str, int]:
+    """Give the weights that a graph holds, name to number of values; constants of a single value are left out."""
+    model = onnx.load(str(path))
+    sizes: dict[str, int] = {}
+    for tensor in model.graph.initializer:
+        count = 1
+        for side in tensor.dims:
+            count *= side
+        if count > 1:
+            sizes[tensor.name] = count
+    return sizes
+
+
+def _forget_origins(model: onnx.ModelProto) -> None:
+    """Drop the exporter's notes: stack traces and file names of the machine that exported."""
+    graph = model.graph
+    model.ClearField("doc_string")
+    del model.metadata_props[:]
+    graph.ClearField("doc_string")
+    del graph.metadata_props[:]
+    for item in (*graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        item.ClearField("doc_string")
+        del item.metadata_props[:]
+
+
+@contextlib.contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Keep the exporter's progress prints and deprecation notes of its own insides off the user's terminal."""
+    logger = logging.getLogger("onnxscript")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,46 @@
+"""Strip a checkpoint of what only training needs, and show that it is gone.
+
+References:
+    The paper, "Inference phase": only the detection path runs; L_CW, L_MI and L_CL do not apply.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from loddis_trainer.checkpoint import CheckpointInfo, load_detector, read_weight_sizes
+from loddis_trainer.models import LoddisDetector
+
+__all__ = ["StrippedCheckpoint", "strip_checkpoint"]
+
+KEPT_PREFIX = "detector."
+
+
+@dataclass(frozen=True, slots=True)
+class StrippedCheckpoint:
+    """A detector without its training-only branches.
+
+    Attributes:
+        detector: In evaluation mode.
+        info: What the checkpoint said.
+        kept_values: Number of values (weights and running statistics) of the detector.
+        removed: Weight name to number of values of all that was left behind.
+    """
+
+    detector: LoddisDetector
+    info: CheckpointInfo
+    kept_values: int
+    removed: dict[str, int]
+
+
+def strip_checkpoint(folder: Path) -> StrippedCheckpoint:
+    """Load a checkpoint's detector alone.
+
+    Raises:
+        CheckpointError: It is missing, half-written, or does not hold the detector that it says.
+    """
+    sizes = read_weight_sizes(folder)
+    detector, info = load_detector(folder)
+    removed = {name: size for name, size in sizes.items() if not name.startswith(KEPT_PREFIX)}
+    return StrippedCheckpoint(detector, info, sum(sizes.values()) - sum(removed.values()), removed)

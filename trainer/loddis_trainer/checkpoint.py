@@ -1,0 +1,181 @@
+"""Checkpoints: a folder of weights (safetensors) and JSON, no pickles.
+
+    best/ or last/
+        checkpoint.json         what the weights are, how they came about, how good they are
+        weights.safetensors     `detector.*` and `branches.*`: the averaged weights
+        state.safetensors       what a resume needs besides (last/ only): live weights, optimiser moments
+
+A checkpoint replaces its predecessor in one rename, after all of its bytes are on the disk: a full disk or a kill while
+saving leaves the old one whole.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from loddis_runtime.intensity import IntensityPolicy
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from loddis_trainer.errors import CheckpointError
+from loddis_trainer.models import LoddisDetector, VariantName, build_detector
+
+__all__ = ["CheckpointInfo", "DomainInfo", "load_detector", "read_info", "read_state", "read_weight_sizes", "save_checkpoint"]
+
+INFO, WEIGHTS, STATE = "checkpoint.json", "weights.safetensors", "state.safetensors"
+
+
+class DomainInfo(BaseModel):
+    """A domain that took part in the training."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    role: Literal["task", "auxiliary"]
+    fraction: float = Field(description="Share of the domain's train split, by whole sequences.", gt=0, le=1)
+    sequences: int
+    frames: int
+
+
+class CheckpointInfo(BaseModel):
+    """What `checkpoint.json` says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    variant: VariantName
+    classes: tuple[str, ...]
+    window: int
+    size_hw: tuple[int, int]
+    stride: int
+    keep: int
+    intensity: IntensityPolicy
+    domains: tuple[DomainInfo, ...]
+    epoch: int = Field(description="Epochs completed.")
+    step: int = Field(description="Optimiser steps completed.")
+    best_map50: float | None = Field(default=None, description="Best validation mAP50 so far, in [0, 1].")
+    score_threshold: float | None = Field(
+        default=None, description="Operating point chosen on the validation split, in [0, 1]."
+    )
+    metrics: dict[str, Any] = Field(default_factory=dict, description="Validation metrics of these weights.")
+    config: dict[str, Any] = Field(default_factory=dict, description="The fit configuration.")
+    software: dict[str, str] = Field(default_factory=dict)
+    created: dt.datetime = Field(default_factory=lambda: dt.datetime.now(dt.UTC))
+
+
+def save_checkpoint(
+    folder: Path, info: CheckpointInfo, weights: nn.Module, *, state: dict[str, Tensor] | None = None
+) -> None:
+    """Write a checkpoint and put it in place of the one that stood there.
+
+    Args:
+        folder: Where it shall stand.
+        info: What it is.
+        weights: A training model: parameters `detector.*` and, if any, `branches.*`.
+        state: What a resume needs besides.
+
+    Raises:
+        CheckpointError: It cannot be written; the old one still stands.
+    """
+    fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir()
+        save_file({k: v.detach().contiguous().cpu().clone() for k, v in weights.state_dict().items()}, fresh / WEIGHTS)
+        if state is not None:
+            save_file({k: v.detach().contiguous().cpu().clone() for k, v in state.items()}, fresh / STATE)
+        (fresh / INFO).write_text(info.model_dump_json(indent=2) + "\n")
+        for file in fresh.iterdir():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        raise CheckpointError(f"checkpoint {folder} cannot be written: {error}") from error
+
+
+def read_info(folder: Path) -> CheckpointInfo:
+    """Read what a checkpoint is.
+
+    Raises:
+        CheckpointError: Missing, not a checkpoint, or of a newer schema.
+    """
+    path = folder / INFO
+    if not folder.exists():
+        raise CheckpointError(f"checkpoint {folder} does not exist")
+    if not path.is_file():
+        raise CheckpointError(f"{folder} is no checkpoint: it has no {INFO}")
+    try:
+        return CheckpointInfo.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise CheckpointError(f"{path} is no checkpoint description: {where}: {first['msg']}") from error
+
+
+def load_detector(folder: Path) -> tuple[LoddisDetector, CheckpointInfo]:
+    """Load the detector of a checkpoint, without the training-only branches, in evaluation mode.
+
+    Raises:
+        CheckpointError: Missing or half-written files, or weights that do not fit the variant.
+    """
+    info = read_info(folder)
+    weights = _load_tensors(folder / WEIGHTS)
+    detector = build_detector(info.variant, num_classes=len(info.classes), window=info.window, keep=info.keep)
+    prefix = "detector."
+    own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    try:
+        detector.load_state_dict(own)
+    except RuntimeError as error:
+        cause = str(error).splitlines()[-1].strip()
+        raise CheckpointError(f"{folder / WEIGHTS} does not hold a '{info.variant}' detector: {cause}") from error
+    return detector.eval(), info
+
+
+def read_weight_sizes(folder: Path) -> dict[str, int]:
+    """Give the number of values of every weight of a checkpoint, by name, without reading the values.
+
+    Raises:
+        CheckpointError: The file is missing or half-written.
+    """
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: math.prod(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+
+
+def read_state(folder: Path) -> dict[str, Tensor]:
+    """Read what a resume needs besides the weights.
+
+    Raises:
+        CheckpointError: It is not there: only `last/` has it.
+    """
+    return _load_tensors(folder / STATE)
+
+
+def _load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing")
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error

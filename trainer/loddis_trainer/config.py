@@ -1,0 +1,103 @@
+"""Everything that a training can be told, with its unit; commands, files and checkpoints use this one model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from loddis_runtime.intensity import FullRange, IntensityPolicy
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from loddis_trainer.data.augment import AugmentConfig
+from loddis_trainer.models import VariantName
+from loddis_trainer.schedule import ScheduleName
+
+__all__ = ["FitConfig"]
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class FitConfig(BaseModel):
+    """A training run. Defaults make a `nano` for 320 x 256 cameras on a CPU."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: list[str] = Field(
+        description="Domain to get good at, NAME or NAME:FRACTION (share of its train split, by whole sequences); repeats.",
+        min_length=1,
+    )
+    auxiliary: list[str] = Field(default=[], description="Plentiful domain that helps, as --task; repeats.")
+    data_root: Path | None = Field(
+        default=None, description="Folder of the domains; LODDIS_DATA where it is not given."
+    )
+    cache_dir: Path | None = Field(default=None, description="Folder of decoded frames; the user's cache by default.")
+    out: Path = Field(default=Path("runs/fit"), description="Folder of the run: best/, last/, TensorBoard logs.")
+    resume: bool = Field(default=False, description="Go on from OUT/last.")
+
+    classes: list[str] = Field(
+        default=["target"],
+        description="Class names; a single name takes every annotated category, several are matched by name.",
+        min_length=1,
+    )
+    variant: VariantName = Field(default="nano", description="Size of the detector; `s` is the paper's.")
+    window: Literal[1, 3, 5] = Field(default=1, description="Frames that the network sees, the last is detected on.")
+    size_hw: tuple[int, int] = Field(
+        default=(256, 320), description="Network height and width, pixels, multiples of 32; letterboxed into."
+    )
+    intensity: IntensityPolicy = Field(default=FullRange(), description="How grey levels become [0, 1].")
+
+    epochs: Count = Field(default=30, description="Passes, each over `share_per_epoch` of the mixture.")
+    share_per_epoch: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.2, description="Share of the mixture drawn in an epoch, without replacement."
+    )
+    batch_size: Count = Field(default=32, description="Frames a step and process.")
+    balance: Literal["natural", "domain"] = Field(
+        default="natural",
+        description="natural: frames are drawn alike; domain: each batch holds fixed shares of every domain.",
+    )
+    task_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.7, description="Share of the task domains in a batch where balance is `domain`."
+    )
+    optimiser: Literal["sgd", "adamw"] = Field(default="adamw", description="sgd: Nesterov momentum 0.937.")
+    learning_rate: Positive = Field(default=1e-3, description="At the peak of the schedule.")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(default=5e-2, description="On convolution kernels only.")
+    schedule: ScheduleName = Field(default="cosine", description="Learning rate after the warm-up.")
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(default=200, description="Steps of linear warm-up.")
+    clip_grad_norm: Annotated[float, Field(ge=0)] = Field(default=10.0, description="Largest gradient norm; 0 is off.")
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.998, description="Decay a step of the averaged weights; 0 follows the live weights."
+    )
+    augment: AugmentConfig = Field(default=AugmentConfig(), description="Random changes of training frames.")
+
+    alpha: Annotated[float, Field(ge=0)] = Field(default=1.0, description="Weight of correlation weakening; 0 is off.")
+    beta: Annotated[float, Field(ge=0)] = Field(default=1.0, description="Weight of domain confusing; 0 is off.")
+    eta: Annotated[float, Field(ge=0)] = Field(default=1.0, description="Weight of target consistency; 0 is off.")
+    reversal_strength: Annotated[float, Field(ge=0)] = Field(default=1.0, description="λ of the gradient reversal.")
+    temperature: Positive = Field(default=0.2, description="τ of the contrastive loss.")
+    pooling: Literal["gap", "boxes"] = Field(
+        default="gap", description="What z and b are pooled over: the whole map (paper), or boxes and the rest."
+    )
+    kernel: Literal["linear", "rbf"] = Field(default="linear", description="Kernel of the dependence measure.")
+    embed_channels: Count = Field(default=64, description="Channels c of z and b.")
+
+    seed: int = Field(default=0, description="Of weights, mixture, order and augmentation.")
+    accelerator: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where to train.")
+    devices: Count = Field(default=1, description="Processes, one device each.")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
+        default="bf16-mixed", description="Arithmetic of the forward pass."
+    )
+    threads: Annotated[int, Field(ge=0)] = Field(default=0, description="CPU threads of torch; 0: all cores allowed.")
+    workers: Annotated[int, Field(ge=0)] = Field(default=0, description="Loader processes; 0: in the training process.")
+    validate_every: Count = Field(default=1, description="Epochs between validations.")
+    validate_frames: Annotated[int, Field(ge=0)] = Field(
+        default=1000, description="Most frames of a validation, evenly spaced; 0: all."
+    )
+
+    @field_validator("size_hw")
+    @classmethod
+    def _multiples_of_32(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if any(side < 32 or side % 32 for side in value):
+            raise ValueError(f"height and width must be multiples of 32, got {value[0]} x {value[1]}")
+        return value

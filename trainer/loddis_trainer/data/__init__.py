@@ -1,0 +1,21 @@
+"""Annotated infrared domains: readers, the decoded-frame cache, mixtures, and the batches of training."""
+
+from loddis_trainer.data.augment import AugmentConfig
+from loddis_trainer.data.domain import DomainDataset, find_domain
+from loddis_trainer.data.errors import DataError
+from loddis_trainer.data.loader import Batch, EpochPlan, TrainingLoader, TrainingSamples
+from loddis_trainer.data.mixture import DomainSpec, MixedDomain, Mixture
+
+__all__ = [
+    "AugmentConfig",
+    "Batch",
+    "DataError",
+    "DomainDataset",
+    "DomainSpec",
+    "EpochPlan",
+    "MixedDomain",
+    "Mixture",
+    "TrainingLoader",
+    "TrainingSamples",
+    "find_domain",
+]

@@ -1,0 +1,99 @@
+"""Random changes of a training frame that leave it a plausible infrared frame.
+
+Legend: H W pixels of the frame, M ground truths. Pure functions of frame, boxes and a generator.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["AugmentConfig", "augment"]
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+SMALLEST_VISIBLE_SHARE = 0.5  # of a box's area; below it the target counts as gone
+
+
+class AugmentConfig(BaseModel):
+    """What to change, and how far; all of it off by default, as in the paper's protocol."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flip: Probability = Field(default=0.0, description="Probability of a mirror image, left to right.")
+    scale: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="Largest relative change of size: 0.25 gives factors of 0.75 to 1.25."
+    )
+    shift: Probability = Field(default=0.0, description="Largest shift, as a share of the frame's sides.")
+    gain: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="Largest relative change of contrast about the frame's mean level."
+    )
+    offset: Probability = Field(default=0.0, description="Largest change of level, of the full range.")
+    noise: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0, description="Largest sigma of added temporal noise, of the full range."
+    )
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is changed at all."""
+        return any(value > 0 for value in self.model_dump().values())
+
+
+def augment(
+    frames: list[NDArray[np.float32]],
+    boxes_xyxy: NDArray[np.float32],
+    config: AugmentConfig,
+    generator: np.random.Generator,
+) -> tuple[list[NDArray[np.float32]], NDArray[np.float32], NDArray[np.bool_]]:
+    """Change the frames of a window alike, and their boxes with them.
+
+    Args:
+        frames: ``(H, W)`` float32 in [0, 1], all of one size.
+        boxes_xyxy: ``(M, 4)`` of the last frame, in its pixels.
+        config: What to change.
+        generator: Where chance comes from.
+
+    Returns:
+        New frames; ``(M', 4)`` boxes cut at the border; ``(M,)`` which targets are still seen.
+    """
+    height, width = frames[0].shape
+    boxes = boxes_xyxy.astype(np.float64)
+    if generator.random() < config.flip:
+        frames = [np.ascontiguousarray(frame[:, ::-1]) for frame in frames]
+        boxes = np.stack((width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]), axis=1)
+    if config.scale > 0 or config.shift > 0:
+        factor = 1 + config.scale * generator.uniform(-1, 1)
+        move = config.shift * generator.uniform(-1, 1, 2) * (width, height)
+        centre = np.array([width, height]) / 2
+        shift = centre * (1 - factor) + move  # new = old * factor + shift, in corner coordinates
+        frames = [_move(frame, factor, shift) for frame in frames]
+        boxes = boxes * factor + np.tile(shift, 2)
+    if config.gain > 0 or config.offset > 0:
+        gain = np.float32(1 + config.gain * generator.uniform(-1, 1))
+        offset = np.float32(config.offset * generator.uniform(-1, 1))
+        level = np.float32(frames[-1].mean())
+        frames = [np.clip((frame - level) * gain + (level + offset), 0, 1) for frame in frames]
+    if config.noise > 0:
+        sigma = np.float32(config.noise * generator.random())
+        frames = [
+            np.clip(frame + generator.standard_normal(frame.shape, dtype=np.float32) * sigma, 0, 1) for frame in frames
+        ]
+    inside = np.clip(boxes, 0, (width, height, width, height))
+    whole = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    seen = (inside[:, 2:] - inside[:, :2]).prod(axis=1) >= SMALLEST_VISIBLE_SHARE * whole
+    return frames, inside[seen].astype(np.float32), seen
+
+
+def _move(frame: NDArray[np.float32], factor: float, shift: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Scale and shift a frame; what comes in from outside is the mirror image of the border."""
+    # Pixel centres lie half a pixel from corners: new = old * factor + (shift + (factor - 1) / 2).
+    matrix = np.array(
+        [[factor, 0, shift[0] + (factor - 1) / 2], [0, factor, shift[1] + (factor - 1) / 2]], dtype=np.float64
+    )
+    moved = cv2.warpAffine(
+        frame, matrix, (frame.shape[1], frame.shape[0]), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
+    return np.asarray(moved, dtype=np.float32)

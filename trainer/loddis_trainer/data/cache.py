@@ -1,0 +1,164 @@
+"""Decoded frames of a split in one flat file, mapped into memory: built once, read without decoding.
+
+    CACHE/DOMAIN-SPLIT-FINGERPRINT/
+        frames.bin      pixels of all frames, one after the other
+        index.npz       offset, height, width and bytes a pixel of each frame
+
+A cache is built beside its place and renamed into it: a killed build leaves nothing that looks whole, and of two
+processes that build at once one wins. The fingerprint covers names, sizes and times of the source files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+from loddis_runtime.errors import FrameError
+from loddis_runtime.frames import Frame, as_frame
+from numpy.typing import NDArray
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from loddis_trainer.data.annotations import SequenceSource, SplitIndex
+from loddis_trainer.data.errors import DataError
+
+__all__ = ["FrameCache", "default_cache_dir"]
+
+FORMAT_VERSION = "1"
+
+
+def default_cache_dir() -> Path:
+    """Give ``$LODDIS_CACHE``, or the user's cache folder."""
+    return Path(os.environ.get("LODDIS_CACHE") or platformdirs.user_cache_dir("loddis"))
+
+
+class FrameCache:
+    """Frames of a split by number, as views into a memory map.
+
+    Args:
+        folder: A cache that `open` has built.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        with np.load(folder / "index.npz") as index:
+            self.offsets: NDArray[np.int64] = index["offsets"]
+            self.sizes_hw: NDArray[np.int32] = index["sizes_hw"]
+            self.pixel_bytes: NDArray[np.int8] = index["pixel_bytes"]
+        self._bytes = np.memmap(folder / "frames.bin", dtype=np.uint8, mode="r")
+
+    @classmethod
+    def open(cls, index: SplitIndex, *, cache_dir: Path | None = None, progress: bool = True) -> FrameCache:
+        """Map the cache of a split; build it first if it is not there.
+
+        Args:
+            index: Of the split.
+            cache_dir: Folder of all caches.
+            progress: Show a bar while building.
+
+        Raises:
+            DataError: A frame that cannot be decoded, or a disk that cannot hold the cache.
+        """
+        root = cache_dir or default_cache_dir()
+        folder = root / f"{index.domain}-{index.split}-{_fingerprint(index)}"
+        if not folder.is_dir():
+            try:
+                root.mkdir(parents=True, exist_ok=True)
+                building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=root))
+            except OSError as error:
+                raise DataError(f"frame cache {root} cannot be written: {error}") from error
+            try:
+                _build(index, building, progress=progress)
+                try:
+                    building.rename(folder)
+                except OSError:
+                    if not folder.is_dir():  # else another process was first, and built the same
+                        raise
+            except OSError as error:
+                raise DataError(f"frame cache {folder} cannot be written: {error}") from error
+            finally:
+                shutil.rmtree(building, ignore_errors=True)
+        return cls(folder)
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.offsets)
+
+    def frame(self, number: int) -> Frame:
+        """Give a frame ``(H, W)``, uint8 or uint16; a view, not to be written to."""
+        height, width = (int(side) for side in self.sizes_hw[number])
+        start, wide = int(self.offsets[number]), int(self.pixel_bytes[number])
+        flat = self._bytes[start : start + height * width * wide]
+        dtype = np.uint8 if wide == 1 else np.uint16
+        frame: Frame = flat.view(dtype).reshape(height, width)
+        return frame
+
+
+def _fingerprint(index: SplitIndex) -> str:
+    """Hash what the pixels depend on."""
+    digest = hashlib.sha256(FORMAT_VERSION.encode())
+    for sequence in index.sequences:
+        for file in sequence.files:
+            stat = file.stat()
+            digest.update(f"{file.name}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+        digest.update(np.array([record.frame_index for record in sequence.records], dtype=np.int64).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _build(index: SplitIndex, folder: Path, *, progress: bool) -> None:
+    """Decode all frames into `folder`, several sequences at once, written in order."""
+    sizes: list[tuple[int, int]] = []
+    widths: list[int] = []
+    total = sum(len(sequence.records) for sequence in index.sequences)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with (
+        (folder / "frames.bin").open("wb") as out,
+        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+        Progress(*columns, disable=not progress, transient=True) as bar,
+    ):
+        task = bar.add_task(f"decoding {index.domain} {index.split}", total=total)
+        for frames in _in_order(pool, index.sequences):
+            for frame in frames:
+                out.write(frame.tobytes())
+                sizes.append((frame.shape[0], frame.shape[1]))
+                widths.append(frame.dtype.itemsize)
+                bar.advance(task)
+        out.flush()
+        os.fsync(out.fileno())
+    sizes_hw = np.array(sizes, dtype=np.int32).reshape(-1, 2)
+    pixel_bytes = np.array(widths, dtype=np.int8)
+    lengths = sizes_hw.astype(np.int64).prod(axis=1) * pixel_bytes
+    offsets = np.concatenate(([0], np.cumsum(lengths)[:-1])).astype(np.int64)
+    np.savez(folder / "index.npz", offsets=offsets, sizes_hw=sizes_hw, pixel_bytes=pixel_bytes)
+
+
+def _in_order(pool: ThreadPoolExecutor, sequences: tuple[SequenceSource, ...]) -> Iterator[list[Frame]]:
+    """Decode sequences a few ahead of what is written, so that memory stays small."""
+    ahead = 4
+    running = [pool.submit(_decode, sequence) for sequence in sequences[:ahead]]
+    for following in range(len(sequences)):
+        done = running.pop(0)
+        if following + ahead < len(sequences):
+            running.append(pool.submit(_decode, sequences[following + ahead]))
+        yield done.result()
+
+
+def _decode(sequence: SequenceSource) -> list[Frame]:
+    frames: list[Frame] = []
+    for pixels in sequence.decode():
+        try:
+            frame = as_frame(pixels)
+        except FrameError as error:
+            file = sequence.files[min(len(frames), len(sequence.files) - 1)]
+            raise DataError(f"{file}, frame {len(frames)}: {error}") from error
+        if frame.dtype == np.float32:
+            raise DataError(f"sequence '{sequence.name}' has float frames; store 8 or 16 bits")
+        frames.append(frame)
+    if len(frames) != len(sequence.records):
+        raise DataError(f"sequence '{sequence.name}' gave {len(frames)} frames for {len(sequence.records)} labels")
+    return frames

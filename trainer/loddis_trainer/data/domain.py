@@ -1,0 +1,203 @@
+"""A domain's split, ready to draw from: pixels by memory map, boxes by array.
+
+Legend: H W pixels of a frame, M ground truths of a frame.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from loddis_runtime.frames import Frame
+from numpy.typing import NDArray
+
+from loddis_trainer.data.annotations import FrameRecord, SequenceSource, SplitIndex
+from loddis_trainer.data.cache import FrameCache
+from loddis_trainer.data.errors import DataError
+from loddis_trainer.data.readers import read_split
+
+__all__ = ["DomainDataset", "find_domain"]
+
+log = logging.getLogger(__name__)
+
+
+def find_domain(name_or_path: str | Path, *, data_root: Path | None = None) -> Path:
+    """Find a domain's folder: a path that exists, else a name under `data_root` or ``$LODDIS_DATA``.
+
+    Raises:
+        DataError: No such folder; lists the domains that are there.
+    """
+    root = data_root or (Path(os.environ["LODDIS_DATA"]) if os.environ.get("LODDIS_DATA") else None)
+    if root is not None and (root / name_or_path).is_dir():
+        return root / name_or_path
+    if Path(name_or_path).is_dir():
+        return Path(name_or_path)
+    if root is None:
+        raise DataError(f"no domain '{name_or_path}': no such folder, and neither a data root nor LODDIS_DATA is given")
+    there = sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
+    raise DataError(f"no domain '{name_or_path}' under {root}; there are: {', '.join(there) or 'none'}")
+
+
+@dataclass(frozen=True)
+class DomainDataset:
+    """Labelled frames of one split of one domain.
+
+    Attributes:
+        name: Of the domain.
+        split: ``train``, ``val`` or ``test``.
+        classes: Names that class ids count in.
+        root: The domain's folder.
+        records: One a frame.
+        sequences: Name to frame numbers, in the order of time.
+        labels: ``(M,)`` class ids of each frame.
+    """
+
+    name: str
+    split: str
+    classes: tuple[str, ...]
+    root: Path
+    records: tuple[FrameRecord, ...]
+    sequences: dict[str, tuple[int, ...]]
+    labels: tuple[NDArray[np.int64], ...]
+    _cache: FrameCache
+    _cached: tuple[int, ...]
+
+    @classmethod
+    def open(
+        cls,
+        name_or_path: str | Path,
+        split: str,
+        *,
+        data_root: Path | None = None,
+        cache_dir: Path | None = None,
+        classes: Sequence[str] = ("target",),
+        sequences: Iterable[str] | None = None,
+        progress: bool = True,
+    ) -> DomainDataset:
+        """Read a split's annotations and map its decoded frames, decoding them first if need be.
+
+        Args:
+            name_or_path: Folder, or its name under the data root.
+            split: ``train``, ``val`` or ``test``.
+            data_root: Folder of domains; ``$LODDIS_DATA`` where it is not given.
+            cache_dir: Folder of decoded frames.
+            classes: A single name takes every category; several are matched by name, whatever the case.
+            sequences: Only these.
+            progress: Show a bar while decoding.
+
+        Raises:
+            DataError: A domain that is missing, empty, corrupt, or annotated with a class not in `classes`.
+        """
+        root = find_domain(name_or_path, data_root=data_root)
+        index = read_split(root, split)
+        if sequences is not None:
+            index = _only(index, tuple(sequences))
+        for warning in index.warnings:
+            log.warning(warning)
+        records = tuple(record for sequence in index.sequences for record in sequence.records)
+        labels = tuple(_class_ids(record, tuple(classes), root.name) for record in records)
+        cache = FrameCache.open(index, cache_dir=cache_dir, progress=progress)
+        return cls(
+            root.name, split, tuple(classes), root, records, _number(index.sequences), labels, cache,
+            tuple(range(len(records))),
+        )
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.records)
+
+    def frame(self, number: int) -> Frame:
+        """Give the pixels of a frame, ``(H, W)`` uint8 or uint16; a view, not to be written to."""
+        return self._cache.frame(self._cached[number])
+
+    def boxes(self, number: int) -> NDArray[np.float32]:
+        """Give the ground truth of a frame, ``(M, 4)`` x1, y1, x2, y2 in frame pixels."""
+        return self.records[number].boxes_xyxy
+
+    def class_ids(self, number: int) -> NDArray[np.int64]:
+        """Give the classes of a frame's ground truth, ``(M,)``."""
+        return self.labels[number]
+
+    def sequence_of(self, number: int) -> str:
+        """Name the sequence that a frame belongs to."""
+        return self._sequence_names[number]
+
+    @cached_property
+    def _sequence_names(self) -> dict[int, str]:
+        return {number: name for name, numbers in self.sequences.items() for number in numbers}
+
+    def window(self, number: int, length: int) -> list[Frame]:
+        """Give `length` frames of a sequence that end with this one, oldest first; its start repeats the first."""
+        if length == 1:
+            return [self.frame(number)]
+        sequence = self.sequences[self.sequence_of(number)]
+        place = sequence.index(number)
+        return [self.frame(sequence[max(0, place - back)]) for back in range(length - 1, -1, -1)]
+
+    def take(self, fraction: float, *, seed: int) -> DomainDataset:
+        """Keep a share of the sequences, at least one.
+
+        The same seed orders them the same way: a larger fraction holds all that a smaller one does.
+
+        Raises:
+            DataError: A fraction outside (0, 1].
+        """
+        if not 0 < fraction <= 1:
+            raise DataError(f"the fraction of domain '{self.name}' must be in (0, 1], got {fraction:g}")
+        names = sorted(self.sequences)
+        count = max(1, round(fraction * len(names)))
+        order = np.random.default_rng(seed).permutation(len(names))[:count]
+        return self.keep(names[i] for i in sorted(order))
+
+    def keep(self, sequences: Iterable[str]) -> DomainDataset:
+        """Keep only these sequences.
+
+        Raises:
+            DataError: A sequence that is not there.
+        """
+        kept: list[int] = []
+        numbered: dict[str, tuple[int, ...]] = {}
+        for name in sequences:
+            if name not in self.sequences:
+                raise DataError(f"domain '{self.name}' has no sequence '{name}' in its split '{self.split}'")
+            numbered[name] = tuple(range(len(kept), len(kept) + len(self.sequences[name])))
+            kept.extend(self.sequences[name])
+        return replace(
+            self,
+            records=tuple(self.records[i] for i in kept),
+            labels=tuple(self.labels[i] for i in kept),
+            sequences=numbered,
+            _cached=tuple(self._cached[i] for i in kept),
+        )
+
+
+def _only(index: SplitIndex, names: tuple[str, ...]) -> SplitIndex:
+    there = {sequence.name: sequence for sequence in index.sequences}
+    for name in names:
+        if name not in there:
+            raise DataError(f"domain '{index.domain}' has no sequence '{name}' in its split '{index.split}'")
+    return replace(index, sequences=tuple(there[name] for name in names))
+
+
+def _number(sequences: tuple[SequenceSource, ...]) -> dict[str, tuple[int, ...]]:
+    numbered: dict[str, tuple[int, ...]] = {}
+    start = 0
+    for sequence in sequences:
+        numbered[sequence.name] = tuple(range(start, start + len(sequence.records)))
+        start += len(sequence.records)
+    return numbered
+
+
+def _class_ids(record: FrameRecord, classes: tuple[str, ...], domain: str) -> NDArray[np.int64]:
+    if len(classes) == 1:
+        return np.zeros(len(record.labels), dtype=np.int64)
+    known = {name.casefold(): i for i, name in enumerate(classes)}
+    try:
+        return np.array([known[label.casefold()] for label in record.labels], dtype=np.int64)
+    except KeyError as error:
+        raise DataError(f"domain '{domain}' labels a {error}, which is not among the classes {', '.join(classes)}") from error

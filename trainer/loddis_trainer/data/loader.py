@@ -1,0 +1,228 @@
+"""From a mixture to batches: what is drawn in an epoch, in which order, and how a frame becomes a sample.
+
+Legend: B batch, T frames of the window, H W network pixels, M ground truths of a frame.
+
+Everything is a function of (seed, epoch, place): the same batches come whatever the number of loader processes, and a
+resumed training sees what an uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from loddis_runtime.intensity import FullRange, Percentile, normalise
+from loddis_runtime.letterbox import LetterboxTransform, letterbox
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from loddis_trainer.data.augment import AugmentConfig, augment
+from loddis_trainer.data.errors import DataError
+from loddis_trainer.data.mixture import Mixture
+
+__all__ = ["Batch", "Draw", "EpochPlan", "TrainingLoader", "TrainingSamples", "collate"]
+
+
+class Draw(NamedTuple):
+    """A frame to draw: domain id, frame number in the domain, and the epoch that asks."""
+
+    domain: int
+    number: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a step sees.
+
+    Attributes:
+        frames: ``(B, T, H, W)`` float32 in [0, 1].
+        boxes_xyxy: B tensors ``(M, 4)`` float32, network pixels.
+        class_ids: B tensors ``(M,)`` int64.
+        domain_ids: ``(B,)`` int64.
+        names: B texts, domain, sequence and frame, for messages.
+    """
+
+    frames: Tensor
+    boxes_xyxy: list[Tensor]
+    class_ids: list[Tensor]
+    domain_ids: Tensor
+    names: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class EpochPlan:
+    """How an epoch draws from a mixture.
+
+    Attributes:
+        batch_size: Frames a step and process.
+        share_per_epoch: Share of the mixture drawn in an epoch (the paper: 0.2).
+        balance: ``natural`` draws all frames alike. ``domain`` gives every batch fixed shares: `task_share` to the task
+            domains, the rest to the auxiliary ones, each shared evenly; a domain that runs out is shuffled again.
+        task_share: Under ``domain``.
+        seed: Of the order.
+    """
+
+    batch_size: int
+    share_per_epoch: float = 1.0
+    balance: Literal["natural", "domain"] = "natural"
+    task_share: float = 0.7
+    seed: int = 0
+
+
+class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
+    """Frames of a mixture as training samples, looked up by `Draw`.
+
+    Args:
+        mixture: Where frames come from.
+        size_hw: Network height and width, pixels.
+        window: Frames T.
+        intensity: Grey levels to [0, 1].
+        augmentation: Random changes.
+        seed: Of the changes.
+    """
+
+    def __init__(
+        self,
+        mixture: Mixture,
+        *,
+        size_hw: tuple[int, int],
+        window: int,
+        intensity: FullRange | Percentile,
+        augmentation: AugmentConfig,
+        seed: int,
+    ) -> None:
+        self.mixture = mixture
+        self.size_hw = size_hw
+        self.window = window
+        self.intensity = intensity
+        self.augmentation = augmentation
+        self.seed = seed
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor, Tensor, int, str]:
+        """Give frames ``(T, H, W)``, boxes ``(M, 4)``, class ids ``(M,)``, the domain id and the frame's name."""
+        dataset = self.mixture.domains[draw.domain].dataset
+        frames = [normalise(frame, self.intensity) for frame in dataset.window(draw.number, self.window)]
+        boxes, labels = dataset.boxes(draw.number), dataset.class_ids(draw.number)
+        if self.augmentation.active:
+            generator = np.random.default_rng((self.seed, draw.epoch, draw.domain, draw.number))
+            frames, boxes, seen = augment(frames, boxes, self.augmentation, generator)
+            labels = labels[seen]
+        stacked = np.empty((self.window, *self.size_hw), dtype=np.float32)
+        for target, frame in zip(stacked, frames, strict=True):
+            letterbox(frame, self.size_hw, out=target)
+        transform = LetterboxTransform.fit(frames[-1].shape, self.size_hw)
+        network_boxes = transform.to_network(boxes).astype(np.float32)
+        name = f"{dataset.name}/{dataset.sequence_of(draw.number)}/{dataset.records[draw.number].frame_index}"
+        return torch.from_numpy(stacked), torch.from_numpy(network_boxes), torch.from_numpy(labels), draw.domain, name
+
+
+def collate(samples: list[tuple[Tensor, Tensor, Tensor, int, str]]) -> Batch:
+    """Put samples into a batch."""
+    frames, boxes, labels, domains, names = zip(*samples, strict=True)
+    return Batch(torch.stack(frames), list(boxes), list(labels), torch.tensor(domains), list(names))
+
+
+class TrainingLoader:
+    """Batches of a mixture, epoch by epoch.
+
+    Args:
+        samples: Of the mixture.
+        plan: How an epoch draws.
+        rank: Of this process.
+        world_size: Processes; they share the plan and take every `world_size`-th batch of it.
+        workers: Loader processes.
+
+    Raises:
+        DataError: A mixture too small to fill one batch.
+    """
+
+    def __init__(
+        self, samples: TrainingSamples, plan: EpochPlan, *, rank: int = 0, world_size: int = 1, workers: int = 0
+    ) -> None:
+        self.samples, self.plan = samples, plan
+        self.rank, self.world_size, self.workers = rank, world_size, workers
+        self._sizes = [len(domain.dataset) for domain in samples.mixture.domains]
+        self.steps_per_epoch = int(sum(self._sizes) * plan.share_per_epoch) // (plan.batch_size * world_size)
+        if self.steps_per_epoch < 1:
+            raise DataError(
+                f"{plan.share_per_epoch:g} of {sum(self._sizes)} frames does not fill a batch of"
+                f" {plan.batch_size * world_size}; lower the batch size or raise the share per epoch"
+            )
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Give the batches of an epoch."""
+        loader = DataLoader(
+            self.samples,
+            batch_sampler=self.draws(epoch),
+            collate_fn=collate,
+            num_workers=self.workers,
+            worker_init_fn=_one_thread,
+        )
+        yield from loader
+
+    def draws(self, epoch: int) -> list[list[Draw]]:
+        """Say which frames make the batches of an epoch, for this process."""
+        if self.plan.balance == "natural":
+            batches = self._natural(epoch)
+        else:
+            batches = self._by_domain(epoch)
+        return batches[self.rank :: self.world_size]
+
+    def _natural(self, epoch: int) -> list[list[Draw]]:
+        count = self.steps_per_epoch * self.world_size * self.plan.batch_size
+        owners = np.repeat(np.arange(len(self._sizes)), self._sizes)
+        numbers = np.concatenate([np.arange(size) for size in self._sizes])
+        chosen = np.random.default_rng((self.plan.seed, epoch)).permutation(len(owners))[:count]
+        draws = [Draw(int(owners[i]), int(numbers[i]), epoch) for i in chosen]
+        return [draws[i : i + self.plan.batch_size] for i in range(0, count, self.plan.batch_size)]
+
+    def _by_domain(self, epoch: int) -> list[list[Draw]]:
+        steps = self.steps_per_epoch * self.world_size
+        per_batch = self._domain_counts()
+        streams = [
+            self._stream(domain, epoch, steps * count) for domain, count in enumerate(per_batch)
+        ]
+        batches = []
+        for step in range(steps):
+            batch = [
+                Draw(domain, int(number), epoch)
+                for domain, count in enumerate(per_batch)
+                for number in streams[domain][step * count : (step + 1) * count]
+            ]
+            batches.append(batch)
+        return batches
+
+    def _domain_counts(self) -> list[int]:
+        """Share a batch out among the domains: largest remainders, at least one frame each where they fit."""
+        roles = [domain.role for domain in self.samples.mixture.domains]
+        tasks, others = roles.count("task"), roles.count("auxiliary")
+        task_share = self.plan.task_share if others else 1.0
+        wanted = np.array(
+            [task_share / tasks if role == "task" else (1 - task_share) / others for role in roles]
+        ) * self.plan.batch_size
+        counts = np.floor(wanted).astype(int)
+        for domain in np.argsort(counts - wanted, kind="stable")[: self.plan.batch_size - counts.sum()]:
+            counts[domain] += 1
+        while self.plan.batch_size >= len(counts) and (counts == 0).any():
+            counts[counts.argmax()] -= 1
+            counts[counts.argmin()] += 1
+        return [int(count) for count in counts]
+
+    def _stream(self, domain: int, epoch: int, count: int) -> NDArray[np.int64]:
+        """Give `count` frame numbers of a domain: permutations one after the other, never a frame twice in one."""
+        size = self._sizes[domain]
+        generator = np.random.default_rng((self.plan.seed, epoch, domain))
+        rounds = -(-count // size) if count else 0
+        parts = [generator.permutation(size) for _ in range(rounds)]
+        return np.concatenate(parts)[:count] if parts else np.empty(0, dtype=np.int64)
+
+
+def _one_thread(_: int) -> None:
+    """Keep OpenCV from starting a pool of threads in every loader process."""
+    cv2.setNumThreads(1)

@@ -1,0 +1,112 @@
+"""Videos with a CSV each, as the multi-sensor drone detection data are published.
+
+    splits.json                 {"train": [NAME, …], "val": […], "test": […]}
+    videos/NAME.mp4
+    labels/NAME.csv             frame,label,x,y,width,height; frames from 0; several rows a frame
+
+A frame without a row is not labelled: it is left out, not taken for empty sky.
+
+References:
+    Svanström et al. 2021, A dataset for multi-sensor drone detection, Data in Brief 39.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from loddis_trainer.data.annotations import FrameRecord, SequenceSource, SplitIndex
+from loddis_trainer.data.boxes import boxes_from_xywh
+from loddis_trainer.data.errors import DataError
+
+__all__ = ["is_drone_csv", "read_drone_csv"]
+
+COLUMNS = ("frame", "label", "x", "y", "width", "height")
+
+
+def is_drone_csv(root: Path) -> bool:
+    """Tell whether a folder looks like this format."""
+    return (root / "splits.json").is_file() and (root / "labels").is_dir()
+
+
+def read_drone_csv(root: Path, split: str) -> SplitIndex:
+    """Read the annotations of a split.
+
+    Raises:
+        DataError: No such split, a missing file, or a row that cannot be read; names file and line.
+    """
+    try:
+        splits = json.loads((root / "splits.json").read_text())
+        names = [str(name) for name in splits[split]]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{root / 'splits.json'} cannot be read: {error}") from error
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{root / 'splits.json'} has no split '{split}'") from error
+    warnings: list[str] = []
+    sequences = tuple(_read_sequence(root, name, warnings) for name in sorted(names))
+    return SplitIndex(root.name, split, sequences, tuple(warnings))
+
+
+def _read_sequence(root: Path, name: str, warnings: list[str]) -> SequenceSource:
+    video, table = root / "videos" / f"{name}.mp4", root / "labels" / f"{name}.csv"
+    for path in (video, table):
+        if not path.is_file():
+            raise DataError(f"{root / 'splits.json'} names '{name}', but {path} is missing")
+    size_hw = _video_size(video)
+    rows: dict[int, list[tuple[str, list[float]]]] = {}
+    with table.open(newline="") as handle:
+        reader = csv.DictReader(handle)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise DataError(f"{table}: columns must be {','.join(COLUMNS)}, got {','.join(reader.fieldnames or ())}")
+        for row in reader:
+            try:
+                box = [float(row[column]) for column in COLUMNS[2:]]
+                rows.setdefault(int(row["frame"]), []).append((row["label"], box))
+            except (TypeError, ValueError) as error:
+                raise DataError(f"{table}, line {reader.line_num}: {error}") from error
+    records = []
+    cut = 0
+    for index in sorted(rows):
+        where = f"{table}, frame {index}"
+        boxes, cut_here = boxes_from_xywh([box for _, box in rows[index]], size_hw=size_hw, where=where)
+        cut += cut_here
+        records.append(FrameRecord(index, boxes, tuple(label for label, _ in rows[index])))
+    if cut:
+        warnings.append(f"{table}: {cut} boxes reached over the border and were cut")
+    wanted = tuple(record.frame_index for record in records)
+    return SequenceSource(name, tuple(records), (video,), lambda: _decode(video, wanted))
+
+
+def _video_size(path: Path) -> tuple[int, int]:
+    """Read height and width from the header."""
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            return int(stream.height), int(stream.width)
+    except (av.FFmpegError, IndexError, OSError) as error:
+        raise DataError(f"{path} is no video that can be read: {error}") from error
+
+
+def _decode(path: Path, wanted: tuple[int, ...]) -> Iterator[NDArray[np.generic]]:
+    """Decode the luma of the wanted frames, in order."""
+    left = iter(wanted)
+    target = next(left, None)
+    try:
+        with av.open(str(path)) as container:
+            container.streams.video[0].thread_type = "NONE"  # one video a thread is faster than threads in a video
+            for index, frame in enumerate(container.decode(video=0)):
+                if target is None:
+                    return
+                if index == target:
+                    yield frame.to_ndarray(format="gray")
+                    target = next(left, None)
+    except (av.FFmpegError, OSError) as error:
+        raise DataError(f"{path} is corrupt near frame {target}: {error}") from error
+    if target is not None:
+        raise DataError(f"{path} ends before frame {target}, which its labels name")

@@ -1,0 +1,15 @@
+"""Errors of training that are raised on purpose; each message is one line that names the cause."""
+
+from __future__ import annotations
+
+from loddis_runtime.errors import LoddisError
+
+__all__ = ["CheckpointError", "TrainingError"]
+
+
+class CheckpointError(LoddisError):
+    """A checkpoint that is missing, half-written, or of another kind than asked for."""
+
+
+class TrainingError(LoddisError):
+    """A training that cannot go on."""

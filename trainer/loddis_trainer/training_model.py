@@ -1,0 +1,116 @@
+"""Detector and training-only branches as one module, so that one forward pass gives every loss.
+
+Legend: B batch, T frames, H W network pixels, M ground truths of a frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from loddis_trainer.assignment import pad_truth
+from loddis_trainer.losses.branches import LoddisBranches
+from loddis_trainer.losses.detection import DetectionLoss, detection_loss
+from loddis_trainer.models import LoddisDetector
+
+__all__ = ["LossWeights", "TrainingLosses", "TrainingModel"]
+
+
+@dataclass(frozen=True, slots=True)
+class LossWeights:
+    """Weights of equation 1.
+
+    Attributes:
+        alpha: Of correlation weakening, L_CW.
+        beta: Of domain confusing, L_MI.
+        eta: Of target consistency, L_CL.
+    """
+
+    alpha: float = 1.0
+    beta: float = 1.0
+    eta: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingLosses:
+    """All losses of a step, scalars.
+
+    Attributes:
+        total: Equation 1.
+        detection: The parts of L_D.
+        correlation: L_CW, unweighted; ``None`` where the batch could not give it or it is off.
+        confusion: L_MI, likewise.
+        consistency: L_CL, likewise.
+        domain_accuracy: Share of samples whose domain the classifier named, in [0, 1]; chance is what one hopes for.
+    """
+
+    total: Tensor
+    detection: DetectionLoss
+    correlation: Tensor | None
+    confusion: Tensor | None
+    consistency: Tensor | None
+    domain_accuracy: Tensor | None
+
+    def scalars(self) -> dict[str, float]:
+        """Give every loss as a number, for logs."""
+        parts = {
+            "total": self.total,
+            "box": self.detection.box,
+            "objectness": self.detection.objectness,
+            "classes": self.detection.classes,
+            "correlation": self.correlation,
+            "confusion": self.confusion,
+            "consistency": self.consistency,
+            "domain_accuracy": self.domain_accuracy,
+        }
+        return {name: float(value.detach()) for name, value in parts.items() if value is not None}
+
+
+class TrainingModel(nn.Module):
+    """A detector with its training-only branches; called with frames alone it is the detector.
+
+    Args:
+        detector: What will be exported.
+        branches: What only training sees; ``None`` trains plainly.
+        weights: Of equation 1.
+    """
+
+    def __init__(self, detector: LoddisDetector, branches: LoddisBranches | None, *, weights: LossWeights) -> None:
+        super().__init__()
+        self.detector = detector
+        self.branches = branches
+        self.weights = weights
+
+    def forward(
+        self,
+        frames: Tensor,
+        boxes_xyxy: list[Tensor],
+        class_ids: list[Tensor],
+        domain_ids: Tensor,
+    ) -> TrainingLosses:
+        """Compute the losses of a batch.
+
+        Args:
+            frames: ``(B, T, H, W)`` in [0, 1].
+            boxes_xyxy: Ground truth of each frame, ``(M, 4)`` network pixels.
+            class_ids: Ground truth of each frame, ``(M,)`` int64.
+            domain_ids: ``(B,)`` int64.
+        """
+        fused = self.detector.fuse(frames)
+        truth = pad_truth(boxes_xyxy, class_ids, device=frames.device)
+        detection = detection_loss(self.detector.predict(fused), truth, stride=self.detector.stride)
+        total = detection.total
+        if self.branches is None:
+            return TrainingLosses(total, detection, None, None, None, None)
+        extra = self.branches(fused, domain_ids, boxes_xyxy, stride=self.detector.stride)
+        for weight, value in (
+            (self.weights.alpha, extra.correlation),
+            (self.weights.beta, extra.confusion),
+            (self.weights.eta, extra.consistency),
+        ):
+            if value is not None:
+                total = total + weight * value
+        return TrainingLosses(
+            total, detection, extra.correlation, extra.confusion, extra.consistency, extra.domain_accuracy
+        )
