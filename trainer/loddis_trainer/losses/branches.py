@@ -1,6 +1,6 @@
 """The training-only branches of the method on the fused map: projections and the three losses.
 
-Legend: n samples, t channels of the fused map, u v its height and width, c channels of the features, M boxes of a sample.
+Legend: n samples, t channels of the fused map, u v its height and width, c channels of features, M boxes of a sample.
 """
 
 from __future__ import annotations
@@ -125,7 +125,9 @@ class LoddisBranches(nn.Module):
         domains = self._check_domains(domain_ids, len(fused_map))
         features = self.projections(fused_map, boxes_xyxy, stride=stride)
         skipped: list[str] = []
-        correlation = self._correlation(features, skipped) if "correlation" in self.enabled else None
+        correlation = None
+        if "correlation" in self.enabled and features.b is not None:
+            correlation = self._correlation(features, features.b, skipped)
         confusion = accuracy = None
         if self.domain_confusion is not None:
             confusion, accuracy = self._confusion(self.domain_confusion, features, domains, skipped)
@@ -136,10 +138,9 @@ class LoddisBranches(nn.Module):
                 log.warning("%s; the batch goes on without it (said once)", reason)
         return BranchLosses(correlation, confusion, consistency, accuracy, tuple(skipped))
 
-    def _correlation(self, features: ProjectedFeatures, skipped: list[str]) -> Tensor | None:
-        assert features.b is not None
+    def _correlation(self, features: ProjectedFeatures, b: Tensor, skipped: list[str]) -> Tensor | None:
         usable = features.has_target & features.has_background
-        z, b = features.z[usable], features.b[usable]
+        z, b = features.z[usable], b[usable]
         if len(z) < MIN_SAMPLES:
             skipped.append(f"correlation weakening needs {MIN_SAMPLES} samples with a target feature")
             return None
@@ -150,7 +151,7 @@ class LoddisBranches(nn.Module):
     ) -> tuple[Tensor | None, Tensor | None]:
         usable = features.has_target
         present = domains[usable.cpu()]
-        if len(present.unique()) < 2:
+        if len(set(present.tolist())) < 2:
             skipped.append("domain confusing needs target features of two domains")
             return None, None
         loss, accuracy = classify(features.z[usable], present.to(features.z.device), strength=self.reversal_strength)
@@ -172,6 +173,6 @@ class LoddisBranches(nn.Module):
         if domain_ids.shape != (n,) or domain_ids.is_floating_point():
             raise ValueError(f"domain_ids must be ({n},) integers, got {tuple(domain_ids.shape)} {domain_ids.dtype}")
         domains = domain_ids.detach().cpu().long()
-        if n and not (0 <= int(domains.min()) and int(domains.max()) < self.num_domains):
+        if n and (int(domains.min()) < 0 or int(domains.max()) >= self.num_domains):
             raise ValueError(f"domain_ids must lie in [0, {self.num_domains}), got {sorted(set(domains.tolist()))}")
         return domains

@@ -2,9 +2,9 @@
 
 Legend: n samples, c channels, m domains.
 
-Equation 11 bounds the mutual information of z and d by the classifier's cross entropy plus log m. The bound is true but
-loose (mutual information never exceeds log m); what trains is equation 12, L_MI = E[−log q_φ(d|z)], through the reversal
-of its gradient: q_φ minimises it, the features maximise it, until domains look alike.
+Equation 11 bounds the mutual information of z and d by the classifier's cross entropy plus log m. The bound is true
+but loose (mutual information never exceeds log m); what trains is equation 12, L_MI = E[−log q_φ(d|z)], through the
+reversal of its gradient: q_φ minimises it, the features maximise it, until domains look alike.
 
 References:
     The paper, equations 6–12.
@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import cross_entropy
 
 from loddis_trainer.losses.numerics import at_least_float32, full_precision
 from loddis_trainer.losses.reversal import reverse_gradient
@@ -29,8 +29,8 @@ class ConfusionLoss(NamedTuple):
 
     Attributes:
         loss: L_MI, a scalar.
-        accuracy: Share of samples whose domain it named, in [0, 1], no gradient; confused features leave it at the share
-            of the largest domain.
+        accuracy: Share of samples whose domain it named, in [0, 1], no gradient; confused features leave it at the
+            share of the largest domain.
     """
 
     loss: Tensor
@@ -57,7 +57,7 @@ def mutual_information_loss(logits: Tensor, domain_ids: Tensor) -> Tensor:
     if logits.shape[1] < 2:
         raise ValueError(f"domains can only be confused where there are at least 2, got {logits.shape[1]}")
     with full_precision(logits):
-        return F.cross_entropy(at_least_float32(logits), domain_ids)
+        return cross_entropy(at_least_float32(logits), domain_ids)
 
 
 class DomainConfusion(nn.Module):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import cross_entropy
 
 from loddis_trainer.losses.numerics import at_least_float32, full_precision, unit_vectors
 
@@ -80,4 +80,4 @@ def info_nce(z: Tensor, z_hat: Tensor, *, temperature: float = 0.2) -> Tensor:
         raise ValueError(f"temperature must be above 0, got {temperature}")
     with full_precision(z):
         similarity = unit_vectors(at_least_float32(z)) @ unit_vectors(at_least_float32(z_hat)).T  # (n, n)
-        return F.cross_entropy(similarity / temperature, torch.arange(len(z), device=z.device))
+        return cross_entropy(similarity / temperature, torch.arange(len(z), device=z.device))

@@ -27,11 +27,11 @@ MIN_SAMPLES = 3
 def correlation_weakening_loss(z: Tensor, b: Tensor, *, kernel: Kernel = "linear") -> Tensor:
     """Measure L_CW: the dependence between z and b, whatever their scale.
 
-    Every feature is standardised over the batch and the vectors are divided by √c, then `hsic` is taken. The covariance
-    of equation 3 could be made small by shrinking the features; this cannot, and neither can dependence hide in features
-    of small variance. With the linear kernel the loss is the mean of the c² squared correlation coefficients between a
-    feature of z and one of b: 0 where all are uncorrelated, 1 where all are proportional. Samples that are independent
-    still give 1 / (n − 1) on average, so compare values of equal batch size only.
+    Every feature is standardised over the batch and the vectors are divided by √c, then `hsic` is taken. The
+    covariance of equation 3 could be made small by shrinking the features; this cannot, and neither can dependence hide
+    in features of small variance. With the linear kernel the loss is the mean of the c² squared correlation
+    coefficients between a feature of z and one of b: 0 where all are uncorrelated, 1 where all are proportional.
+    Samples that are independent still give 1 / (n − 1) on average, so compare values of equal batch size only.
 
     Args:
         z: Target features ``(n, c)``, n at least 3.

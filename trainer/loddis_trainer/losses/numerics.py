@@ -21,6 +21,6 @@ def at_least_float32(x: Tensor) -> Tensor:
 def unit_vectors(x: Tensor, *, eps: float = 1e-10) -> Tensor:
     """Divide the rows of ``x`` ``(n, c)`` by their length.
 
-    The square of the length is lifted by ``eps`` before the root, so that a zero row stays zero and its gradient finite.
+    The square of the length is lifted by ``eps`` before the root: a zero row stays zero, with a finite gradient.
     """
     return x * (x.square().sum(dim=-1, keepdim=True) + eps).rsqrt()

@@ -1,6 +1,6 @@
 """From the fused map to target and background features, and to targets before swapped backgrounds.
 
-Legend: n samples, t channels of the fused map, u v its height and width, c channels of the features, M boxes of a sample.
+Legend: n samples, t channels of the fused map, u v its height and width, c channels of features, M boxes of a sample.
 
 The paper projects Z to z and b "into a semantic subspace", pools them, and swaps b between samples; how a target and a
 swapped background become ẑ it does not say. Figure 8 shows ẑ as a map, so here the swap happens on maps:

@@ -40,8 +40,8 @@ def split_by_boxes(
 ) -> Regions:
     """Split maps into targets and the rest.
 
-    Cells count by the area that boxes cover, since a 3 px target at stride 8 fills no cell. Where boxes overlap, the one
-    that covers most counts. A box under a pixel wide or high counts as a pixel, so that a point annotation is a target.
+    Cells count by the area that boxes cover, since a 3 px target at stride 8 fills no cell. Where boxes overlap, the
+    one that covers most counts. A side under a pixel counts as a pixel, so that a point annotation is a target.
 
     Args:
         boxes_xyxy: Of each sample ``(M, 4)``, network pixels; M may be 0.
