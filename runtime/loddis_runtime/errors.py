@@ -1,17 +1,25 @@
 """Everything that Loddis raises on purpose. Each message is one line that names the cause.
 
-    LoddisError
-    ├── FrameError              a frame that cannot be used
-    ├── BundleError             a bundle that cannot be used
-    │   ├── ModelNotFoundError
-    │   └── ChecksumError
-    ├── EngineError             an engine that cannot be built or run
-    └── ConfigError             options that are out of range or contradict each other
+LoddisError
+├── FrameError              a frame that cannot be used
+├── BundleError             a bundle that cannot be used
+│   ├── ModelNotFoundError
+│   └── ChecksumError
+├── EngineError             an engine that cannot be built or run
+└── ConfigError             options that are out of range or contradict each other
 """
 
 from __future__ import annotations
 
-__all__ = ["BundleError", "ChecksumError", "ConfigError", "EngineError", "FrameError", "LoddisError", "ModelNotFoundError"]
+__all__ = [
+    "BundleError",
+    "ChecksumError",
+    "ConfigError",
+    "EngineError",
+    "FrameError",
+    "LoddisError",
+    "ModelNotFoundError",
+]
 
 
 class LoddisError(Exception):

@@ -5,7 +5,7 @@ Legend: H W pixels of the frame.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,40 +23,52 @@ def as_frame(array: ArrayLike) -> Frame:
     """Check an array and give it as a frame ``(H, W)``: uint8, uint16 or float32, C-contiguous.
 
     A trailing axis of one channel goes; three or four channels that say the same grey are collapsed to it (a fourth is
-    alpha and is not looked at). Values are never rescaled: 16 bits stay 16 bits.
+    alpha and is not looked at). Values are never rescaled: 16 bits stay 16 bits. What is a frame already is not copied.
 
     Args:
-        array: ``(H, W)``, ``(H, W, 1)``, or grey in ``(H, W, 3 or 4)``; uint8, uint16, float32 or float64, in any byte order.
+        array: ``(H, W)``, ``(H, W, 1)``, or grey in ``(H, W, 3 | 4)``; uint8, uint16, float32 or float64, in any byte
+            order.
 
     Raises:
-        FrameError: Another shape or dtype, no pixels, true colour, or values that are not finite.
+        FrameError: Another shape or dtype, no pixels, true colour, or values that are not finite in float32.
     """
-    frame = np.asarray(array)
-    if frame.ndim == 3 and frame.shape[2] in (1, 3, 4):
-        frame = frame[..., 0] if frame.shape[2] == 1 else _collapse_grey(frame[..., :3])
-    if frame.ndim != 2:
+    try:
+        frame = np.asarray(array)
+    except ValueError as error:  # rows of different lengths
+        raise FrameError(f"a frame must be an array: {error}") from None
+    if not (frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] in (1, 3, 4))):
         raise FrameError(f"a frame must be (H, W), or grey in (H, W, 1 | 3 | 4), got shape {frame.shape}")
     if frame.size == 0:
         raise FrameError(f"a frame must have pixels, got shape {frame.shape}")
     if frame.dtype.kind == "f" and frame.dtype.itemsize in (4, 8):
-        if not np.isfinite(frame).all():
-            bad = int(frame.size - np.isfinite(frame).sum())
-            raise FrameError(f"a frame must be finite, got {bad} values that are NaN or infinite")
-        return np.ascontiguousarray(frame, dtype=np.float32)
+        return _collapse(_finite(frame[..., :3] if frame.ndim == 3 else frame), full_scale=1.0)
     if frame.dtype.kind == "u" and frame.dtype.itemsize in (1, 2):
-        return np.ascontiguousarray(frame, dtype=frame.dtype.newbyteorder("="))
+        native = frame.astype(frame.dtype.newbyteorder("="), copy=False)
+        return _collapse(native, full_scale=float(np.iinfo(native.dtype).max))
     raise FrameError(f"a frame must be uint8, uint16, float32 or float64, got {frame.dtype}")
 
 
-def _collapse_grey(colour: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Give the middle channel of ``(H, W, 3)`` if all three agree."""
-    if colour.dtype.kind not in "uf" or colour.size == 0:
-        return colour[..., 1]
-    full_scale = float(np.iinfo(colour.dtype).max) if colour.dtype.kind == "u" else 1.0
-    wide = colour.astype(np.float32)
-    spread = float(np.nan_to_num(wide.max(axis=2) - wide.min(axis=2)).max())
+def _finite(frame: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Give float32 without NaN and infinities; float64 that float32 cannot hold counts as infinite."""
+    with np.errstate(over="ignore"):
+        single = frame.astype(np.float32, copy=False)
+    finite = np.isfinite(single)
+    if not finite.all():
+        raise FrameError(f"a frame must be finite, got {int((~finite).sum())} values that are NaN or infinite")
+    return single
+
+
+def _collapse(frame: NDArray[Any], *, full_scale: float) -> Frame:
+    """Give the middle of three channels if all agree, the one of one, ``(H, W)`` as it is."""
+    if frame.ndim == 2:
+        return np.ascontiguousarray(frame)
+    if frame.shape[2] == 1:
+        return np.ascontiguousarray(frame[..., 0])
+    red, green, blue = (frame[..., channel].astype(np.float32) for channel in range(3))
+    with np.errstate(over="ignore"):
+        spread = float(np.max(np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)))
     if spread > GREY_TOLERANCE * full_scale:
         raise FrameError(
             f"true colour is refused: channels differ by up to {spread:g} of {full_scale:g}; send one infrared channel"
         )
-    return colour[..., 1]
+    return np.ascontiguousarray(frame[..., 1])

@@ -25,10 +25,8 @@ class FullRange(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["full_range"] = "full_range"
-    low: float | None = Field(default=None, description="Level of 16-bit and float frames that maps to 0; 0 if not given.")
-    high: float | None = Field(
-        default=None, description="Level that maps to 1; if not given 65535, or 1 for float frames."
-    )
+    low: float | None = Field(default=None, description="Level of 16-bit and float frames that maps to 0; 0 if none.")
+    high: float | None = Field(default=None, description="Level that maps to 1; if none 65535, or 1 for float frames.")
 
     @model_validator(mode="after")
     def _ordered(self) -> FullRange:
@@ -76,16 +74,16 @@ def normalise(frame: Frame, policy: FullRange | Percentile) -> NDArray[np.float3
         if high <= low:
             return np.full(frame.shape, 0.5, dtype=np.float32)
     elif frame.dtype == np.uint8:
-        return np.multiply(frame, np.float32(1 / 255), dtype=np.float32)
+        return np.divide(frame, np.float32(255), dtype=np.float32)
     elif policy.low is not None and policy.high is not None:
         low, high = policy.low, policy.high
     elif frame.dtype == np.uint16:
-        return np.multiply(frame, np.float32(1 / 65535), dtype=np.float32)
+        return np.divide(frame, np.float32(65535), dtype=np.float32)
     else:
         lowest, highest = float(frame.min()), float(frame.max())
         if lowest < 0 or highest > 1:
             raise FrameError(
-                f"float frames must be in [0, 1] where the model has no limits of its own, got {lowest:g} to {highest:g}"
+                f"float frames must be in [0, 1] unless the bundle sets limits, got {lowest:g} to {highest:g}"
             )
         return frame.astype(np.float32, copy=True)
     scaled = np.subtract(frame, np.float32(low), dtype=np.float32)

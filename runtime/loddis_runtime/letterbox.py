@@ -1,6 +1,7 @@
 """Fit a frame into the network's size, aspect kept, and map boxes both ways.
 
-Legend: H W pixels of the frame; h w pixels of the network. Coordinates start at the top-left corner of the top-left pixel.
+Legend: H W pixels of the frame; h w pixels of the network; N boxes. The origin of coordinates is the top-left corner of
+the top-left pixel.
 """
 
 from __future__ import annotations
@@ -49,12 +50,14 @@ class LetterboxTransform:
     def to_network(self, boxes_xyxy: NDArray[np.floating]) -> NDArray[np.float64]:
         """Map boxes ``(N, 4)``, or points ``(N, 2)``, from frame to network pixels."""
         pads = np.resize([self.pad_x, self.pad_y], boxes_xyxy.shape[-1])
-        return np.asarray(boxes_xyxy, dtype=np.float64) * self.scale + pads
+        mapped: NDArray[np.float64] = np.asarray(boxes_xyxy, dtype=np.float64) * self.scale + pads
+        return mapped
 
     def to_frame(self, boxes_xyxy: NDArray[np.floating]) -> NDArray[np.float64]:
         """Map boxes ``(N, 4)``, or points ``(N, 2)``, from network to frame pixels."""
         pads = np.resize([self.pad_x, self.pad_y], boxes_xyxy.shape[-1])
-        return (np.asarray(boxes_xyxy, dtype=np.float64) - pads) / self.scale
+        mapped: NDArray[np.float64] = (np.asarray(boxes_xyxy, dtype=np.float64) - pads) / self.scale
+        return mapped
 
 
 def letterbox(
@@ -79,7 +82,9 @@ def letterbox(
     inner_height, inner_width = _inner_size((height, width), net_size_hw, transform.scale)
     top, left = int(transform.pad_y), int(transform.pad_x)
     target.fill(FILL)
-    target[top : top + inner_height, left : left + inner_width] = _resize(frame, transform.scale, inner_height, inner_width)
+    target[top : top + inner_height, left : left + inner_width] = _resize(
+        frame, transform.scale, inner_height, inner_width
+    )
     return target
 
 
@@ -91,7 +96,7 @@ def _inner_size(frame_size_hw: tuple[int, int], net_size_hw: tuple[int, int], sc
 
 
 def _resize(frame: NDArray[np.float32], scale: float, height: int, width: int) -> NDArray[np.float32]:
-    """Sample the frame at exactly `scale`, as the boxes are mapped; the rounded size alone would stretch it a little."""
+    """Sample the frame at exactly `scale`, as boxes are mapped; its rounded size alone would stretch it a little."""
     if scale == 1.0:
         return frame[:height, :width]
     if round(frame.shape[0] * scale) < 1 or round(frame.shape[1] * scale) < 1:
