@@ -1,0 +1,30 @@
+"""Fixtures that tests of every part share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from support.bundles import write_spot_bundle
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def loddis_data() -> Path:
+    """Give the folder of the three real domains: `LODDIS_DATA`, or `shared/data` beside the repository."""
+    data = Path(os.environ.get("LODDIS_DATA", ROOT.parent / "shared" / "data"))
+    if not (data / "sky").is_dir():
+        missing = f"no real data in {data}: set LODDIS_DATA to the folder of the domains sky, ground and city"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return data
+
+
+@pytest.fixture(scope="session")
+def spot_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of a real bundle, an analytic spot detector of 64 x 96 pixels; leave it as it is."""
+    return write_spot_bundle(tmp_path_factory.mktemp("models"))
