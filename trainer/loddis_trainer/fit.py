@@ -5,37 +5,37 @@ Legend: B batch, T frames, H W network pixels, M ground truths of a frame.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from loddis_trainer.checkpoint import CheckpointInfo, DomainInfo, read_info, save_checkpoint
+from loddis_trainer.checkpoint import CheckpointInfo, DomainInfo, read_info, read_state, save_checkpoint
 from loddis_trainer.config import FitConfig
-from loddis_trainer.data import Batch, Mixture, open_mixture, training_loader
+from loddis_trainer.data import Batch, EpochPlan, Mixture, TrainingLoader, TrainingSamples
 from loddis_trainer.ema import WeightAverage
 from loddis_trainer.errors import TrainingError
-from loddis_trainer.evaluate import evaluate_detector
 from loddis_trainer.journal import Journal
-from loddis_trainer.losses.branches import LoddisBranches
-from loddis_trainer.metrics import Metrics
+from loddis_trainer.losses.branches import BranchLoss, LoddisBranches
 from loddis_trainer.models import build_detector
-from loddis_trainer.resume import restore, training_state
+from loddis_trainer.resume import restore_training, training_state
 from loddis_trainer.schedule import learning_rate_factor
 from loddis_trainer.software import software_versions
 from loddis_trainer.training_model import LossWeights, TrainingLosses, TrainingModel
+from loddis_trainer.validation import Validation, validate
 
 __all__ = ["FitResult", "build_training_model", "fit"]
 
 log = logging.getLogger(__name__)
+
+# A resumed run may differ from the one it goes on from in these, and in nothing else.
+FREE_ON_RESUME = {"resume", "out", "cache_dir", "data_root", "threads", "workers", "accelerator", "epochs"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,41 +62,43 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
 
     Args:
         config: The run.
-        progress: Show bars and a line an epoch.
+        progress: Print lines and, on a terminal, bars.
 
     Raises:
         DataError: Domains that are missing, empty, or contradict each other.
         CheckpointError: Nothing to resume from, or a checkpoint that cannot be written.
-        TrainingError: `out` holds a run already, the configuration differs from the run to resume, or a loss is not finite.
+        TrainingError: `out` holds a run already, the run to resume was configured otherwise, or a loss is not finite.
     """
     started = time.monotonic()
-    _refuse_contradictions(config)
+    before = _read_earlier_run(config)
     if config.threads:
         torch.set_num_threads(config.threads)
     fabric = Fabric(accelerator=config.accelerator, devices=config.devices, precision=config.precision)
     fabric.launch()
     fabric.seed_everything(config.seed, verbose=False)
+    speaks = fabric.is_global_zero
 
-    mixture = open_mixture(config, split="train", progress=progress and fabric.is_global_zero)
-    held_out = open_mixture(config, split="val", progress=progress and fabric.is_global_zero)
-    loader = training_loader(config, mixture, rank=fabric.global_rank, world_size=fabric.world_size)
+    mixture = _open(config, "train", progress=progress and speaks)
+    held_out = _open(config, "val", progress=progress and speaks, task_only=True)
+    loader = _build_loader(config, mixture, fabric)
     total_steps = config.epochs * loader.steps_per_epoch
 
-    model = build_training_model(config, num_domains=len(mixture.domains))
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = WeightAverage(model, decay=config.ema_decay)
-    optimiser = build_optimiser(config, model)
-    model, optimiser = fabric.setup(model, optimiser)
+    training = build_training_model(config, num_domains=len(mixture.domains))
+    training.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = WeightAverage(training, decay=config.ema_decay)
     average.average.to(fabric.device)
-    progress_so_far = restore(config, model, average, optimiser) if config.resume else None
-    epoch, step, best = progress_so_far or (0, 0, -math.inf)
+    model, optimiser = fabric.setup(training, build_optimiser(config, training))
+    epoch, step, best = 0, 0, -math.inf
+    if before is not None:
+        restore_training(read_state(config.out / "last"), training, average, optimiser)
+        epoch, step = before.epoch, before.step
+        best = -math.inf if before.best_map50 is None else before.best_map50
 
-    journal = Journal(config.out, epochs=config.epochs, visible=progress and fabric.is_global_zero)
-    with journal:
+    with Journal(config.out, total_steps=total_steps, active=speaks, visible=progress) as journal:
         journal.note(f"{mixture.label}: {mixture.describe()}; {loader.steps_per_epoch} steps an epoch")
         while epoch < config.epochs:
             model.train()
-            journal.begin_epoch(epoch, steps=loader.steps_per_epoch)
+            journal.begin_epoch(step)
             for batch in loader.epoch(epoch):
                 factor = learning_rate_factor(
                     step, total_steps=total_steps, warmup_steps=config.warmup_steps, schedule=config.schedule
@@ -104,22 +106,23 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
                 for group in optimiser.param_groups:
                     group["lr"] = config.learning_rate * factor
                 losses = train_step(fabric, model, optimiser, batch, clip_grad_norm=config.clip_grad_norm)
-                average.update(model.module)
+                average.update(training)
                 step += 1
-                journal.log_step(step, losses, learning_rate=config.learning_rate * factor)
+                journal.log_step(
+                    step, losses, learning_rate=config.learning_rate * factor, frames=len(batch.frames)
+                )
             epoch += 1
 
-            metrics: Metrics | None = None
-            if epoch % config.validate_every == 0 or epoch == config.epochs:
-                metrics = _validate(config, average.average, held_out, device=fabric.device)
-                journal.log_validation(epoch, step, metrics)
-            if fabric.is_global_zero:
-                better = metrics is not None and metrics.map50 > best
-                best = max(best, metrics.map50) if metrics is not None else best
-                info = _describe(config, mixture, epoch=epoch, step=step, best=best, metrics=metrics)
-                save_checkpoint(
-                    config.out / "last", info, average.average, state=training_state(model.module, average, optimiser)
-                )
+            if speaks:
+                result: Validation | None = None
+                if epoch % config.validate_every == 0 or epoch == config.epochs:
+                    result = validate(average.average.detector, config, held_out, device=fabric.device)
+                journal.end_epoch(epoch, step, result.headline() if result else {})
+                better = result is not None and result.map50 > best
+                best = max(best, result.map50) if result is not None else best
+                info = _describe(config, mixture, epoch=epoch, step=step, best=best, result=result)
+                state = training_state(training, average, optimiser)
+                save_checkpoint(config.out / "last", info, average.average, state=state)
                 if better:
                     save_checkpoint(config.out / "best", info, average.average)
             fabric.barrier()
@@ -127,14 +130,14 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
 
 
 def build_training_model(config: FitConfig, *, num_domains: int) -> TrainingModel:
-    """Build the detector and, where a loss of the method is on, its branches."""
+    """Build the detector and, where a loss of the method is on and there are domains to tell apart, its branches."""
     detector = build_detector(config.variant, num_classes=len(config.classes), window=config.window)
-    weights = LossWeights(alpha=config.alpha, beta=config.beta, eta=config.eta)
-    enabled = frozenset(
-        name
-        for name, weight in (("correlation", config.alpha), ("confusion", config.beta), ("consistency", config.eta))
-        if weight > 0
+    weighted: tuple[tuple[BranchLoss, float], ...] = (
+        ("correlation", config.alpha),
+        ("confusion", config.beta),
+        ("consistency", config.eta),
     )
+    enabled = frozenset(name for name, weight in weighted if weight > 0)
     branches = None
     if num_domains > 1 and enabled:
         branches = LoddisBranches(
@@ -147,6 +150,7 @@ def build_training_model(config: FitConfig, *, num_domains: int) -> TrainingMode
             reversal_strength=config.reversal_strength,
             enabled=enabled,
         )
+    weights = LossWeights(alpha=config.alpha, beta=config.beta, eta=config.eta)
     return TrainingModel(detector, branches, weights=weights)
 
 
@@ -170,17 +174,102 @@ def train_step(
     """
     device = fabric.device
     losses: TrainingLosses = model(
-        batch.frames.to(device, non_blocking=True, memory_format=torch.channels_last),
-        [boxes.to(device, non_blocking=True) for boxes in batch.boxes_xyxy],
+        batch.frames.to(device, non_blocking=True).to(memory_format=torch.channels_last),
+        batch.boxes_xyxy,
         batch.class_ids,
         batch.domain_ids.to(device, non_blocking=True),
     )
-    if not math.isfinite(float(losses.total.detach())):
+    if not bool(torch.isfinite(losses.total)):
         parts = ", ".join(f"{name} {value:.4g}" for name, value in losses.scalars().items())
-        raise TrainingError(f"the loss is not finite ({parts}) on the batch of frames {batch.describe()}")
+        raise TrainingError(f"the loss is not finite ({parts}) on the frames {', '.join(batch.names)}")
     optimiser.zero_grad(set_to_none=True)
     fabric.backward(losses.total)
     if clip_grad_norm > 0:
-        fabric.clip_gradients(model, optimiser, max_norm=clip_grad_norm, error_if_nonfinite=False)
+        fabric.clip_gradients(model, optimiser, max_norm=clip_grad_norm, error_if_nonfinite=False)  # type: ignore[arg-type]
     optimiser.step()
     return losses
+
+
+def _read_earlier_run(config: FitConfig) -> CheckpointInfo | None:
+    """Give the run to go on from; refuse to write over one, or to go on from one that was configured otherwise."""
+    last = config.out / "last"
+    if not config.resume:
+        if (last / "checkpoint.json").exists():
+            raise TrainingError(f"{config.out} holds a run already; choose another --out, or --resume it")
+        return None
+    info = read_info(last)
+    now = config.model_dump(mode="json")
+    differing = [
+        f"{name} was {info.config.get(name)!r}, is {value!r}"
+        for name, value in now.items()
+        if name not in FREE_ON_RESUME and info.config.get(name) != value
+    ]
+    if differing:
+        raise TrainingError(f"{last} was trained with another configuration: {'; '.join(differing)}")
+    return info
+
+
+def _open(config: FitConfig, split: str, *, progress: bool, task_only: bool = False) -> Mixture:
+    return Mixture.open(
+        config.task,
+        [] if task_only else config.auxiliary,
+        split=split,
+        seed=config.seed,
+        data_root=config.data_root,
+        cache_dir=config.cache_dir,
+        classes=config.classes,
+        progress=progress,
+    )
+
+
+def _build_loader(config: FitConfig, mixture: Mixture, fabric: Fabric) -> TrainingLoader:
+    samples = TrainingSamples(
+        mixture,
+        size_hw=config.size_hw,
+        window=config.window,
+        intensity=config.intensity,
+        augmentation=config.augment,
+        seed=config.seed,
+    )
+    plan = EpochPlan(
+        config.batch_size,
+        share_per_epoch=config.share_per_epoch,
+        balance=config.balance,
+        task_share=config.task_share,
+        seed=config.seed,
+    )
+    return TrainingLoader(
+        samples, plan, rank=fabric.global_rank, world_size=fabric.world_size, workers=config.workers
+    )
+
+
+def _describe(
+    config: FitConfig, mixture: Mixture, *, epoch: int, step: int, best: float, result: Validation | None
+) -> CheckpointInfo:
+    domains = tuple(
+        DomainInfo(
+            name=d.dataset.name,
+            role=d.role,
+            fraction=d.fraction,
+            sequences=len(d.dataset.sequences),
+            frames=len(d.dataset),
+        )
+        for d in mixture.domains
+    )
+    return CheckpointInfo(
+        variant=config.variant,
+        classes=tuple(config.classes),
+        window=config.window,
+        size_hw=config.size_hw,
+        stride=8,
+        keep=100,
+        intensity=config.intensity,
+        domains=domains,
+        epoch=epoch,
+        step=step,
+        best_map50=best if math.isfinite(best) else None,
+        score_threshold=result.score_threshold if result else None,
+        metrics=result.headline() if result else {},
+        config=config.model_dump(mode="json"),
+        software=software_versions("torch", "lightning-fabric", "numpy"),
+    )

@@ -6,6 +6,7 @@ Legend: B batch, T frames, H W network pixels, M ground truths of a frame.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -32,8 +33,7 @@ class LossWeights:
     eta: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingLosses:
+class TrainingLosses(NamedTuple):
     """All losses of a step, scalars.
 
     Attributes:

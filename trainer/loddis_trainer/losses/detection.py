@@ -9,7 +9,7 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,8 +23,7 @@ __all__ = ["DetectionLoss", "detection_loss", "generalised_iou_loss"]
 BOX_WEIGHT = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class DetectionLoss:
+class DetectionLoss(NamedTuple):
     """The parts of L_D, scalars.
 
     Attributes:

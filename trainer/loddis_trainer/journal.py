@@ -1,0 +1,120 @@
+"""What a training tells: bars and lines for people, TensorBoard for curves, `history.jsonl` for programs."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from torch.utils.tensorboard import SummaryWriter
+
+from loddis_trainer.training_model import TrainingLosses
+
+__all__ = ["Journal"]
+
+STEPS_BETWEEN_LOGS = 20
+
+
+class Journal:
+    """Log a training; a context that closes its files.
+
+    Args:
+        out: Folder of the run.
+        total_steps: Steps of the whole training, for the estimated time of arrival.
+        active: Whether this process logs at all.
+        visible: Whether it also prints.
+    """
+
+    def __init__(self, out: Path, *, total_steps: int, active: bool, visible: bool) -> None:
+        self.out = out
+        self.active = active
+        self.console = Console(stderr=True, quiet=not (active and visible))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]:.1f} frames/s"),
+            TimeRemainingColumn(),
+        )
+        bar_wanted = active and visible and self.console.is_terminal
+        self.progress = Progress(*columns, console=self.console, disable=not bar_wanted)
+        self.total_steps = total_steps
+        self._task: TaskID | None = None
+        self._writer: SummaryWriter | None = None
+        self._history: TextIO | None = None
+        self._sums: dict[str, float] = {}
+        self._count = 0
+        self._epoch_started = 0.0
+        self._frames = 0
+
+    def __enter__(self) -> Journal:
+        """Open the files."""
+        if self.active:
+            self.out.mkdir(parents=True, exist_ok=True)
+            self._writer = SummaryWriter(str(self.out))
+            self._history = (self.out / "history.jsonl").open("a")
+            self.progress.start()
+            self._task = self.progress.add_task("training", total=self.total_steps, rate=0.0)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the files."""
+        self.progress.stop()
+        if self._writer is not None:
+            self._writer.close()
+        if self._history is not None:
+            self._history.close()
+
+    def note(self, text: str) -> None:
+        """Print a line for people."""
+        self.console.print(text, highlight=False)
+
+    def begin_epoch(self, step: int) -> None:
+        """Start to sum up an epoch that begins after `step` steps."""
+        self._sums, self._count, self._frames = {}, 0, 0
+        self._epoch_started = time.monotonic()
+        if self._task is not None:
+            self.progress.update(self._task, completed=step)
+
+    def log_step(self, step: int, losses: TrainingLosses, *, learning_rate: float, frames: int) -> None:
+        """Log a step; reads the losses back from the device only now and then."""
+        self._frames += frames
+        if self._task is not None:
+            rate = self._frames / max(1e-9, time.monotonic() - self._epoch_started)
+            self.progress.update(self._task, completed=step, rate=rate)
+        if not self.active or step % STEPS_BETWEEN_LOGS:
+            return
+        scalars = losses.scalars()
+        for name, value in scalars.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+            if self._writer is not None:
+                self._writer.add_scalar(f"train/{name}", value, step)
+        if self._writer is not None:
+            self._writer.add_scalar("train/learning_rate", learning_rate, step)
+        self._count += 1
+
+    def end_epoch(self, epoch: int, step: int, validation: dict[str, float]) -> None:
+        """Log an epoch: mean losses, frames a second, and what the validation gave, if there was one."""
+        if not self.active:
+            return
+        seconds = time.monotonic() - self._epoch_started
+        record: dict[str, Any] = {"epoch": epoch, "step": step, "seconds": round(seconds, 2)}
+        record["frames_per_second"] = round(self._frames / max(seconds, 1e-9), 1)
+        record["train"] = {name: round(total / self._count, 5) for name, total in self._sums.items()}
+        record["validation"] = validation
+        if self._history is not None:
+            self._history.write(json.dumps(record) + "\n")
+            self._history.flush()
+        if self._writer is not None:
+            for name, value in validation.items():
+                self._writer.add_scalar(f"val/{name}", value, step)
+            self._writer.flush()
+        train = "  ".join(f"{name} {value:.3f}" for name, value in record["train"].items())
+        held_out = "  ".join(f"{name} {value:.4f}" for name, value in validation.items())
+        self.note(f"epoch {epoch:>3}  {record['frames_per_second']:.0f} frames/s  {train}  |  {held_out}")
