@@ -99,14 +99,14 @@ def keep_best(raw: RawPredictions, *, stride: int, keep: int) -> Tensor:
     Args:
         raw: The head's output.
         stride: Input pixels per grid point.
-        keep: K; at most A.
+        keep: K; all A where the grid has fewer.
 
     Returns:
         ``(B, K, 6)`` float32: x1, y1, x2, y2 in network pixels, score, class; by falling score.
     """
     probability, label = raw.classes.float().sigmoid().max(dim=-1)  # (B, A)
     scores = raw.objectness.float().sigmoid() * probability
-    best, index = torch.topk(scores, keep, dim=1)  # (B, K)
+    best, index = torch.topk(scores, min(keep, scores.shape[1]), dim=1)  # (B, K)
     boxes = torch.gather(decode_boxes(raw, stride=stride), 1, index.unsqueeze(-1).expand(-1, -1, 4))
     labels = torch.gather(label, 1, index).to(boxes.dtype)
     return torch.cat((boxes, best.unsqueeze(-1), labels.unsqueeze(-1)), dim=-1)

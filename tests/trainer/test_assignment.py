@@ -1,0 +1,165 @@
+"""SimOTA and the detection loss: who answers for a target, and what it costs to be wrong."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from loddis_trainer.assignment import Assignment, assign, elementwise_iou, pad_truth
+from loddis_trainer.losses.detection import detection_loss, generalised_iou_loss
+from loddis_trainer.models.head import RawPredictions, decode_boxes, grid_points
+from torch import Tensor
+
+STRIDE = 8
+GRID_HW = (6, 8)
+
+
+def quiet_predictions(batch: int, *, classes: int = 1) -> RawPredictions:
+    """Every point predicts a box of one cell about its own centre, unsure of everything."""
+    points = GRID_HW[0] * GRID_HW[1]
+    offsets = torch.zeros(batch, points, 4)
+    offsets[..., :2] = 0.5
+    return RawPredictions(offsets, torch.zeros(batch, points), torch.zeros(batch, points, classes), GRID_HW)
+
+
+def assign_to(raw: RawPredictions, boxes: list[Tensor], labels: list[Tensor] | None = None) -> Assignment:
+    labels = labels or [torch.zeros(len(b), dtype=torch.int64) for b in boxes]
+    truth = pad_truth(boxes, labels, device="cpu")
+    predicted = decode_boxes(raw, stride=STRIDE)
+    return assign(predicted, raw.objectness, raw.classes, grid_points(raw.size_hw), truth, stride=STRIDE)
+
+
+def test_a_tiny_target_gets_a_grid_point_beside_it() -> None:
+    target = torch.tensor([[27.0, 19.0, 30.0, 22.0]])  # 3 px, within cell (row 2, column 3)
+    found = assign_to(quiet_predictions(1), [target])
+    assert found.foreground[0].any()
+    centres = (grid_points(GRID_HW)[found.foreground[0]] + 0.5) * STRIDE
+    assert ((centres - torch.tensor([28.5, 20.5])).abs() < 1.5 * STRIDE).all()
+
+
+def test_a_better_prediction_wins_the_target() -> None:
+    raw = quiet_predictions(1)
+    target = torch.tensor([[24.0, 16.0, 36.0, 28.0]])
+    good = 2 * GRID_HW[1] + 3  # cell (2, 3)
+    raw.offsets[0, good] = torch.tensor([30 / 8 - 3, 22 / 8 - 2, math.log(12 / 8), math.log(12 / 8)])
+    found = assign_to(raw, [target])
+    assert found.foreground[0, good]
+    assert found.iou[0, good] == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_point_wanted_by_two_targets_goes_to_one() -> None:
+    pair = torch.tensor([[24.0, 16.0, 31.0, 23.0], [25.0, 17.0, 32.0, 24.0]])
+    found = assign_to(quiet_predictions(1), [pair])
+    assert set(found.target_index[0][found.foreground[0]].tolist()) <= {0, 1}
+    assert found.foreground.sum() >= 1
+
+
+def test_frames_do_not_see_each_others_targets() -> None:
+    one, other = torch.tensor([[24.0, 16.0, 31.0, 23.0]]), torch.zeros(0, 4)
+    together = assign_to(quiet_predictions(2), [one, other])
+    assert together.foreground[0].any()
+    assert not together.foreground[1].any()
+    alone = assign_to(quiet_predictions(1), [one])
+    assert torch.equal(together.foreground[0], alone.foreground[0])
+
+
+def test_padding_changes_nothing() -> None:
+    """A frame with one target is assigned alike beside a frame with five."""
+    one = torch.tensor([[24.0, 16.0, 31.0, 23.0]])
+    five = torch.tensor([[8.0 * i, 8.0, 8.0 * i + 6, 14.0] for i in range(1, 6)])
+    beside = assign_to(quiet_predictions(2), [one, five])
+    alone = assign_to(quiet_predictions(1), [one])
+    assert torch.equal(beside.foreground[0], alone.foreground[0])
+    assert torch.equal(beside.iou[0], alone.iou[0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    x=st.floats(0, GRID_HW[1] * STRIDE - 1),
+    y=st.floats(0, GRID_HW[0] * STRIDE - 1),
+    side=st.floats(0.5, 20),
+)
+def test_every_target_on_the_map_finds_at_least_one_point(x: float, y: float, side: float) -> None:
+    target = torch.tensor([[x - side / 2, y - side / 2, x + side / 2, y + side / 2]])
+    assert assign_to(quiet_predictions(1), [target]).foreground.any()
+
+
+def test_overlap_matches_hand_computed_values() -> None:
+    a = torch.tensor([[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 0.0, 0.0]])
+    b = torch.tensor([[2.0, 2.0, 6.0, 6.0], [3.0, 3.0, 5.0, 5.0], [0.0, 0.0, 0.0, 0.0]])
+    torch.testing.assert_close(elementwise_iou(a, b), torch.tensor([4 / 28, 0.0, 0.0]))
+
+
+def test_generalised_iou_follows_its_definition() -> None:
+    a, b = torch.tensor([0.0, 0.0, 4.0, 4.0]), torch.tensor([2.0, 2.0, 6.0, 6.0])
+    iou, union, hull = 4 / 28, 28.0, 36.0
+    assert float(generalised_iou_loss(a, b)) == pytest.approx(1 - (iou - (hull - union) / hull), abs=1e-6)
+    assert float(generalised_iou_loss(a, a)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_box_that_misses_its_target_is_pulled_towards_it() -> None:
+    box = torch.tensor([[0.0, 0.0, 4.0, 4.0]], requires_grad=True)
+    generalised_iou_loss(box, torch.tensor([[20.0, 0.0, 24.0, 4.0]])).sum().backward()
+    assert box.grad is not None
+    assert float(box.grad[0, 2]) < 0  # a larger x2 would cost less
+
+
+def perfect_predictions(target: Tensor) -> RawPredictions:
+    raw = quiet_predictions(1)
+    raw.objectness.fill_(-12.0)
+    raw.classes.fill_(-12.0)
+    width, height = target[2] - target[0], target[3] - target[1]
+    centre = (target[:2] + target[2:]) / 2
+    column, row = int(centre[0] // STRIDE), int(centre[1] // STRIDE)
+    index = row * GRID_HW[1] + column
+    raw.offsets[0, index] = torch.tensor(
+        [centre[0] / 8 - column, centre[1] / 8 - row, math.log(width / 8), math.log(height / 8)]
+    )
+    raw.objectness[0, index] = 12.0
+    raw.classes[0, index] = 12.0
+    return raw
+
+
+def test_a_perfect_prediction_costs_next_to_nothing_and_a_silent_one_much() -> None:
+    target = torch.tensor([24.0, 16.0, 36.0, 28.0])
+    truth = pad_truth([target[None]], [torch.zeros(1, dtype=torch.int64)], device="cpu")
+    perfect = detection_loss(perfect_predictions(target), truth, stride=STRIDE)
+    unsure = detection_loss(quiet_predictions(1), truth, stride=STRIDE)
+    assert float(perfect.total) < 0.01
+    assert float(unsure.total) > 10
+    assert int(perfect.assigned) == 1
+
+
+def test_a_frame_without_targets_still_teaches_silence() -> None:
+    raw = quiet_predictions(1)
+    raw.objectness.requires_grad_()
+    truth = pad_truth([torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.int64)], device="cpu")
+    loss = detection_loss(raw, truth, stride=STRIDE)
+    loss.total.backward()
+    assert float(loss.box) == 0.0
+    assert raw.objectness.grad is not None
+    assert (raw.objectness.grad > 0).all()
+
+
+def test_only_the_targets_class_is_asked_for() -> None:
+    raw = quiet_predictions(1, classes=3)
+    raw.classes.requires_grad_()
+    truth = pad_truth([torch.tensor([[24.0, 16.0, 36.0, 28.0]])], [torch.tensor([2])], device="cpu")
+    detection_loss(raw, truth, stride=STRIDE).total.backward()
+    assert raw.classes.grad is not None
+    asked = raw.classes.grad.abs().sum(dim=-1)[0] > 0
+    gradient = raw.classes.grad[0][asked]
+    assert (gradient[:, :2] > 0).all()
+    assert (gradient[:, 2] < gradient[:, 0]).all()
+
+
+def test_gradients_agree_with_finite_differences() -> None:
+    torch.manual_seed(0)
+    boxes = (torch.rand(5, 2, dtype=torch.float64) * 10).repeat(1, 2)
+    boxes[:, 2:] += 1 + torch.rand(5, 2, dtype=torch.float64) * 5
+    targets = boxes.flip(0).contiguous()
+    boxes.requires_grad_()
+    assert torch.autograd.gradcheck(lambda b: generalised_iou_loss(b, targets), (boxes,))

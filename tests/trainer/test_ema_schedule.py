@@ -1,0 +1,68 @@
+"""Averaged weights and the learning rate."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from loddis_trainer.ema import WeightAverage
+from loddis_trainer.schedule import learning_rate_factor
+from torch import nn
+
+
+def test_the_average_follows_the_model_and_forgets_its_start() -> None:
+    model = nn.Linear(2, 2)
+    average = WeightAverage(model, decay=0.9, ramp_steps=1)
+    with torch.no_grad():
+        model.weight.fill_(3.0)
+    for _ in range(100):
+        average.update(model)
+    torch.testing.assert_close(average.average.weight, torch.full((2, 2), 3.0), atol=1e-3, rtol=0)
+
+
+def test_a_step_of_the_average_is_the_formula() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    average = WeightAverage(model, decay=0.5, ramp_steps=1)
+    nn.init.ones_(model.weight)
+    average.update(model)
+    decay = 0.5 * (1 - 2.718281828**-1)
+    assert float(average.average.weight) == pytest.approx(1 - decay, abs=1e-5)
+
+
+def test_running_statistics_and_counters_come_along() -> None:
+    model = nn.BatchNorm2d(1)
+    average = WeightAverage(model, decay=0.0)
+    model(torch.randn(4, 1, 3, 3) + 5)
+    average.update(model)
+    assert torch.equal(average.average.running_mean, model.running_mean)  # type: ignore[arg-type]
+    assert int(average.average.num_batches_tracked) == 1  # type: ignore[arg-type]
+
+
+def test_the_average_is_no_part_of_the_gradient() -> None:
+    model = nn.Linear(2, 2)
+    average = WeightAverage(model, decay=0.9)
+    assert not any(p.requires_grad for p in average.average.parameters())
+    assert not average.average.training
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0, 2.0])
+def test_an_impossible_decay_is_refused(decay: float) -> None:
+    with pytest.raises(ValueError, match="decay must be in"):
+        WeightAverage(nn.Linear(1, 1), decay=decay)
+
+
+def test_the_learning_rate_rises_then_falls_along_a_cosine() -> None:
+    factors = [
+        learning_rate_factor(step, total_steps=100, warmup_steps=10, schedule="cosine", final_factor=0.1)
+        for step in range(100)
+    ]
+    assert factors[0] == pytest.approx(0.1)
+    assert max(factors) == pytest.approx(1.0)
+    assert factors[:10] == sorted(factors[:10])
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert factors[55] == pytest.approx(0.55, abs=0.01)  # half way down
+    assert factors[-1] == pytest.approx(0.1, abs=0.01)
+
+
+def test_a_constant_schedule_stays() -> None:
+    assert learning_rate_factor(77, total_steps=100, warmup_steps=0, schedule="constant") == 1.0
