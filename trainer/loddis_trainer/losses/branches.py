@@ -140,33 +140,31 @@ class LoddisBranches(nn.Module):
 
     def _correlation(self, features: ProjectedFeatures, b: Tensor, skipped: list[str]) -> Tensor | None:
         usable = features.has_target & features.has_background
-        z, b = features.z[usable], b[usable]
-        if len(z) < MIN_SAMPLES:
+        if int(usable.sum()) < MIN_SAMPLES:
             skipped.append(f"correlation weakening needs {MIN_SAMPLES} samples with a target feature")
             return None
-        return correlation_weakening_loss(z, b, kernel=self.kernel)
+        return correlation_weakening_loss(_rows(features.z, usable), _rows(b, usable), kernel=self.kernel)
 
     def _confusion(
         self, classify: DomainConfusion, features: ProjectedFeatures, domains: Tensor, skipped: list[str]
     ) -> tuple[Tensor | None, Tensor | None]:
-        usable = features.has_target
-        present = domains[usable.cpu()]
+        present = domains[features.has_target]
         if len(set(present.tolist())) < 2:
             skipped.append("domain confusing needs target features of two domains")
             return None, None
-        loss, accuracy = classify(features.z[usable], present.to(features.z.device), strength=self.reversal_strength)
+        z = _rows(features.z, features.has_target)
+        loss, accuracy = classify(z, present.to(z.device, non_blocking=True), strength=self.reversal_strength)
         return loss, accuracy
 
     def _consistency(self, features: ProjectedFeatures, domains: Tensor, skipped: list[str]) -> Tensor | None:
         partner = swap_indices(domains)
-        usable = features.has_target.cpu()
+        usable = features.has_target
         swapped = partner != torch.arange(len(partner))
         if int(usable.sum()) < 2 or not bool((usable & swapped).any()):
             skipped.append("target consistency needs two target features and a background of another domain")
             return None
         z_hat = self.projections.recombine(features, partner)
-        rows = usable.to(z_hat.device)
-        return info_nce(features.z[rows], z_hat[rows], temperature=self.temperature)
+        return info_nce(_rows(features.z, usable), _rows(z_hat, usable), temperature=self.temperature)
 
     def _check_domains(self, domain_ids: Tensor, n: int) -> Tensor:
         """Give the domains on the host: what is skipped and who swaps with whom is decided there, in one transfer."""
@@ -176,3 +174,8 @@ class LoddisBranches(nn.Module):
         if n and (int(domains.min()) < 0 or int(domains.max()) >= self.num_domains):
             raise ValueError(f"domain_ids must lie in [0, {self.num_domains}), got {sorted(set(domains.tolist()))}")
         return domains
+
+
+def _rows(x: Tensor, keep: Tensor) -> Tensor:
+    """Give the rows of ``x`` that the host's mask ``keep`` names, without waiting for the device."""
+    return x if bool(keep.all()) else x[keep.nonzero()[:, 0].to(x.device, non_blocking=True)]

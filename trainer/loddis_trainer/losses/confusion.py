@@ -6,6 +6,10 @@ Equation 11 bounds the mutual information of z and d by the classifier's cross e
 but loose (mutual information never exceeds log m); what trains is equation 12, L_MI = E[−log q_φ(d|z)], through the
 reversal of its gradient: q_φ minimises it, the features maximise it, until domains look alike.
 
+The classifier sees z standardised over the batch. Cross entropy has no upper bound, and of raw features the extractor
+can always raise it by making them larger where the classifier errs; that runs away from the other losses. Standardised
+features can only raise it by giving up what tells domains apart.
+
 References:
     The paper, equations 6–12.
     Ganin et al. 2016, Domain-Adversarial Training of Neural Networks, JMLR 17(59):1–35.
@@ -18,7 +22,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from loddis_trainer.losses.numerics import at_least_float32, full_precision
+from loddis_trainer.losses.numerics import at_least_float32, full_precision, standardise
 from loddis_trainer.losses.reversal import reverse_gradient
 
 __all__ = ["ConfusionLoss", "DomainConfusion", "mutual_information_loss"]
@@ -81,15 +85,15 @@ class DomainConfusion(nn.Module):
         self.classifier = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, num_domains))
 
     def forward(self, z: Tensor, domain_ids: Tensor, *, strength: float) -> ConfusionLoss:
-        """Classify ``z`` ``(n, c)`` against ``domain_ids`` ``(n,)``; ``strength`` is λ of the reversal.
+        """Classify ``z`` ``(n, c)`` against ``domain_ids`` ``(n,)``, n at least 2; ``strength`` is λ of the reversal.
 
         Raises:
-            ValueError: The shapes do not fit.
+            ValueError: The shapes do not fit, or a single sample, of which standardising leaves nothing.
         """
-        if z.ndim != 2 or z.shape[1] != self.channels:
-            raise ValueError(f"z must be (n, {self.channels}), got {tuple(z.shape)}")
+        if z.ndim != 2 or z.shape[1] != self.channels or len(z) < 2:
+            raise ValueError(f"z must be (n, {self.channels}) with n at least 2, got {tuple(z.shape)}")
         with full_precision(z):
-            logits: Tensor = self.classifier(reverse_gradient(at_least_float32(z), strength=strength))
+            logits: Tensor = self.classifier(reverse_gradient(standardise(z), strength=strength))
             loss = mutual_information_loss(logits, domain_ids)
             accuracy = (logits.detach().argmax(dim=1) == domain_ids).to(loss.dtype).mean()
         return ConfusionLoss(loss, accuracy)

@@ -14,9 +14,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from loddis_trainer.losses.numerics import at_least_float32, full_precision
+from loddis_trainer.losses.numerics import at_least_float32, full_precision, standardise
 
-__all__ = ["MIN_SAMPLES", "Kernel", "correlation_weakening_loss", "hsic", "standardise"]
+__all__ = ["MIN_SAMPLES", "Kernel", "correlation_weakening_loss", "hsic"]
 
 Kernel = Literal["linear", "rbf"]
 
@@ -81,18 +81,6 @@ def hsic(z: Tensor, b: Tensor, *, kernel: Kernel = "linear") -> Tensor:
             matrix_z - matrix_z.mean(0, keepdim=True) - matrix_z.mean(1, keepdim=True) + matrix_z.mean()
         )  # H K_z H
         return (centred * matrix_b).sum() / (len(z) - 1) ** 2
-
-
-def standardise(x: Tensor, *, floor: float = 1e-5) -> Tensor:
-    """Bring every column of ``x`` ``(n, c)`` to mean 0 and sample variance 1.
-
-    A constant column becomes 0 with a finite gradient: every variance is lifted by ``floor`` times the mean variance of
-    all columns. A floor relative to the batch, not an absolute one, so that features cannot duck under it together.
-    """
-    centred = at_least_float32(x)
-    centred = centred - centred.mean(0, keepdim=True)
-    variance = centred.square().sum(0, keepdim=True) / max(len(x) - 1, 1)
-    return centred * (variance + floor * variance.mean() + 1e-20).rsqrt()
 
 
 def _kernel_matrix(x: Tensor, kernel: Kernel) -> Tensor:

@@ -46,8 +46,8 @@ class ProjectedFeatures:
         target_map: T ``(n, t, u, v)``.
         background_map: B ``(n, t, u, v)``; ``None`` without a background projection.
         regions: What was pooled; ``None``: the whole map.
-        has_target: ``(n,)`` bool: the row of z is about a target. Where it is not, leave the row out.
-        has_background: ``(n,)`` bool, likewise for b.
+        has_target: ``(n,)`` bool on the host: the row of z is about a target. Where it is not, leave the row out.
+        has_background: ``(n,)`` bool on the host, likewise for b.
     """
 
     z: Tensor
@@ -107,7 +107,7 @@ class TargetBackgroundProjections(nn.Module):
         if len(boxes_xyxy) != n:
             raise ValueError(f"boxes_xyxy must hold one tensor for each of {n} samples, got {len(boxes_xyxy)}")
         regions = None
-        has_target = has_background = torch.ones(n, dtype=torch.bool, device=fused_map.device)
+        has_target = has_background = torch.ones(n, dtype=torch.bool)
         if self.pooling == "boxes":
             regions = split_by_boxes(boxes_xyxy, size_uv=(u, v), stride=stride, device=fused_map.device)
             has_target, has_background = regions.has_target, regions.has_background
@@ -147,7 +147,7 @@ class _Projection(nn.Module):
             self.conv.weight, nonlinearity="relu"
         )  # keeps the scale of Z, where torch's own shrinks it
         nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
-        self.act = nn.SiLU(inplace=True)
+        self.act = nn.SiLU()
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.act(self.conv(x))

@@ -25,8 +25,8 @@ class Regions:
     Attributes:
         target: ``(n, u, v)`` float32, in proportion to the area that boxes cover.
         background: ``(n, u, v)`` float32, even over the cells that no box touches.
-        has_target: ``(n,)`` bool, whether any box lies on the map.
-        has_background: ``(n,)`` bool, whether any cell is free of boxes.
+        has_target: ``(n,)`` bool on the host, whether any box lies on the map.
+        has_background: ``(n,)`` bool on the host, whether any cell is free of boxes.
     """
 
     target: Tensor
@@ -71,8 +71,9 @@ def split_by_boxes(
         across = _overlap_with_cells(low[..., 0], high[..., 0], cells=width)  # (n, M, v)
         down = _overlap_with_cells(low[..., 1], high[..., 1], cells=height)  # (n, M, u)
         coverage = (down[..., :, None] * across[..., None, :]).amax(dim=1)  # (n, u, v)
-    target, has_target = _shares(coverage)
-    background, has_background = _shares((coverage == 0).float())
+    target, target_total = _shares(coverage)
+    background, background_total = _shares((coverage == 0).float())
+    has_target, has_background = (torch.stack((target_total, background_total)) > 0).cpu()  # one transfer
     return Regions(target, background, has_target, has_background)
 
 
@@ -98,4 +99,4 @@ def _overlap_with_cells(low: Tensor, high: Tensor, *, cells: int) -> Tensor:
 
 def _shares(weights: Tensor) -> tuple[Tensor, Tensor]:
     total = weights.sum(dim=(1, 2), keepdim=True)
-    return weights / total.clamp(min=1e-12), total[:, 0, 0] > 0
+    return weights / total.clamp(min=1e-12), total[:, 0, 0]
