@@ -40,8 +40,8 @@ def write_spot_bundle(
 ) -> Path:
     """Write the bundle `root/name/version`, so that `root` is a model repository.
 
-    The first class is bright spots, the second, if there is one, dark spots; more are never found. A spot is a peak that
-    stands out over everything 5 px around it, up to about 6 px across in network pixels: edges and gradients are none.
+    The first class is bright spots, the second, if there is one, dark spots; more are never found. A spot is a peak
+    that stands out over everything 5 network pixels around it, so up to about 6 px across; edges are none.
     Its score is c / (c + 0.1) for a contrast c of the full scale.
 
     Args:

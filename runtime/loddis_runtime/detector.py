@@ -1,0 +1,316 @@
+"""Frames in, detections out: a bundle, an engine, and what comes before and after the network.
+
+Legend: B batch, T frames of the window, H W pixels of the frame, h w network pixels, K candidates, N detections.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from loddis_runtime.boxes import clip_boxes
+from loddis_runtime.bundle import Bundle, GraphPrecision
+from loddis_runtime.detections import Detections
+from loddis_runtime.engines import Engine
+from loddis_runtime.engines.onnx_cpu import OnnxCpuEngine
+from loddis_runtime.engines.threads import available_cores
+from loddis_runtime.errors import ConfigError, EngineError, FrameError, ModelNotFoundError
+from loddis_runtime.frames import Frame, as_frame
+from loddis_runtime.intensity import normalise
+from loddis_runtime.letterbox import LetterboxTransform, letterbox
+from loddis_runtime.manifest import MANIFEST_NAME, Manifest
+from loddis_runtime.photometry import measure_targets
+from loddis_runtime.repository import ModelRepository, shipped_repository
+from loddis_runtime.suppression import suppress
+
+__all__ = ["Detector", "Device", "Precision", "PreparedFrame", "load"]
+
+Device = Literal["auto", "cpu"]
+Precision = Literal["auto", "fp32", "fp16", "int8"]
+
+MAX_BATCH = 32  # frames that `detect_batch` hands to the network at once; bounds its memory
+NAME = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]*)(:(?P<version>[0-9]+))?")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedFrame:
+    """A frame, ready for the network.
+
+    Attributes:
+        frame: ``(H, W)`` as `as_frame` gives it.
+        tensor: ``(T, h, w)`` float32 in [0, 1]; read only where T > 1.
+        transform: From frame to network pixels.
+    """
+
+    frame: Frame
+    tensor: NDArray[np.float32]
+    transform: LetterboxTransform
+
+
+class Detector:
+    """Finds targets in frames. Any number of threads may call one detector at once.
+
+    `detect` is `prepare`, `infer` and `finish` in turn; a server runs the three on threads of their own.
+
+    Args:
+        bundle: The model.
+        engine: What runs its graph.
+        threads: Cores that the engine uses for one call.
+    """
+
+    def __init__(self, bundle: Bundle, engine: Engine, *, threads: int) -> None:
+        self.bundle = bundle
+        self.engine = engine
+        self.threads = threads
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the model says about itself."""
+        return self.bundle.manifest
+
+    @property
+    def device(self) -> str:
+        """Where the network runs."""
+        return self.engine.device
+
+    @property
+    def precision(self) -> GraphPrecision:
+        """Of the network's arithmetic."""
+        return self.engine.precision
+
+    def detect(
+        self, frame: ArrayLike, *, score_threshold: float | None = None, max_detections: int | None = None
+    ) -> Detections:
+        """Find the targets in a frame.
+
+        Args:
+            frame: ``(H, W)`` uint8, uint16 or float32, or what `as_frame` makes one of. A model with a window sees it
+                T times, as a scene that stands still.
+            score_threshold: Report scores from here on, in [0, 1]; the manifest's if none.
+            max_detections: Report no more than this many, the best; the manifest's if none.
+
+        Returns:
+            Detections, best first, in pixels of the frame.
+
+        Raises:
+            FrameError: The frame cannot be used.
+            ConfigError: A threshold outside [0, 1], or fewer than one detection.
+            EngineError: The network failed, or the detector is closed.
+        """
+        return self.detect_batch([frame], score_threshold=score_threshold, max_detections=max_detections)[0]
+
+    def detect_batch(
+        self,
+        frames: Sequence[ArrayLike],
+        *,
+        score_threshold: float | None = None,
+        max_detections: int | None = None,
+    ) -> list[Detections]:
+        """Find the targets in several frames, each for itself, in fewer runs of the network.
+
+        Args:
+            frames: As `detect` takes them; they may differ in size and dtype. None gives an empty list.
+            score_threshold: As `detect`.
+            max_detections: As `detect`.
+
+        Returns:
+            Detections of each frame, in order.
+
+        Raises:
+            FrameError: A frame cannot be used; the message names which. Nothing is detected then.
+            ConfigError: As `detect`.
+            EngineError: As `detect`.
+        """
+        threshold, limit = self._options(score_threshold, max_detections)
+        results: list[Detections] = []
+        for start in range(0, len(frames), MAX_BATCH):
+            prepared = []
+            for index, frame in enumerate(frames[start : start + MAX_BATCH], start=start):
+                try:
+                    prepared.append(self.prepare(frame))
+                except FrameError as error:
+                    raise error if len(frames) == 1 else FrameError(f"frame {index}: {error}") from None
+            raw = self.infer(prepared)
+            results += [
+                self.finish(one, candidates, score_threshold=threshold, max_detections=limit)
+                for one, candidates in zip(prepared, raw, strict=True)
+            ]
+        return results
+
+    def prepare(self, frame: ArrayLike) -> PreparedFrame:
+        """First stage: check a frame, normalise its grey levels, fit it into the network's size.
+
+        Raises:
+            FrameError: The frame cannot be used.
+        """
+        checked = as_frame(frame)
+        levels = normalise(checked, self.manifest.intensity)  # (H, W)
+        size_hw = self.manifest.size_hw
+        key = levels if levels.shape == size_hw else letterbox(levels, size_hw)  # (h, w)
+        window = np.broadcast_to(key, (self.manifest.window, *size_hw))  # (T, h, w)
+        return PreparedFrame(checked, window, LetterboxTransform.fit((checked.shape[0], checked.shape[1]), size_hw))
+
+    def infer(self, prepared: Sequence[PreparedFrame]) -> NDArray[np.float32]:
+        """Second stage: run the network on frames, all at once.
+
+        Returns:
+            ``(B, K, 6)`` float32: x1, y1, x2, y2 network pixels, score, class.
+
+        Raises:
+            EngineError: The network failed, or the detector is closed.
+        """
+        if not prepared:
+            return np.empty((0, self.manifest.max_detections, 6), dtype=np.float32)
+        return self.engine.infer(np.stack([one.tensor for one in prepared]))
+
+    def finish(
+        self,
+        prepared: PreparedFrame,
+        raw: NDArray[np.float32],
+        *,
+        score_threshold: float | None = None,
+        max_detections: int | None = None,
+    ) -> Detections:
+        """Third stage: choose among a frame's candidates, map them to the frame, measure the targets there.
+
+        Args:
+            prepared: What `prepare` gave.
+            raw: Its row ``(K, 6)`` of what `infer` gave. Rows that are not finite count as no candidates.
+            score_threshold: As `detect`.
+            max_detections: As `detect`.
+
+        Raises:
+            ConfigError: As `detect`.
+            EngineError: The network named a class that the manifest does not have.
+        """
+        threshold, limit = self._options(score_threshold, max_detections)
+        manifest = self.manifest
+        candidates = raw[(raw[:, 4] >= threshold) & np.isfinite(raw).all(axis=1)]  # (N, 6)
+        height, width = prepared.frame.shape
+        boxes = clip_boxes(prepared.transform.to_frame(candidates[:, :4]), (height, width))
+        seen = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])  # the rest lies in the letterbox's padding
+        candidates, boxes_xyxy = candidates[seen], boxes[seen].astype(np.float32)
+        class_ids = candidates[:, 5].astype(np.int32)
+        if len(class_ids) and not 0 <= class_ids.min() <= class_ids.max() < len(manifest.classes):
+            raise EngineError(
+                f"the network gives class ids up to {class_ids.max()}, "
+                f"the manifest of {manifest.name} has {len(manifest.classes)} classes"
+            )
+        kept = suppress(
+            candidates[:, :4],
+            candidates[:, 4],
+            class_ids,
+            iou_threshold=manifest.nms_iou_threshold,
+            centre_distance_px=manifest.nms_centre_distance_px,
+            max_detections=limit,
+        )
+        if not len(kept):
+            return Detections.empty(manifest.classes)
+        centroids, snr = measure_targets(prepared.frame, boxes_xyxy[kept])
+        return Detections(
+            boxes_xyxy=boxes_xyxy[kept],
+            scores=np.clip(candidates[kept, 4], 0.0, 1.0),
+            class_ids=class_ids[kept],
+            centroids=centroids,
+            snr=snr,
+            class_names=manifest.classes,
+        )
+
+    def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
+        """Run the network on grey frames, so that the first real one does not wait for memory and kernels.
+
+        Args:
+            batch_sizes: Each is run once.
+        """
+        for size in batch_sizes:
+            shape = (size, self.manifest.window, *self.manifest.size_hw)
+            self.engine.infer(np.full(shape, 0.5, dtype=np.float32))
+
+    def close(self) -> None:
+        """Give back what the engine holds; `detect` raises `EngineError` from then on."""
+        self.engine.close()
+
+    def __enter__(self) -> Detector:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Detector {self.manifest.name}:{self.manifest.version} {self.precision} on {self.device}>"
+
+    def _options(self, score_threshold: float | None, max_detections: int | None) -> tuple[float, int]:
+        """Check what the caller asks for, and fill in what the manifest says."""
+        threshold = self.manifest.score_threshold if score_threshold is None else score_threshold
+        limit = self.manifest.max_detections if max_detections is None else max_detections
+        if not 0 <= threshold <= 1:
+            raise ConfigError(f"score_threshold must be in [0, 1], got {threshold}")
+        if limit < 1:
+            raise ConfigError(f"max_detections must be at least 1, got {limit}")
+        return float(threshold), int(limit)
+
+
+def load(
+    name_or_path: str | Path,
+    *,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: int | None = None,
+    repository: ModelRepository | str | Path | None = None,
+) -> Detector:
+    """Load a model and make it ready to run.
+
+    Args:
+        name_or_path: The name of a model, its newest version or, as ``name:version``, that one; or the folder of a
+            bundle: a `Path`, or a string with a separator in it such as ``./my-bundle``.
+        device: Where to run; ``auto`` takes the best there is, today the CPU.
+        precision: Of the graph; ``auto`` takes fp32 on a CPU.
+        threads: Cores for one run of the network; as many as this process may use if none.
+        repository: Where names are looked up; the models that come with this package if none.
+
+    Raises:
+        BundleError: The bundle cannot be used, or has no graph of that precision.
+        ChecksumError: A file of the bundle was changed.
+        ConfigError: An unknown device or precision, or fewer than one thread.
+        EngineError: What runs the model is not installed.
+        ModelNotFoundError: No model of that name; the message lists what there is.
+    """
+    if device not in get_args(Device):
+        raise ConfigError(f"device must be one of {', '.join(get_args(Device))}, got {device!r}")
+    if precision not in get_args(Precision):
+        raise ConfigError(f"precision must be one of {', '.join(get_args(Precision))}, got {precision!r}")
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads must be at least 1, got {threads}")
+    bundle = _open_bundle(name_or_path, repository)
+    graph_precision = "fp32" if precision == "auto" else precision
+    cores = threads or available_cores()
+    engine = OnnxCpuEngine(
+        bundle.graph_path(graph_precision), manifest=bundle.manifest, precision=graph_precision, threads=cores
+    )
+    return Detector(bundle, engine, threads=cores)
+
+
+def _open_bundle(name_or_path: str | Path, repository: ModelRepository | str | Path | None) -> Bundle:
+    """Tell names from paths, and open the bundle."""
+    if isinstance(name_or_path, Path) or os.sep in name_or_path or not (match := NAME.fullmatch(name_or_path)):
+        return Bundle.open(Path(name_or_path))
+    if repository is None:
+        repository = shipped_repository()
+    elif not isinstance(repository, ModelRepository):
+        repository = ModelRepository(Path(repository))
+    try:
+        return repository.open(match["name"], match["version"])
+    except ModelNotFoundError as error:
+        if (Path(name_or_path) / MANIFEST_NAME).is_file():
+            raise ModelNotFoundError(f"{error}; for the folder of that name, write ./{name_or_path}") from None
+        raise

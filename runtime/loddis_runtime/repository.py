@@ -1,0 +1,93 @@
+"""A folder of models, `REPO/<name>/<version>/`, and the one that comes with this package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from loddis_runtime.bundle import Bundle
+from loddis_runtime.errors import BundleError, ModelNotFoundError
+from loddis_runtime.manifest import MANIFEST_NAME
+
+__all__ = ["ModelRepository", "RepositoryEntry", "shipped_repository"]
+
+
+class RepositoryEntry(NamedTuple):
+    """One version of one model.
+
+    Attributes:
+        name: Of the model.
+        version: Whole number, as a string of digits.
+        path: Folder of the bundle.
+    """
+
+    name: str
+    version: str
+    path: Path
+
+
+class ModelRepository:
+    """Models by name and version. What is on disk counts at every call: nothing is remembered.
+
+    Args:
+        root: The folder. It need not exist yet: it then holds no models.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def list(self) -> list[RepositoryEntry]:
+        """Give all versions of all models, by name, then oldest version first.
+
+        A folder without a manifest, such as a copy that is still under way, is no model yet.
+        """
+        entries = [
+            RepositoryEntry(manifest.parts[-3], manifest.parts[-2], manifest.parent)
+            for manifest in self.root.glob(f"*/*/{MANIFEST_NAME}")
+            if _is_version(manifest.parts[-2])
+        ]
+        return sorted(entries, key=lambda entry: (entry.name, int(entry.version)))
+
+    def find(self, name: str, version: str | None = None) -> RepositoryEntry:
+        """Find a model.
+
+        Args:
+            name: Of the model.
+            version: Of the model; the highest number if none.
+
+        Raises:
+            ModelNotFoundError: No such name or version; the message lists what there is.
+        """
+        entries = self.list()
+        matches = [entry for entry in entries if entry.name == name and version in (None, entry.version)]
+        if not matches:
+            wanted = name if version is None else f"{name}:{version}"
+            there = ", ".join(f"{entry.name}:{entry.version}" for entry in entries) or "no models at all"
+            raise ModelNotFoundError(f"no model {wanted} in {self.root}; there is: {there}")
+        return matches[-1]
+
+    def open(self, name: str, version: str | None = None, *, verify: bool = True) -> Bundle:
+        """Find a model and open its bundle.
+
+        Raises:
+            ModelNotFoundError: As `find`.
+            BundleError: As `Bundle.open`; or the manifest is of another model than the folders say.
+        """
+        entry = self.find(name, version)
+        bundle = Bundle.open(entry.path, verify=verify)
+        if (bundle.manifest.name, bundle.manifest.version) != (entry.name, entry.version):
+            raise BundleError(
+                f"{entry.path} must hold {entry.name}:{entry.version}, "
+                f"its manifest says {bundle.manifest.name}:{bundle.manifest.version}"
+            )
+        return bundle
+
+
+def shipped_repository() -> ModelRepository:
+    """Give the models that come with this package."""
+    return ModelRepository(Path(__file__).parent / "models")
+
+
+def _is_version(text: str) -> bool:
+    """Tell whether a folder's name is a version: digits, no leading zero."""
+    return text.isascii() and text.isdigit() and str(int(text)) == text
