@@ -1,0 +1,210 @@
+"""Checkpoint in, bundle out: strip, convert, prove parity, measure, describe. What fails leaves no bundle behind."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from loddis_runtime import Detector, load
+from loddis_runtime.bundle import sha256_file
+from loddis_runtime.manifest import MANIFEST_NAME, Manifest, TrainingDomain
+from loddis_trainer.data import DomainDataset
+from loddis_trainer.evaluate import evaluate
+from loddis_trainer.metrics import Metrics
+from loddis_trainer.software import software_versions
+
+from loddis_export.errors import ExportError, ParityError
+from loddis_export.graph import write_graph
+from loddis_export.model_card import model_card
+from loddis_export.parity import ParityReport, measure_parity
+from loddis_export.settings import Credit, ExportSettings
+from loddis_export.strip import StrippedCheckpoint, strip_checkpoint
+
+__all__ = ["ExportedBundle", "export_bundle"]
+
+GRAPH = "model.fp32.onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedBundle:
+    """What an export came to.
+
+    Attributes:
+        path: Folder of the bundle.
+        manifest: Of the bundle.
+        parity: Of its graph.
+        metrics: `DOMAIN:SPLIT` to what was measured there.
+    """
+
+    path: Path
+    manifest: Manifest
+    parity: ParityReport
+    metrics: Mapping[str, Metrics]
+
+
+def export_bundle(checkpoint: Path, out: Path, settings: ExportSettings, *, progress: bool = True) -> ExportedBundle:
+    """Make a bundle of a checkpoint.
+
+    Args:
+        checkpoint: Folder, `best/` or `last/` of a run.
+        out: Folder of the bundle; by convention `REPO/NAME/VERSION`. Must not exist.
+        settings: Everything else.
+        progress: Show bars.
+
+    Raises:
+        CheckpointError: The checkpoint is missing or half-written.
+        DataError: The frames for parity or evaluation cannot be read.
+        ExportError: `out` exists, or the name does not suit.
+        ParityError: The graph strays from the checkpoint; nothing was written.
+    """
+    if out.exists():
+        raise ExportError(f"{out} exists already; a bundle is never overwritten: choose another version")
+    stripped = strip_checkpoint(checkpoint)
+    building = out.with_name(f".{out.name}.building")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    try:
+        result = _build(stripped, building, out, settings, progress=progress)
+        building.rename(out)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return result
+
+
+def _build(
+    stripped: StrippedCheckpoint, building: Path, out: Path, settings: ExportSettings, *, progress: bool
+) -> ExportedBundle:
+    info = stripped.info
+    write_graph(stripped.detector, building / GRAPH, window=info.window, size_hw=info.size_hw)
+    manifest = _first_manifest(stripped, building, out, settings)
+    manifest.save(building / MANIFEST_NAME)
+
+    chosen_on = settings.threshold_on or _default_split(stripped)
+    held_out = _open(chosen_on, stripped, settings, progress=progress)
+    with load(building, device="cpu", threads=settings.threads) as detector:
+        parity = _prove_parity(stripped, detector, held_out, settings)
+        threshold = settings.score_threshold
+        if threshold is None:
+            on_held_out = _evaluate(detector, held_out, settings, score_threshold=0.5, progress=progress)
+            threshold = on_held_out.threshold_at(settings.max_false_alarms)
+        metrics = {
+            name: _evaluate(
+                detector,
+                _open(name, stripped, settings, progress=progress),
+                settings,
+                score_threshold=threshold,
+                progress=progress,
+            )
+            for name in settings.evaluate
+        }
+
+    manifest = manifest.model_copy(
+        update={
+            "score_threshold": round(threshold, 4),
+            "metrics": {name.replace(":", "/"): m.headline() for name, m in metrics.items()},
+        }
+    )
+    (building / "parity.json").write_text(parity.model_dump_json(indent=2) + "\n")
+    (building / "MODEL_CARD.md").write_text(
+        model_card(
+            manifest,
+            stripped,
+            parity,
+            metrics,
+            centre_distance_px=settings.centre_distance_px,
+            chosen_on=chosen_on if settings.score_threshold is None else "the command line",
+        )
+    )
+    files = {name: sha256_file(building / name) for name in (GRAPH, "parity.json", "MODEL_CARD.md")}
+    manifest = manifest.model_copy(update={"files": files})
+    manifest.save(building / MANIFEST_NAME)
+    load(building, device="cpu", threads=settings.threads).close()  # what is shipped must open
+    return ExportedBundle(out, manifest, parity, metrics)
+
+
+def _first_manifest(stripped: StrippedCheckpoint, building: Path, out: Path, settings: ExportSettings) -> Manifest:
+    """Describe what is known before anything was measured."""
+    info = stripped.info
+    credits = {credit.domain: credit for credit in settings.credit}
+    unknown = sorted(credits.keys() - {domain.name for domain in info.domains})
+    if unknown:
+        raise ExportError(f"credit for {', '.join(unknown)}, but the checkpoint was not trained on it")
+    domains = tuple(
+        TrainingDomain(
+            name=domain.name,
+            role=domain.role,
+            fraction=domain.fraction,
+            licence=credits.get(domain.name, Credit.missing(domain.name)).licence,
+            source=credits.get(domain.name, Credit.missing(domain.name)).source,
+        )
+        for domain in info.domains
+    )
+    cells = (info.size_hw[0] // info.stride) * (info.size_hw[1] // info.stride)
+    try:
+        return Manifest(
+            name=settings.name or out.parent.name,
+            version=settings.version or out.name,
+            classes=info.classes,
+            window=info.window,
+            size_hw=info.size_hw,
+            stride=info.stride,
+            variant=info.variant,
+            intensity=info.intensity,
+            score_threshold=settings.score_threshold or 0.5,
+            nms_iou_threshold=settings.nms_iou_threshold,
+            nms_centre_distance_px=settings.nms_centre_distance_px,
+            max_detections=min(info.keep, cells),
+            training_domains=domains,
+            files={GRAPH: sha256_file(building / GRAPH)},
+            software=info.software | software_versions("onnx", "onnxruntime", "onnxscript"),
+            created=dt.datetime.now(dt.UTC),
+        )
+    except ValueError as error:
+        first = str(error).splitlines()[-2:]
+        raise ExportError(f"the bundle cannot be described: {' '.join(' '.join(first).split())}") from error
+
+
+def _default_split(stripped: StrippedCheckpoint) -> str:
+    task = next((domain.name for domain in stripped.info.domains if domain.role == "task"), None)
+    if task is None:
+        raise ExportError("the checkpoint names no task domain; say which frames to use with --threshold-on DOMAIN:SPLIT")
+    return f"{task}:val"
+
+
+def _open(name: str, stripped: StrippedCheckpoint, settings: ExportSettings, *, progress: bool) -> DomainDataset:
+    domain, _, split = name.rpartition(":")
+    return DomainDataset.open(
+        domain,
+        split,
+        data_root=settings.data_root,
+        cache_dir=settings.cache_dir,
+        classes=stripped.info.classes,
+        progress=progress,
+    )
+
+
+def _prove_parity(
+    stripped: StrippedCheckpoint, detector: Detector, dataset: DomainDataset, settings: ExportSettings
+) -> ParityReport:
+    count = min(settings.parity_frames, len(dataset))
+    numbers = np.unique(np.linspace(0, len(dataset) - 1, count).astype(int)).tolist()
+    report = measure_parity(stripped.detector, detector, dataset, numbers, limits=settings.parity)
+    if report.faults:
+        raise ParityError(f"no bundle was written: {'; '.join(report.faults)}")
+    return report
+
+
+def _evaluate(
+    detector: Detector, dataset: DomainDataset, settings: ExportSettings, *, score_threshold: float, progress: bool
+) -> Metrics:
+    return evaluate(
+        detector,
+        dataset,
+        score_threshold=score_threshold,
+        centre_distance_px=settings.centre_distance_px,
+        progress=progress,
+    )

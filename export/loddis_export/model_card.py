@@ -1,0 +1,161 @@
+"""The model card: what a bundle is, what it learnt from, how good it is, and who is to be credited."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from loddis_runtime.manifest import Manifest
+from loddis_trainer.metrics import Metrics
+
+from loddis_export.parity import ParityReport
+from loddis_export.strip import StrippedCheckpoint
+
+__all__ = ["model_card"]
+
+
+def model_card(
+    manifest: Manifest,
+    stripped: StrippedCheckpoint,
+    parity: ParityReport,
+    metrics: Mapping[str, Metrics],
+    *,
+    centre_distance_px: float,
+    chosen_on: str,
+) -> str:
+    """Write the card as Markdown.
+
+    Args:
+        manifest: Of the bundle.
+        stripped: The checkpoint that it was made from.
+        parity: Of its graph.
+        metrics: `DOMAIN:SPLIT` to what was measured there with the exported bundle.
+        centre_distance_px: Within which a detection counts for Pd.
+        chosen_on: `DOMAIN:SPLIT` that the score threshold was chosen on.
+    """
+    parts = (
+        _head(manifest, stripped, chosen_on),
+        _metrics(metrics, centre_distance_px),
+        _breakdown(metrics),
+        _training(manifest, stripped),
+        _parity(parity),
+        _limits(manifest),
+    )
+    return "\n".join(parts)
+
+
+def _head(manifest: Manifest, stripped: StrippedCheckpoint, chosen_on: str) -> str:
+    height, width = manifest.size_hw
+    frames = "one frame" if manifest.window == 1 else f"{manifest.window} frames"
+    return f"""# {manifest.name}, version {manifest.version}
+
+Detector of small targets in infrared frames: variant `{manifest.variant}`, {stripped.kept_values / 1e6:.2f} M values,
+{frames} of {width} × {height} pixels (other sizes are letterboxed), one stride-{manifest.stride} map,
+classes: {", ".join(manifest.classes)}.
+Method: Chen et al., *Domain-Auxiliary Infrared Moving Small Target Detection by Learning to Overlook Domain Discrepancy*.
+
+Operating point: score ≥ {manifest.score_threshold:.3f}, chosen on `{chosen_on}`.
+"""
+
+
+def _metrics(metrics: Mapping[str, Metrics], centre_distance_px: float) -> str:
+    lines = [
+        "## Metrics",
+        "",
+        "Measured with this bundle (ONNX Runtime, CPU) on whole splits; every labelled frame counts.",
+        "`test` took part in no choice. mAP50: COCO, IoU 0.5. Pr, Re, F1: the field's, at the operating point."
+        f" Pd: share of targets with a detection within {centre_distance_px:g} px of the centre; Fa: false alarms per frame.",
+        "",
+        "| domain:split | frames | targets | mAP50 | Pr | Re | F1 | Pd @ Fa ≤ 0.05 | Pd @ Fa ≤ 0.1"
+        " | Pd at the operating point | Fa there |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, m in metrics.items():
+        cells = [name, str(m.frames), str(m.targets)]
+        values = (m.map50, m.pr, m.re, m.f1, m.pd_at(0.05), m.pd_at(0.1), m.pd)
+        cells += [f"{100 * value:.1f} %" for value in values]
+        cells.append(f"{m.fa_per_frame:.3f}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def _breakdown(metrics: Mapping[str, Metrics]) -> str:
+    lines = ["## By target size and SNR, at the operating point", "", "| domain:split | group | targets | Pd |", "|---|---|---:|---:|"]
+    for name, m in metrics.items():
+        for group in (*m.by_size, *m.by_snr):
+            if group.targets:
+                lines.append(f"| {name} | {group.label} | {group.targets} | {100 * group.pd:.1f} % |")
+    return "\n".join([*lines, ""])
+
+
+def _training(manifest: Manifest, stripped: StrippedCheckpoint) -> str:
+    info = stripped.info
+    lines = [
+        "## Training",
+        "",
+        "| domain | role | share of train | frames | licence | source |",
+        "|---|---|---:|---:|---|---|",
+    ]
+    frames = {domain.name: domain.frames for domain in info.domains}
+    for domain in manifest.training_domains:
+        count = frames.get(domain.name, 0)
+        lines.append(
+            f"| {domain.name} | {domain.role} | {domain.fraction:.0%} | {count} | {domain.licence} | {domain.source} |"
+        )
+    removed = sum(stripped.removed.values())
+    lines += [
+        "",
+        f"{info.epoch} epochs, {info.step} steps. Training-only branches stripped: {removed} values.",
+        "Made by",
+        "",
+        "    " + " \\\n        ".join(_command(info.config)),
+        "",
+        "with " + ", ".join(f"{name} {version}" for name, version in sorted(info.software.items())) + ".",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _command(config: Mapping[str, object]) -> list[str]:
+    """Write the training's configuration as the command that repeats it; what is at its default is left out."""
+    from loddis_trainer.config import FitConfig
+
+    defaults = FitConfig(task=["-"]).model_dump(mode="json")
+    leave_out = {"data_root", "cache_dir", "out", "resume", "threads", "workers", "accelerator"}
+    words = ["loddis-trainer fit"]
+    for name, value in config.items():
+        if name in leave_out or value == defaults.get(name):
+            continue
+        words += _flags(name, value, defaults.get(name))
+    return words
+
+
+def _flags(name: str, value: object, default: object) -> list[str]:
+    flag = "--" + name.replace("_", "-")
+    if isinstance(value, dict):
+        known = default if isinstance(default, dict) else {}
+        inner = [(key, item) for key, item in value.items() if item != known.get(key)]
+        return [word for key, item in inner for word in _flags(f"{name}.{key}", item, known.get(key))]
+    if isinstance(value, list):
+        if name == "size_hw":
+            return [f"{flag} {','.join(str(item) for item in value)}"]
+        return [f"{flag} {item}" for item in value]
+    return [f"{flag} {value}"]
+
+
+def _parity(parity: ParityReport) -> str:
+    return f"""## Parity of the exported graph
+
+| precision | frames | candidates | max Δ box, px | max Δ score | mAP50, checkpoint | mAP50, graph |
+|---|---:|---:|---:|---:|---:|---:|
+| {parity.precision} | {parity.frames} of {parity.domain} | {parity.compared} | {parity.max_abs_box_px:.2g} | \
+{parity.max_abs_score:.2g} | {parity.map50_reference:.4f} | {parity.map50_exported:.4f} |
+"""
+
+
+def _limits(manifest: Manifest) -> str:
+    tasks = ", ".join(d.name for d in manifest.training_domains if d.role == "task")
+    return f"""## Limits
+
+Good at what it was trained for: the task domains ({tasks}). Auxiliary domains helped the training; the metrics above say
+what the model does there. Another sensor, lens or scene needs its own evaluation, and most likely its own training.
+"""

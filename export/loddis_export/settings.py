@@ -1,0 +1,85 @@
+"""Everything that an export can be told, with its unit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from loddis_export.parity import ParityLimits
+
+__all__ = ["Credit", "ExportSettings"]
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Credit(BaseModel):
+    """Licence and source of a training domain, written ``DOMAIN=LICENCE; SOURCE``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    domain: str
+    licence: str
+    source: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        domain, equals, rest = value.partition("=")
+        licence, semicolon, source = rest.partition(";")
+        parts = {"domain": domain.strip(), "licence": licence.strip(), "source": source.strip()}
+        if not (equals and semicolon and all(parts.values())):
+            raise ValueError(f"a credit is written DOMAIN=LICENCE; SOURCE, got '{value}'")
+        return parts
+
+    @classmethod
+    def missing(cls, domain: str) -> Credit:
+        """Say that nothing was said."""
+        return cls(domain=domain, licence="not stated", source="not stated")
+
+
+class ExportSettings(BaseModel):
+    """How a checkpoint becomes a bundle."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str | None = Field(default=None, description="Of the model; the name of OUT's parent folder by default.")
+    version: str | None = Field(default=None, description="Whole number; OUT's own name by default.")
+    data_root: Path | None = Field(default=None, description="Folder of the domains; LODDIS_DATA by default.")
+    cache_dir: Path | None = Field(default=None, description="Folder of decoded frames; the user's cache by default.")
+    evaluate: list[str] = Field(
+        default=[], description="DOMAIN:SPLIT to measure the bundle on, for manifest and card; repeats."
+    )
+    score_threshold: Fraction | None = Field(
+        default=None, description="Operating point; chosen on --threshold-on by default."
+    )
+    threshold_on: str | None = Field(
+        default=None,
+        description="DOMAIN:SPLIT for the operating point and for parity; the first task domain's val by default.",
+    )
+    max_false_alarms: Annotated[float, Field(gt=0)] = Field(
+        default=0.1, description="False alarms per frame at the operating point."
+    )
+    centre_distance_px: Annotated[float, Field(gt=0)] = Field(
+        default=3.0, description="Within which a detection counts as one of a target, frame pixels."
+    )
+    nms_iou_threshold: Fraction = Field(default=0.5, description="Suppression: overlap that is too much; 1 is off.")
+    nms_centre_distance_px: Annotated[float, Field(ge=0)] = Field(
+        default=3.0, description="Suppression: centres nearer than this are one target, network pixels; 0 is off."
+    )
+    parity: ParityLimits = Field(default=ParityLimits(), description="How far the graph may stray.")
+    parity_frames: Annotated[int, Field(ge=1)] = Field(default=200, description="Frames compared, evenly spaced.")
+    credit: list[Credit] = Field(default=[], description="DOMAIN=LICENCE; SOURCE of a training domain; repeats.")
+    threads: Annotated[int, Field(ge=1)] | None = Field(default=None, description="CPU threads; all cores by default.")
+
+    @field_validator("evaluate", "threshold_on")
+    @classmethod
+    def _domain_and_split(cls, value: list[str] | str | None) -> list[str] | str | None:
+        for text in [value] if isinstance(value, str) else value or []:
+            domain, colon, split = text.rpartition(":")
+            if not (domain and colon and split):
+                raise ValueError(f"a split is written DOMAIN:SPLIT, got '{text}'")
+        return value

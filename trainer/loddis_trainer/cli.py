@@ -1,0 +1,115 @@
+"""The command `loddis-trainer`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from loddis_runtime.command import CliPositionalArg, CliSubCommand, Command, SubCommand, run
+from pydantic import Field, field_validator
+from pydantic_settings import SettingsConfigDict
+from rich.console import Console
+
+from loddis_trainer.config import FitConfig
+
+__all__ = ["main"]
+
+
+class Fit(FitConfig, SubCommand):
+    """Train a detector on a mixture of task and auxiliary domains.
+
+    For example: loddis-trainer fit --data-root data --task sky:0.3 --auxiliary ground:0.7 --out runs/sky
+    """
+
+    as_json: bool = Field(default=False, alias="json", description="Print the result as JSON.")
+
+    def cli_cmd(self) -> None:
+        """Train."""
+        from loddis_trainer.fit import fit  # torch takes seconds to import; --help does not wait for it
+
+        config = FitConfig.model_validate(self.model_dump(exclude={"as_json"}))
+        result = fit(config, progress=not self.as_json)
+        if self.as_json:
+            print(json.dumps({
+                "out": str(result.out),
+                "epochs": result.epochs,
+                "steps": result.steps,
+                "best_map50": result.best_map50,
+                "seconds": round(result.seconds, 1),
+            }))
+            return
+        Console().print(
+            f"{result.epochs} epochs, {result.steps} steps in {result.seconds:.0f} s; best validation mAP50"
+            f" {100 * result.best_map50:.1f} %: {result.out / 'best'}"
+        )
+
+
+class Evaluate(SubCommand):
+    """Measure a checkpoint or a bundle on splits of domains.
+
+    For example: loddis-trainer evaluate runs/sky/best --data-root data --on sky:test --on city:test
+    """
+
+    model: CliPositionalArg[str] = Field(
+        description="Checkpoint folder, bundle folder, or name of a shipped bundle."
+    )
+    on: list[str] = Field(description="DOMAIN:SPLIT to measure on; repeats.", min_length=1)
+    data_root: Path | None = Field(default=None, description="Folder of the domains; LODDIS_DATA by default.")
+    cache_dir: Path | None = Field(default=None, description="Folder of decoded frames; the user's cache by default.")
+    score_threshold: float | None = Field(
+        default=None, ge=0, le=1, description="Operating point of Pr, Re, F1; the model's own by default."
+    )
+    centre_distance_px: float = Field(default=3.0, gt=0, description="Within which a detection counts for Pd, frame pixels.")
+    out: Path | None = Field(default=None, description="File for the metrics, JSON.")
+    as_json: bool = Field(default=False, alias="json", description="Print the metrics as JSON.")
+
+    @field_validator("on")
+    @classmethod
+    def _domain_and_split(cls, value: list[str]) -> list[str]:
+        for text in value:
+            domain, colon, split = text.rpartition(":")
+            if not (domain and colon and split):
+                raise ValueError(f"a split is written DOMAIN:SPLIT, got '{text}'")
+        return value
+
+    def cli_cmd(self) -> None:
+        """Measure."""
+        from loddis_trainer.evaluation import evaluate_model
+
+        metrics = evaluate_model(
+            self.model,
+            self.on,
+            data_root=self.data_root,
+            cache_dir=self.cache_dir,
+            score_threshold=self.score_threshold,
+            centre_distance_px=self.centre_distance_px,
+            progress=not self.as_json,
+        )
+        document = json.dumps({name: m.to_dict() for name, m in metrics.items()}, indent=2)
+        if self.out is not None:
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            self.out.write_text(document + "\n")
+        if self.as_json:
+            print(document)
+            return
+        console = Console()
+        for name, m in metrics.items():
+            console.print(m.table(title=name))
+
+
+class Trainer(Command):
+    """Train detectors of moving small infrared targets with auxiliary domains, and measure them."""
+
+    model_config = SettingsConfigDict(cli_prog_name="loddis-trainer")
+
+    fit: CliSubCommand[Fit] = Field(description="Train a detector on a mixture of domains.")
+    evaluate: CliSubCommand[Evaluate] = Field(description="Measure a checkpoint or a bundle.")
+
+
+def main() -> NoReturn:
+    """Run the command; exit status 0 done, 1 failed, 2 used wrongly."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    sys.exit(run(Trainer))
