@@ -6,9 +6,9 @@ Equation 11 bounds the mutual information of z and d by the classifier's cross e
 but loose (mutual information never exceeds log m); what trains is equation 12, L_MI = E[−log q_φ(d|z)], through the
 reversal of its gradient: q_φ minimises it, the features maximise it, until domains look alike.
 
-The classifier sees z standardised over the batch. Cross entropy has no upper bound, and of raw features the extractor
-can always raise it by making them larger where the classifier errs; that runs away from the other losses. Standardised
-features can only raise it by giving up what tells domains apart.
+The classifier sees z standardised over the batch, as L_CW does. Cross entropy has no upper bound: of raw features the
+extractor can raise it without end by making them larger where the classifier errs, until it drowns the other losses.
+Of standardised features size is no way out, and the extractor has to give up what tells domains apart.
 
 References:
     The paper, equations 6–12.
