@@ -1,0 +1,78 @@
+"""The compose files: valid by the specification's own schema, closed by default, hardened."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.compose import load_compose
+
+DOCKER = Path(__file__).resolve().parents[2] / "docker"
+CPU, GPU = DOCKER / "compose.yaml", DOCKER / "compose.gpu.yaml"
+
+
+def validate(path: Path) -> subprocess.CompletedProcess[str]:
+    """Check a file against the schema of the compose specification."""
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(path)]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("path", [CPU, GPU], ids=lambda path: path.name)
+def test_the_specification_accepts_the_file(path: Path) -> None:
+    checked = validate(path)
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_the_specification_refuses_a_misspelt_key(tmp_path: Path) -> None:
+    broken = tmp_path / "compose.yaml"
+    broken.write_text(CPU.read_text().replace("cap_drop:", "capdrop:"))
+    assert "capdrop" in validate(broken).stdout
+
+
+def test_out_of_the_box_only_this_machine_reaches_the_server() -> None:
+    service = load_compose(CPU)
+    assert service["ports"] == ["127.0.0.1:8080:8080"]
+    assert service["environment"] == {"LODDIS_PUBLISHED_HOST": "127.0.0.1"}
+    assert "network_mode" not in service
+
+
+def test_the_server_is_told_where_it_is_published() -> None:
+    service = load_compose(CPU, variables={"LODDIS_BIND": "192.0.2.7", "LODDIS_BIND_PORT": "80", "LODDIS_API_KEY": "k"})
+    assert service["ports"] == ["192.0.2.7:80:8080"]
+    assert service["environment"] == {"LODDIS_PUBLISHED_HOST": "192.0.2.7", "LODDIS_API_KEY": "k"}
+
+
+def test_the_container_may_do_nothing_it_need_not() -> None:
+    service = load_compose(CPU, GPU)
+    assert service["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in service["security_opt"]
+    assert service["read_only"] is True
+    assert all(volume["read_only"] for volume in service["volumes"])
+    assert not {"privileged", "cap_add", "devices", "pid", "ipc", "network_mode", "user"} & service.keys()
+
+
+def test_it_can_run_for_months() -> None:
+    service = load_compose(CPU)
+    assert service["restart"] == "unless-stopped"
+    assert {"max-size", "max-file"} <= service["logging"]["options"].keys()
+    assert service["mem_limit"] == "2g"
+    assert service["pids_limit"] > 0
+    assert "healthcheck" in service
+
+
+def test_no_registry_is_asked_for_the_image() -> None:
+    service = load_compose(CPU)
+    assert service["pull_policy"] == "build"
+    build = service["build"]
+    assert (DOCKER / build["context"] / build["dockerfile"]).is_file()
+
+
+def test_the_gpu_file_reserves_a_gpu_and_builds_for_it() -> None:
+    service = load_compose(CPU, GPU)
+    (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+    assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
+    assert service["build"]["args"] == {"EXTRA": "gpu"}
+    assert service["image"] != load_compose(CPU)["image"]
