@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from support.bundles import write_spot_bundle
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Machines under load make single examples slow; what hangs is caught by pytest-timeout.
+hypothesis.settings.register_profile("loddis", deadline=None)
+hypothesis.settings.load_profile("loddis")
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,7 @@ import importlib.metadata
 import inspect
 import os
 import re
+import select
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn, get_args
@@ -248,11 +249,15 @@ def _complain(prog: str, message: str) -> None:
 def _reader_left() -> bool:
     """Tell whether nobody reads our output any more, as in `… | head`; keep the interpreter quiet about it at exit."""
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+        output = sys.stdout.fileno()
+    except (OSError, ValueError):  # replaced by something that is no file
+        return False
+    poll = select.poll()
+    poll.register(output, select.POLLOUT)
+    if not any(events & select.POLLERR for _, events in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return True
 
 
 def _kebab(name: str) -> str:

@@ -65,17 +65,18 @@ def _for_display(frame: Frame) -> NDArray[np.uint8]:
 
 
 def _draw_marks(picture: NDArray[np.uint8], corners: tuple[int, int, int, int], colour: Bgr) -> None:
-    """Draw the four corners of a rectangle, one pixel wide."""
+    """Draw the four corners of a rectangle, one pixel wide with a dark rim."""
     x1, y1, x2, y2 = corners
-    arm_x, arm_y = (max(MARK_PX, side // 5) for side in (x2 - x1, y2 - y1))
-    for x, towards_x in ((x1, 1), (x2, -1)):
-        for y, towards_y in ((y1, 1), (y2, -1)):
-            cv2.line(picture, (x, y), (x + towards_x * min(arm_x, (x2 - x1) // 2), y), colour, 1)
-            cv2.line(picture, (x, y), (x, y + towards_y * min(arm_y, (y2 - y1) // 2)), colour, 1)
+    arm_x, arm_y = (min(max(MARK_PX, side // 5), side // 2) for side in (x2 - x1, y2 - y1))
+    for shade, thickness in (((0, 0, 0), 3), (colour, 1)):
+        for x, towards_x in ((x1, arm_x), (x2, -arm_x)):
+            for y, towards_y in ((y1, arm_y), (y2, -arm_y)):
+                mark = np.array([(x + towards_x, y), (x, y), (x, y + towards_y)], dtype=np.int32)
+                cv2.polylines(picture, [mark], isClosed=False, color=shade, thickness=thickness)
 
 
 def _draw_text(picture: NDArray[np.uint8], text: str, corners: tuple[int, int, int, int], colour: Bgr) -> None:
-    """Write above the marks, or below where there is no room; dark rim, within the picture."""
+    """Write above the marks, or below where there is no room, with a dark rim, within the picture."""
     x1, y1, _, y2 = corners
     (width, height), _ = cv2.getTextSize(text, FONT, FONT_SCALE, 1)
     x = max(1, min(x1, picture.shape[1] - width - 1))

@@ -22,7 +22,7 @@ LARGEST_SAMPLE = 65_536  # pixels looked at for percentiles: their error is then
 class FullRange(BaseModel):
     """The full range of the sensor's numbers maps to [0, 1]."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Literal["full_range"] = "full_range"
     low: float | None = Field(default=None, description="Level of 16-bit and float frames that maps to 0; 0 if none.")
@@ -40,7 +40,7 @@ class FullRange(BaseModel):
 class Percentile(BaseModel):
     """Each frame's own low and high percentile map to 0 and 1: for 12- to 16-bit sensors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Literal["percentile"] = "percentile"
     low: float = Field(default=1.0, ge=0, le=100, description="Percentile that maps to 0.")

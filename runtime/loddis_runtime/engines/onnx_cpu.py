@@ -95,10 +95,10 @@ def _open_session(graph_path: Path, threads: int) -> Any:
     state = ort.capi.onnxruntime_pybind11_state
     try:
         return ort.InferenceSession(str(graph_path), options, providers=["CPUExecutionProvider"])
-    except (state.InvalidProtobuf, state.InvalidGraph, state.NoSuchFile, state.Fail) as error:
-        raise BundleError(f"{graph_path} is not a usable ONNX graph: {_first_line(error)}") from None
+    except (state.NotImplemented, state.EPFail, state.RuntimeException) as error:
+        raise EngineError(f"ONNX Runtime cannot run {graph_path} here: {_first_line(error)}") from error
     except Exception as error:  # ONNX Runtime's errors have no common root
-        raise EngineError(f"ONNX Runtime cannot run {graph_path}: {_first_line(error)}") from error
+        raise BundleError(f"{graph_path} is not a usable ONNX graph: {_first_line(error)}") from error
 
 
 def _check_interface(session: Any, manifest: Manifest, graph_path: Path) -> type[np.floating[Any]]:
