@@ -29,6 +29,7 @@ the flag); 130 interrupted. Anything else is a defect of ours and keeps its trac
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.metadata
 import inspect
 import os
@@ -39,12 +40,14 @@ from collections.abc import Sequence
 from typing import Any, NoReturn, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     CliPositionalArg,
     CliSettingsSource,
     CliSubCommand,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -98,9 +101,21 @@ class Command(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read the environment only under a prefix: someone else's variable `FIT` is no flag of ours."""
+        del env_settings  # `_Environment` takes its place
         if not settings_cls.model_config.get("env_prefix"):
             return (init_settings,)
-        return init_settings, env_settings, dotenv_settings, file_secret_settings
+        return init_settings, _Environment(settings_cls), dotenv_settings, file_secret_settings
+
+
+class _Environment(EnvSettingsSource):
+    """The environment, where lists may be written with commas, as on the command line."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """Take JSON, else parts between commas."""
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return [part.strip() for part in value.split(",")]
 
 
 def run(app: type[Command], argv: Sequence[str] | None = None) -> int:
@@ -162,7 +177,7 @@ def _build(app: type[Command], prog: str, arguments: list[str]) -> Command:
         app,
         cli_prog_name=prog,
         root_parser=parser,
-        add_argument_method=_add_argument,
+        add_argument_method=functools.partial(_add_argument, app),
         add_parser_method=_add_parser,
     )
     try:
@@ -174,12 +189,18 @@ def _build(app: type[Command], prog: str, arguments: list[str]) -> Command:
         raise _UsageError(prog, [_one_line(str(error))]) from None
 
 
-def _add_argument(parser: argparse._ActionsContainer, *names: str, **options: Any) -> argparse.Action:
-    """Add a flag whose help says what to write, such as `PATH` for list[Path], and no default where there is none."""
+def _add_argument(
+    app: type[Command], parser: argparse._ActionsContainer, *names: str, **options: Any
+) -> argparse.Action:
+    """Add a flag whose help says what to write (`PATH` for list[Path]), its variable, and its default if it has one."""
     if options.get("metavar"):
         metavar = re.sub(r"^\w+\[(.*?)(,\.\.\.)?\]$", r"\1", options["metavar"])
         options["metavar"] = re.sub(r"\b(\w+)\b", lambda word: METAVARS.get(word[1], word[1]), metavar)
     options["help"] = re.sub(r" \(default: (None|\[\]|\(\))\)$", "", options.get("help") or "")
+    path = options.get("dest", "").split(".")
+    root = app.model_fields.get(path[0])
+    if root is not None and SUB_COMMAND_MARK not in root.metadata and app.model_config.get("env_prefix"):
+        options["help"] += f" [{_variable(app, path)}]"
     return parser.add_argument(*names, **options)
 
 
@@ -209,7 +230,7 @@ def _fault(app: type[Command], fault: ErrorDetails, arguments: list[str]) -> str
     path: list[str] = []
     positional = secret = False
     for part in fault["loc"]:
-        field = model.model_fields.get(str(part)) if model else None
+        field = _field(model, part) if model else None
         if field is None:  # an index within a list, or the name of a member of a union
             continue
         if SUB_COMMAND_MARK not in field.metadata:
@@ -220,7 +241,7 @@ def _fault(app: type[Command], fault: ErrorDetails, arguments: list[str]) -> str
         model = next((member for member in members if isinstance(member, type) and issubclass(member, BaseModel)), None)
     flag = _kebab(".".join(path))
     name = flag.upper() if positional else f"--{flag}"
-    variable = f"{app.model_config.get('env_prefix', '')}{'__'.join(path)}".upper()
+    variable = _variable(app, path)
     if variable in os.environ and not any(argument.split("=")[0] == name for argument in arguments):
         name = variable
     if fault["type"] == "missing":
@@ -231,6 +252,19 @@ def _fault(app: type[Command], fault: ErrorDetails, arguments: list[str]) -> str
         came = "" if secret else f", got {fault['input']!r}"
         message = fault["msg"][0].lower() + fault["msg"][1:] + came
     return _one_line(f"{name}: {message}" if path else message)
+
+
+def _field(model: type[BaseModel], name: str | int) -> FieldInfo | None:
+    """Find a field by its name or its alias."""
+    for field_name, field in model.model_fields.items():
+        if name in (field_name, field.alias, field.validation_alias):
+            return field
+    return None
+
+
+def _variable(app: type[Command], path: list[str]) -> str:
+    """Give the variable of the environment that a field is read from."""
+    return f"{app.model_config.get('env_prefix', '')}{'__'.join(path)}".upper()
 
 
 def _describe(error: LoddisError | OSError) -> str:

@@ -71,7 +71,7 @@ def normalise(frame: Frame, policy: FullRange | Percentile) -> NDArray[np.float3
     """
     if isinstance(policy, Percentile):
         low, high = _percentiles(frame, policy)
-        if high <= low:
+        if np.float32(high - low) <= 0:
             return np.full(frame.shape, 0.5, dtype=np.float32)
     elif frame.dtype == np.uint8:
         return np.divide(frame, np.float32(255), dtype=np.float32)
@@ -86,13 +86,14 @@ def normalise(frame: Frame, policy: FullRange | Percentile) -> NDArray[np.float3
                 f"float frames must be in [0, 1] unless the bundle sets limits, got {lowest:g} to {highest:g}"
             )
         return frame.astype(np.float32, copy=True)
-    scaled = np.subtract(frame, np.float32(low), dtype=np.float32)
-    scaled *= np.float32(1 / (high - low))
+    with np.errstate(over="ignore"):  # what float32 cannot hold lies beyond the limits, and is clipped
+        scaled = np.subtract(frame, np.float32(low), dtype=np.float32)
+        scaled /= np.float32(high - low)
     return np.clip(scaled, 0.0, 1.0, out=scaled)
 
 
 def _percentiles(frame: Frame, policy: Percentile) -> tuple[float, float]:
     """Give the levels of both percentiles, on a regular sample of large frames."""
-    step = max(1, int(np.ceil(np.sqrt(frame.size / LARGEST_SAMPLE))))
-    low, high = np.percentile(frame[::step, ::step], (policy.low, policy.high))
+    step = int(np.ceil(np.sqrt(frame.size / LARGEST_SAMPLE))) | 1  # odd: even and odd columns may differ by readout
+    low, high = np.percentile(frame[::step, ::step].astype(np.float64), (policy.low, policy.high))
     return float(low), float(high)

@@ -89,7 +89,7 @@ def _measure_group(frame: Frame, boxes: Floats, grid_side: int, sides: Floats) -
     found = searched.any(axis=(1, 2))
     heights = np.take_along_axis(contrast.reshape(len(boxes), -1), peaks[:, None], axis=1)[:, 0]  # (N,)
     found &= heights != 0
-    snr = np.where(found, np.abs(heights) / noise, 0.0)
+    snr = np.where(found, np.minimum(np.abs(heights) / noise, np.finfo(np.float32).max), 0.0)
 
     peak_rows, peak_columns = np.divmod(peaks, grid_side)
     here = np.arange(len(boxes))

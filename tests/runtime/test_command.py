@@ -87,6 +87,7 @@ class Trainer(Command):
 
     workers: int = Field(default=2, ge=1, description="Processes that read frames.")
     api_key: SecretStr | None = Field(default=None, min_length=8, description="Key.")
+    tags: tuple[str, ...] = Field(default=(), description="Words.")
     fit: CliSubCommand[Fit] = Field(description="Train a detector.")
     data: CliSubCommand[Data] = Field(description="Look at domains.")
 
@@ -191,6 +192,7 @@ def test_a_defect_of_ours_keeps_its_traceback() -> None:
         ),
         ("fit out --task sky --size-hw [64", ["loddis-trainer: error: Parsing error encountered for fit.size_hw"]),
         ("fit out --task sky --size-hw 64", ["loddis-trainer: error: --size-hw: too few values"]),
+        ("fit out --task sky --json=maybe", ["loddis-trainer fit: error: argument --json/--no-json: ignored explicit"]),
         (
             "fit out --task sky --auxiliary sky",
             ["loddis-trainer: error: a domain cannot be task and auxiliary at once"],
@@ -212,6 +214,7 @@ def test_secrets_are_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(Trainer, ["--api-key", "hunter2", "data", "check"]) == 2
     (line,) = complaints(capsys)
     assert "--api-key" in line
+    assert "got" not in line
     assert "hunter2" not in line
 
 
@@ -233,6 +236,13 @@ class TestEnvironment:
         assert by_variable.startswith("loddis-trainer: error: LODDIS_TEST_WORKERS: input should be greater")
         assert by_flag.startswith("loddis-trainer: error: --workers: input should be greater")
 
+    def test_lists_may_be_written_with_commas_or_as_json(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Trainer, "cli_cmd", lambda self: SEEN.append(self))
+        for text in ("a, b", '["a", "b"]'):
+            monkeypatch.setenv("LODDIS_TEST_TAGS", text)
+            assert run(Trainer, ["data", "check"]) == 0
+        assert [root.tags for root in SEEN if isinstance(root, Trainer)] == [("a", "b")] * 2
+
     def test_is_not_read_without_a_prefix(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PORT", "1")
         monkeypatch.setenv("CHECK", "{")
@@ -250,7 +260,7 @@ class TestHelp:
         for wanted in (
             "Train detectors of small infrared targets.",
             "--workers INT",
-            "Processes that read frames. (default: 2)",
+            "Processes that read frames. (default: 2) [LODDIS_TEST_WORKERS]",
             "fit                Train a detector.",
             "data               Look at domains.",
             "--version",

@@ -84,6 +84,25 @@ def test_float_frames_of_any_range_are_fine_with_limits() -> None:
     np.testing.assert_allclose(normalise(frame, FullRange(low=280, high=300)), [[0, 0.5, 1]])
 
 
+@given(
+    hnp.arrays(
+        np.float32,
+        hnp.array_shapes(min_dims=2, max_dims=2, max_side=5),
+        elements=st.floats(width=32, allow_nan=False, allow_infinity=False),
+    ),
+    st.sampled_from([FullRange(low=-1e3, high=1e30), Percentile(), Percentile(low=0, high=100)]),
+)
+def test_float_frames_of_any_finite_values_give_the_range(frame: np.ndarray, policy: FullRange | Percentile) -> None:
+    levels = normalise(frame, policy)
+    assert np.all((levels >= 0) & (levels <= 1))
+
+
+def test_stripes_of_the_readout_do_not_fool_the_sample() -> None:
+    frame = np.full((1_024, 1_280), 1_000, dtype=np.uint16)
+    frame[:, 1::2] = 2_000
+    np.testing.assert_array_equal(np.unique(normalise(frame, Percentile())), [0, 1])
+
+
 def test_percentiles_are_those_of_the_frame() -> None:
     frame = np.arange(101, dtype=np.uint16).reshape(1, 101)
     levels = normalise(frame, Percentile(low=10, high=90))

@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from loddis_runtime.photometry import measure_targets
@@ -159,6 +162,23 @@ def test_any_box_gives_finite_numbers_within_it(box: list[float]) -> None:
     assert np.isfinite(centroids).all()
     assert np.isfinite(snr).all()
     assert np.all((centroids[0] >= box[:2]) & (centroids[0] <= box[2:]))
+
+
+@given(
+    hnp.arrays(
+        np.float32,
+        hnp.array_shapes(min_dims=2, max_dims=2, max_side=12),
+        elements=st.floats(width=32, allow_nan=False, allow_infinity=False),
+    ),
+    st.lists(st.tuples(*[st.floats(-5, 20)] * 4), max_size=3),
+)
+def test_any_frame_gives_finite_numbers(frame: NDArray[np.float32], corners: list[tuple[float, ...]]) -> None:
+    boxes = np.array(corners, dtype=np.float64).reshape(-1, 2, 2)
+    boxes.sort(axis=1)
+    centroids, snr = measure_targets(frame, boxes.reshape(-1, 4))
+    assert np.isfinite(centroids).all()
+    assert np.isfinite(snr).all()
+    assert np.all(snr >= 0)
 
 
 def test_no_boxes() -> None:
