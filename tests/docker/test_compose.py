@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from loddis_server.settings import ENV_PREFIX, ServerSettings
 from support.compose import load_compose
 
 DOCKER = Path(__file__).resolve().parents[2] / "docker"
@@ -58,9 +61,22 @@ def test_it_can_run_for_months() -> None:
     service = load_compose(CPU)
     assert service["restart"] == "unless-stopped"
     assert {"max-size", "max-file"} <= service["logging"]["options"].keys()
-    assert service["mem_limit"] == "2g"
+    assert service["mem_limit"].endswith("g")
     assert service["pids_limit"] > 0
     assert "healthcheck" in service
+
+
+def test_the_server_knows_every_variable_it_is_given() -> None:
+    known = {f"{ENV_PREFIX}{name}".upper() for name in ServerSettings.model_fields}
+    given = set(yaml.safe_load(CPU.read_text())["services"]["server"]["environment"])
+    given |= set(re.findall(r"LODDIS_[A-Z_]+(?==)", (DOCKER / "Dockerfile.server").read_text()))
+    assert given >= {"LODDIS_PUBLISHED_HOST", "LODDIS_API_KEY", "LODDIS_HOST", "LODDIS_MODEL_REPOSITORY"}
+    assert given <= known
+
+
+def test_the_grace_is_longer_than_the_drain() -> None:
+    grace_s = float(load_compose(CPU)["stop_grace_period"].removesuffix("s"))
+    assert grace_s >= 2 * ServerSettings.model_fields["drain_timeout_s"].default
 
 
 def test_no_registry_is_asked_for_the_image() -> None:
