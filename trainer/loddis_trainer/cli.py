@@ -77,7 +77,7 @@ class Evaluate(SubCommand):
 
     def cli_cmd(self) -> None:
         """Measure."""
-        from loddis_trainer.evaluation import evaluate_model
+        from loddis_trainer.evaluate import evaluate_model
 
         metrics = evaluate_model(
             self.model,

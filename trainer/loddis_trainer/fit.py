@@ -116,7 +116,7 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
             if speaks:
                 result: Validation | None = None
                 if epoch % config.validate_every == 0 or epoch == config.epochs:
-                    result = validate(average.average.detector, config, held_out, device=fabric.device)
+                    result = validate(average.average.detector, config, held_out)
                 journal.end_epoch(epoch, step, result.headline() if result else {})
                 better = result is not None and result.map50 > best
                 best = max(best, result.map50) if result is not None else best

@@ -1,0 +1,127 @@
+"""Run a detector over a split and measure it. Checkpoints and bundles go the same way: through the runtime's `Detector`.
+
+Legend: N detections, M ground truths of a frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from loddis_runtime import Detections, Detector, load
+from loddis_runtime.photometry import measure_targets
+from rich.progress import track
+
+from loddis_trainer.checkpoint import INFO
+from loddis_trainer.data import DomainDataset
+from loddis_trainer.metrics import ImageResult, Metrics, evaluate_images
+
+__all__ = ["SCORE_FLOOR", "collect_results", "evaluate", "evaluate_model", "image_result", "open_model"]
+
+SCORE_FLOOR = 0.01  # detections below it take part in nothing: AP and ROC end there
+FRAMES_A_BATCH = 8
+
+
+def evaluate(
+    detector: Detector,
+    dataset: DomainDataset,
+    *,
+    score_threshold: float | None = None,
+    centre_distance_px: float = 3.0,
+    numbers: Sequence[int] | None = None,
+    progress: bool = True,
+) -> Metrics:
+    """Measure a detector on a split.
+
+    Args:
+        detector: Any `Detector` of the runtime.
+        dataset: The split.
+        score_threshold: The operating point; the detector's own if none.
+        centre_distance_px: Within which a detection counts for Pd, frame pixels.
+        numbers: Only these frames.
+        progress: Show a bar.
+    """
+    results = collect_results(detector, dataset, numbers=numbers, progress=progress)
+    threshold = detector.manifest.score_threshold if score_threshold is None else score_threshold
+    return evaluate_images(results, score_threshold=threshold, centre_distance_px=centre_distance_px)
+
+
+def collect_results(
+    detector: Detector, dataset: DomainDataset, *, numbers: Sequence[int] | None = None, progress: bool = True
+) -> list[ImageResult]:
+    """Detect on every frame, down to a score of 0.01, and pair with its ground truth."""
+    chosen = list(range(len(dataset))) if numbers is None else list(numbers)
+    starts = range(0, len(chosen), FRAMES_A_BATCH)
+    results = []
+    for start in track(starts, description=f"{dataset.name}:{dataset.split}", disable=not progress, transient=True):
+        batch = chosen[start : start + FRAMES_A_BATCH]
+        # A window of past frames, where the model wants one, comes with streams; T = 1 sees the key frame alone.
+        found = detector.detect_batch([dataset.frame(number) for number in batch], score_threshold=SCORE_FLOOR)
+        results += [image_result(dataset, number, one) for number, one in zip(batch, found, strict=True)]
+    return results
+
+
+def image_result(dataset: DomainDataset, number: int, found: Detections) -> ImageResult:
+    """Pair the detections on a frame with its ground truth and the targets' local SNR."""
+    boxes = dataset.boxes(number)
+    snr = measure_targets(dataset.frame(number), boxes)[1] if len(boxes) else np.empty(0, dtype=np.float32)
+    return ImageResult(
+        boxes_xyxy=found.boxes_xyxy,
+        scores=found.scores,
+        class_ids=found.class_ids,
+        truth_boxes_xyxy=boxes,
+        truth_class_ids=dataset.class_ids(number),
+        truth_snr=snr,
+    )
+
+
+def open_model(name_or_path: str) -> Detector:
+    """Open a checkpoint's folder, a bundle's folder, or a shipped bundle by name.
+
+    Raises:
+        LoddisError: It is none of these, or cannot be used.
+    """
+    from loddis_trainer.torch_engine import detector_of_checkpoint
+
+    path = Path(name_or_path)
+    if (path / INFO).is_file():
+        return detector_of_checkpoint(path)
+    return load(path if path.is_dir() else name_or_path)
+
+
+def evaluate_model(
+    name_or_path: str,
+    splits: Sequence[str],
+    *,
+    data_root: Path | None = None,
+    cache_dir: Path | None = None,
+    score_threshold: float | None = None,
+    centre_distance_px: float = 3.0,
+    progress: bool = True,
+) -> dict[str, Metrics]:
+    """Measure a checkpoint or a bundle on several splits, ``DOMAIN:SPLIT`` each.
+
+    Raises:
+        LoddisError: The model or a domain cannot be used.
+    """
+    metrics = {}
+    with open_model(name_or_path) as detector:
+        for text in splits:
+            domain, _, split = text.rpartition(":")
+            dataset = DomainDataset.open(
+                domain,
+                split,
+                data_root=data_root,
+                cache_dir=cache_dir,
+                classes=detector.manifest.classes,
+                progress=progress,
+            )
+            metrics[text] = evaluate(
+                detector,
+                dataset,
+                score_threshold=score_threshold,
+                centre_distance_px=centre_distance_px,
+                progress=progress,
+            )
+    return metrics

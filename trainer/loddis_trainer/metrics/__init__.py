@@ -1,0 +1,21 @@
+"""Metrics of detection in numpy: average precision, the field's Pr / Re / F1, Pd and false alarms per frame."""
+
+from loddis_trainer.metrics.average_precision import PrecisionRecall, mean_average_precision, precision_recall
+from loddis_trainer.metrics.detection_probability import DetectionRoc, detection_roc
+from loddis_trainer.metrics.images import ImageResult
+from loddis_trainer.metrics.paper import PaperScores, paper_scores
+from loddis_trainer.metrics.report import Group, Metrics, evaluate_images
+
+__all__ = [
+    "DetectionRoc",
+    "Group",
+    "ImageResult",
+    "Metrics",
+    "PaperScores",
+    "PrecisionRecall",
+    "detection_roc",
+    "evaluate_images",
+    "mean_average_precision",
+    "paper_scores",
+    "precision_recall",
+]
