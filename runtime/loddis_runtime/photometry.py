@@ -22,7 +22,8 @@ RING_WIDTH_PX = 4
 GRID_SIDES_PX = (17, 33, 65)  # boxes of up to 7, 23 and 55 px with their rings; larger ones are sampled more thinly
 PATCH_RADIUS_PX = 7
 SIGMA_LIMITS_PX = (0.5, 4.0)
-FIT_STEPS = 8
+FIT_STEPS = 8  # at most
+SETTLED_PX = 2e-3
 DAMPING = 1e-6
 QUANTISATION = 12**-0.5  # standard deviation of rounding, levels
 FLOAT_LEVEL = 1 / 65535  # taken for the step of float frames
@@ -152,9 +153,9 @@ def _fit_spots(frame: Frame, boxes: Floats, peaks_xy: NDArray[np.intp], backgrou
     offsets = np.arange(-PATCH_RADIUS_PX, PATCH_RADIUS_PX + 1)
     columns, rows = peaks_xy[:, 0, None] + offsets, peaks_xy[:, 1, None] + offsets  # (N, P)
     patch, valid = _sample(frame, columns, rows)  # (N, P, P)
-    height = np.abs(heights)[:, None, None]
-    signal = (patch - background[:, None, None]) * np.sign(heights)[:, None, None]
-    area = (valid & (signal > height / 2)).sum(axis=(1, 2), keepdims=True)
+    signal = (patch - background[:, None, None]) / heights[:, None, None]  # 1 at the peak, bright or dark
+    height = np.ones((len(boxes), 1, 1))
+    area = (valid & (signal > 0.5)).sum(axis=(1, 2), keepdims=True)
     sigma = np.clip(np.sqrt(area / (2 * np.pi * np.log(2))), *SIGMA_LIMITS_PX)  # (N, 1, 1)
     x, y = (columns + 0.5)[:, None, :], (rows + 0.5)[:, :, None]
     centre: Floats = peaks_xy + 0.5  # (N, 2)
@@ -169,6 +170,10 @@ def _fit_spots(frame: Frame, boxes: Floats, peaks_xy: NDArray[np.intp], backgrou
         curvature += np.eye(4) * (DAMPING * np.trace(curvature, axis1=1, axis2=2)[:, None, None] + 1e-30)
         step = np.linalg.solve(curvature, slopes @ residual)[..., 0]  # (N, 4)
         height = np.maximum(height + step[:, 0, None, None], height / 4)
-        centre = np.clip(centre + np.clip(step[:, 1:3], -0.5, 0.5), boxes[:, :2], boxes[:, 2:])
+        moved = np.clip(centre + np.clip(step[:, 1:3], -0.5, 0.5), boxes[:, :2], boxes[:, 2:])
+        settled = np.abs(moved - centre).max() < SETTLED_PX
+        centre = moved
+        if settled:
+            break
         sigma = np.clip(sigma * np.exp(np.clip(step[:, 3, None, None], -0.3, 0.3)), *SIGMA_LIMITS_PX)
     return centre
