@@ -31,7 +31,7 @@ class DetectionRoc:
         thresholds: ``(D,)`` falling scores, each a possible threshold; equal scores appear once.
         pd: ``(D,)`` share of targets detected at each, rising.
         fa_per_frame: ``(D,)`` false alarms per frame at each, rising.
-        target_scores: ``(targets,)`` score of the detection that hits each target, in the order of frames; 0: missed.
+        target_scores: ``(targets,)`` score of the detection that hits each target, in the order of frames; NaN: missed.
         frames: Number of frames.
     """
 
@@ -56,7 +56,7 @@ class DetectionRoc:
     def at_threshold(self, score_threshold: float) -> tuple[float, float]:
         """Give Pd (NaN without targets) and false alarms per frame at a threshold."""
         reported = int((self.thresholds >= score_threshold).sum())
-        pd = float((self.target_scores >= max(score_threshold, 1e-12)).mean()) if len(self.target_scores) else math.nan
+        pd = float((self.target_scores >= score_threshold).mean()) if len(self.target_scores) else math.nan
         return pd, float(self.fa_per_frame[reported - 1]) if reported else 0.0
 
 
@@ -83,7 +83,7 @@ def detection_roc(results: Sequence[ImageResult], *, centre_distance_px: float =
         other_class = result.class_ids[:, None] != result.truth_class_ids[None]
         affinity = np.where(other_class, -np.inf, -distance)
         matched = match_greedily(affinity, frame_scores, at_least=-centre_distance_px)
-        of_targets = np.zeros(len(result.truth_boxes_xyxy))
+        of_targets = np.full(len(result.truth_boxes_xyxy), np.nan)
         of_targets[matched[matched >= 0]] = frame_scores[matched >= 0]
         scores.append(frame_scores)
         hits.append(matched >= 0)

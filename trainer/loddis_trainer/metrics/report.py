@@ -159,7 +159,7 @@ def evaluate_images(
     sides = np.sqrt((truth[:, 2:] - truth[:, :2]).prod(axis=1))
     with_snr = all(len(result.truth_snr) == len(result.truth_boxes_xyxy) for result in results)
     snr = np.concatenate([result.truth_snr for result in results]) if with_snr else np.empty(0)
-    detected = roc.target_scores >= max(score_threshold, 1e-12)
+    detected = roc.target_scores >= score_threshold
     return Metrics(
         frames=len(results),
         targets=len(truth),

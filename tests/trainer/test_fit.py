@@ -1,0 +1,138 @@
+"""The whole of training on small domains, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from loddis_runtime.command import run
+from loddis_trainer.checkpoint import read_info
+from loddis_trainer.cli import Trainer
+from loddis_trainer.config import FitConfig
+from loddis_trainer.data import DataError
+from loddis_trainer.errors import CheckpointError, TrainingError
+from loddis_trainer.fit import fit
+from support.domains import write_coco_domain, write_drone_csv_domain
+
+
+@pytest.fixture(scope="module")
+def domains(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("domains")
+    write_drone_csv_domain(root / "dark", frames=6)
+    write_coco_domain(root / "bright")
+    write_coco_domain(root / "clips", clips=True, splits={"train": 3, "val": 1, "test": 1})
+    return root
+
+
+def make_config(domains: Path, out: Path, **changes: object) -> FitConfig:
+    values: dict[str, object] = {
+        "task": ["dark"],
+        "auxiliary": ["bright", "clips"],
+        "data_root": domains,
+        "cache_dir": domains / "cache",
+        "out": out,
+        "size_hw": (64, 96),
+        "epochs": 2,
+        "share_per_epoch": 0.5,
+        "batch_size": 6,
+        "balance": "domain",
+        "warmup_steps": 2,
+        "accelerator": "cpu",
+        "precision": "32-true",
+        "threads": 1,
+    }
+    return FitConfig.model_validate(values | changes)
+
+
+def history(out: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_a_detector_learns_to_find_the_spots(domains: Path, tmp_path: Path) -> None:
+    config = make_config(
+        domains, tmp_path / "run", epochs=12, share_per_epoch=1.0, learning_rate=5e-3, ema_decay=0.8, validate_every=6
+    )
+    result = fit(config, progress=False)
+    assert result.best_map50 > 0.5
+    best = read_info(tmp_path / "run" / "best")
+    assert best.best_map50 == pytest.approx(result.best_map50)
+    assert best.score_threshold is not None
+    assert [domain.role for domain in best.domains] == ["task", "auxiliary", "auxiliary"]
+    assert list((tmp_path / "run").glob("events.out.tfevents.*"))
+    train = history(tmp_path / "run")[-1]["train"]
+    assert isinstance(train, dict)
+
+
+def test_going_on_equals_never_having_stopped(domains: Path, tmp_path: Path) -> None:
+    fit(make_config(domains, tmp_path / "straight", schedule="constant"), progress=False)
+    fit(make_config(domains, tmp_path / "parts", schedule="constant", epochs=1), progress=False)
+    fit(make_config(domains, tmp_path / "parts", schedule="constant", resume=True), progress=False)
+    weights = [(tmp_path / run / "last" / "weights.safetensors").read_bytes() for run in ("straight", "parts")]
+    assert weights[0] == weights[1]
+    assert read_info(tmp_path / "parts" / "last").epoch == 2
+
+
+def test_a_run_is_not_written_over_and_not_resumed_as_something_else(domains: Path, tmp_path: Path) -> None:
+    fit(make_config(domains, tmp_path / "run", epochs=1), progress=False)
+    with pytest.raises(TrainingError, match="holds a run already"):
+        fit(make_config(domains, tmp_path / "run"), progress=False)
+    with pytest.raises(TrainingError, match=r"batch_size was 6, is 4"):
+        fit(make_config(domains, tmp_path / "run", resume=True, batch_size=4), progress=False)
+    with pytest.raises(CheckpointError, match="does not exist"):
+        fit(make_config(domains, tmp_path / "other", resume=True), progress=False)
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_frames(domains: Path, tmp_path: Path) -> None:
+    config = make_config(domains, tmp_path / "run", learning_rate=1e30, warmup_steps=0, clip_grad_norm=0.0, epochs=4)
+    with pytest.raises(TrainingError, match=r"not finite .* on the frames .*dark/"):
+        fit(config, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": ["nowhere"]}, "no domain 'nowhere' under .*; there are: .*bright"),
+        ({"auxiliary": ["dark:0.5"]}, "domain 'dark' is auxiliary and task domain at once"),
+        ({"task": ["dark:1.5"]}, r"fraction in \(0, 1\]"),
+        ({"task": ["dark:x"]}, "NAME or NAME:FRACTION"),
+        ({"batch_size": 4096}, "does not fill a batch"),
+    ],
+)
+def test_a_mixture_that_cannot_be_says_why(
+    domains: Path, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        fit(make_config(domains, tmp_path / "run", **changes), progress=False)
+
+
+def test_the_command_trains_and_evaluates(
+    domains: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = f"--data-root {domains} --cache-dir {domains / 'cache'}".split()
+    fit_words = "fit --task dark:0.5 --auxiliary bright --epochs 1 --batch-size 4 --share-per-epoch 1 --size-hw 64,96"
+    words = [*fit_words.split(), "--accelerator", "cpu", "--out", str(tmp_path / "run"), "--json", *flags]
+    assert run(Trainer, words) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["epochs"] == 1
+
+    out = tmp_path / "metrics.json"
+    words = ["evaluate", str(tmp_path / "run" / "best"), "--on", "dark:val", "--on", "bright:test", "--out", str(out)]
+    assert run(Trainer, [*words, *flags]) == 0
+    assert "mAP50" in capsys.readouterr().out
+    metrics = json.loads(out.read_text())
+    assert set(metrics) == {"dark:val", "bright:test"}
+    assert metrics["dark:val"]["frames"] == 12
+    assert run(Trainer, [*words[:4], "--json", *flags]) == 0
+    assert json.loads(capsys.readouterr().out)["dark:val"]["targets"] == 12
+
+
+def test_the_command_fails_in_one_line(domains: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(Trainer, ["fit", "--task", "nowhere", "--data-root", str(domains), "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("loddis-trainer: error: no domain 'nowhere'")
+    assert run(Trainer, ["fit", "--task", "dark", "--size-hw", "100,100"]) == 2
+    assert "multiples of 32" in capsys.readouterr().err
+    assert run(Trainer, ["evaluate", str(tmp_path), "--on", "dark"]) == 2
+    assert "DOMAIN:SPLIT" in capsys.readouterr().err
+    assert run(Trainer, ["evaluate", str(tmp_path / "none"), "--on", "dark:val"]) == 1
