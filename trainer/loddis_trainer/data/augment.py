@@ -88,12 +88,12 @@ def augment(
 
 
 def _move(frame: NDArray[np.float32], factor: float, shift: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Scale and shift a frame; what comes in from outside is the mirror image of the border."""
+    """Scale and shift a frame; the border pixels go on outside. A mirror image there would show targets without a box."""
     # Pixel centres lie half a pixel from corners: new = old * factor + (shift + (factor - 1) / 2).
     matrix = np.array(
         [[factor, 0, shift[0] + (factor - 1) / 2], [0, factor, shift[1] + (factor - 1) / 2]], dtype=np.float64
     )
     moved = cv2.warpAffine(
-        frame, matrix, (frame.shape[1], frame.shape[0]), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        frame, matrix, (frame.shape[1], frame.shape[0]), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     return np.asarray(moved, dtype=np.float32)

@@ -197,7 +197,7 @@ def _class_ids(record: FrameRecord, classes: tuple[str, ...], domain: str) -> ND
     if len(classes) == 1:
         return np.zeros(len(record.labels), dtype=np.int64)
     known = {name.casefold(): i for i, name in enumerate(classes)}
-    try:
-        return np.array([known[label.casefold()] for label in record.labels], dtype=np.int64)
-    except KeyError as error:
-        raise DataError(f"domain '{domain}' labels a {error}, which is not among the classes {', '.join(classes)}") from error
+    for label in record.labels:
+        if label.casefold() not in known:
+            raise DataError(f"domain '{domain}' labels a '{label}', which is not among the classes {', '.join(classes)}")
+    return np.array([known[label.casefold()] for label in record.labels], dtype=np.int64)
