@@ -1,0 +1,138 @@
+"""The application: settings in, an ASGI application out."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from loddis_runtime.errors import FrameError
+from loddis_server import problems
+from loddis_server.batching import StoppedError
+from loddis_server.middleware import RequestMiddleware
+from loddis_server.openapi import DESCRIPTION, TAGS, add_problem_schemas
+from loddis_server.problems import ProblemError, ProblemType, problem_response
+from loddis_server.routes import detect, models, operation
+from loddis_server.routes.context import request_id_of, service_of
+from loddis_server.service import Service
+from loddis_server.settings import ServerSettings
+
+__all__ = ["create_app"]
+
+KINDS_BY_STATUS: dict[int, ProblemType] = {
+    400: problems.MALFORMED_REQUEST,
+    401: problems.UNAUTHORISED,
+    404: problems.NOT_FOUND,
+    405: problems.METHOD_NOT_ALLOWED,
+}
+
+
+class _Api(FastAPI):
+    """FastAPI, with the problem documents in its OpenAPI document."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Give the OpenAPI document; made once."""
+        if self.openapi_schema is None:
+            add_problem_schemas(super().openapi())
+        return super().openapi()
+
+
+def create_app(settings: ServerSettings) -> FastAPI:
+    """Make a server's application; `app.state.service` is what it runs on.
+
+    Models are found and checked here, loaded in the background once the application starts.
+
+    Args:
+        settings: Of the server.
+
+    Raises:
+        BundleError: A model cannot be served.
+        OSError: The model repository cannot be read.
+    """
+    service = Service(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        yield
+        await service.stop()
+
+    app = _Api(
+        title="Loddis",
+        version=importlib.metadata.version("loddis"),
+        summary="Detection of moving small targets in infrared frames",
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        lifespan=lifespan,
+        redirect_slashes=False,
+        exception_handlers={
+            ProblemError: _on_problem,
+            FrameError: _on_frame_error,
+            StoppedError: _on_stopped,
+            RequestValidationError: _on_invalid,
+            HTTPException: _on_http_error,
+        },
+    )
+    app.state.service = service
+    app.add_middleware(RequestMiddleware, metrics=service.metrics)
+    for router in (detect.router, models.router, operation.router):
+        app.include_router(router)
+    return app
+
+
+def _refuse(request: Request, error: ProblemError) -> Response:
+    """Count a refusal and answer it."""
+    service_of(request).metrics.rejected.labels(error.kind.slug).inc()
+    return problem_response(error, instance=request.url.path, request_id=request_id_of())
+
+
+async def _on_problem(request: Request, error: Exception) -> Response:
+    """Answer what was refused on purpose."""
+    assert isinstance(error, ProblemError)  # noqa: S101
+    return _refuse(request, error)
+
+
+async def _on_frame_error(request: Request, error: Exception) -> Response:
+    """Answer frames that the runtime refuses."""
+    return _refuse(request, ProblemError(problems.BAD_FRAME, str(error)))
+
+
+async def _on_stopped(request: Request, error: Exception) -> Response:
+    """Answer frames that the server has no time for before it ends."""
+    return _refuse(request, ProblemError(problems.NOT_READY, str(error), headers={"Retry-After": "1"}))
+
+
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    """Answer parameters that do not fit."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    faults = []
+    for fault in error.errors():
+        parameter = str(fault["loc"][-1])
+        message = fault["msg"][0].lower() + fault["msg"][1:]
+        if fault["type"] == "extra_forbidden":
+            message = "there is no such parameter"
+        elif isinstance(fault.get("input"), str | int | float):
+            message = f"{message}, got {str(fault['input'])[:100]!r}"
+        faults.append({"parameter": parameter, "message": message})
+    detail = "; ".join(f"{fault['parameter']}: {fault['message']}" for fault in faults)
+    return _refuse(request, ProblemError(problems.BAD_PARAMETER, detail, errors=faults))
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    """Answer what the framework refuses: unknown paths, wrong methods."""
+    assert isinstance(error, HTTPException)  # noqa: S101
+    path = request.url.path
+    details = {404: f"nothing is at {path}", 405: f"{path} does not take {request.method}"}
+    kind = KINDS_BY_STATUS.get(error.status_code)
+    if kind is None:
+        fallback = problems.INTERNAL if error.status_code >= 500 else problems.MALFORMED_REQUEST
+        kind = ProblemType(fallback.slug, error.status_code, fallback.title, fallback.remedy)
+    detail = details.get(error.status_code, str(error.detail))
+    return _refuse(request, ProblemError(kind, detail, headers=error.headers))

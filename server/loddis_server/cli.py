@@ -1,0 +1,94 @@
+"""`loddis-server`: serve; show the settings; examine the machine."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, NoReturn
+
+import orjson
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+from rich.console import Console
+from rich.table import Table
+
+from loddis_runtime.command import CliSubCommand, SubCommand, run
+from loddis_runtime.errors import LoddisError
+from loddis_server.settings import ENV_PREFIX, ServerSettings
+
+__all__ = ["Server", "main"]
+
+STATUS_STYLES = {"ok": "green", "note": "yellow", "fault": "red"}
+
+
+class Config(SubCommand):
+    """Show the effective settings and the variables that set them; secrets are hidden."""
+
+    json_: bool = Field(default=False, alias="json", description="Print JSON.")
+
+
+class Doctor(SubCommand):
+    """Show which cores, engines and models there are, and what keeps the server from starting."""
+
+    json_: bool = Field(default=False, alias="json", description="Print JSON.")
+
+
+class DoctorError(LoddisError):
+    """Something keeps the server from starting."""
+
+
+class Server(ServerSettings):
+    """Serve detections of moving small targets over HTTP. A flag wins over the variable named beside it."""
+
+    model_config = SettingsConfigDict(cli_prog_name="loddis-server")
+
+    config: CliSubCommand[Config] = Field(description="Show the effective settings.")
+    doctor: CliSubCommand[Doctor] = Field(description="Examine this machine and the models.")
+
+    def cli_cmd(self) -> None:
+        """Serve, unless a sub-command is asked for."""
+        if self.config is not None:
+            _show_settings(self, as_json=self.config.json_)
+        elif self.doctor is not None:
+            _show_findings(self, as_json=self.doctor.json_)
+        else:
+            from loddis_server.serving import serve  # slow to import, and not needed for the others
+
+            serve(self)
+
+
+def main() -> NoReturn:
+    """Run the command."""
+    sys.exit(run(Server))
+
+
+def _show_settings(settings: ServerSettings, *, as_json: bool) -> None:
+    """Print the effective settings."""
+    values: dict[str, Any] = settings.model_dump(mode="json", include=set(ServerSettings.model_fields))
+    if as_json:
+        sys.stdout.write(orjson.dumps(values, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
+        return
+    table = Table("setting", "value", "variable", box=None, pad_edge=False)
+    for name, field in ServerSettings.model_fields.items():
+        value = values[name]
+        shown = "" if value in (None, []) else ", ".join(value) if isinstance(value, list) else str(value)
+        is_set = value != field.get_default()
+        table.add_row(name, f"[bold]{shown}[/bold]" if is_set else shown, f"{ENV_PREFIX}{name}".upper())
+    Console().print(table)
+
+
+def _show_findings(settings: ServerSettings, *, as_json: bool) -> None:
+    """Print what was found."""
+    from loddis_server.doctor import examine
+
+    report = examine(settings)
+    if as_json:
+        sys.stdout.write(report.model_dump_json(indent=2) + "\n")
+    else:
+        table = Table("", "subject", "finding", box=None, pad_edge=False)
+        for finding in report.findings:
+            style = STATUS_STYLES[finding.status]
+            table.add_row(f"[{style}]{finding.status}[/{style}]", finding.subject, finding.detail)
+        Console().print(table)
+    if report.has_faults:
+        faults = [finding.subject for finding in report.findings if finding.status == "fault"]
+        raise DoctorError(f"the server would not start: {', '.join(faults)}")

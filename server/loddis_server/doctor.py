@@ -1,0 +1,133 @@
+"""What this machine offers, which models would be served, and what is in the way."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from loddis_runtime.detector import load
+from loddis_runtime.engines.threads import available_cores
+from loddis_runtime.errors import LoddisError
+from loddis_runtime.repository import ModelRepository, shipped_repository
+from loddis_server.models import find_bundles
+from loddis_server.settings import ENV_PREFIX, ServerSettings
+
+__all__ = ["Finding", "Report", "examine"]
+
+PACKAGES = (
+    "loddis",
+    "numpy",
+    "opencv-python-headless",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "fastapi",
+    "uvicorn",
+    "uvloop",
+)
+
+
+class Finding(BaseModel):
+    """One thing that was looked at."""
+
+    subject: str = Field(description="What.")
+    status: Literal["ok", "note", "fault"] = Field(description="A fault keeps the server from starting.")
+    detail: str = Field(description="What was found, and why it is as it is.")
+
+
+class Report(BaseModel):
+    """All findings."""
+
+    findings: list[Finding]
+
+    @property
+    def has_faults(self) -> bool:
+        """Whether the server would not start."""
+        return any(finding.status == "fault" for finding in self.findings)
+
+
+def examine(settings: ServerSettings) -> Report:
+    """Look at everything that the server needs, without starting it. Models are loaded and run once.
+
+    Args:
+        settings: That the server would run with.
+    """
+    return Report(
+        findings=[
+            _machine(settings),
+            Finding(subject="packages", status="ok", detail=", ".join(_versions())),
+            *_repositories(settings),
+            *_models(settings),
+            *_unknown_variables(),
+        ]
+    )
+
+
+def _machine(settings: ServerSettings) -> Finding:
+    """Count cores."""
+    visible, usable = os.cpu_count() or 1, available_cores()
+    detail = f"{usable} of {visible} cores usable, Python {platform.python_version()} on {platform.machine()}"
+    if settings.threads is not None and settings.threads > usable:
+        return Finding(
+            subject="cores", status="note", detail=f"{detail}; threads is {settings.threads}: they will take turns"
+        )
+    return Finding(subject="cores", status="ok", detail=detail)
+
+
+def _versions() -> list[str]:
+    """List what is installed."""
+    versions = []
+    for package in PACKAGES:
+        try:
+            versions.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _repositories(settings: ServerSettings) -> list[Finding]:
+    """List the models on disk."""
+    findings = []
+    for subject, root in (
+        ("model repository", settings.model_repository),
+        ("shipped models", shipped_repository().root),
+    ):
+        if root is None:
+            findings.append(Finding(subject=subject, status="ok", detail="none is set"))
+            continue
+        there = ", ".join(f"{entry.name}:{entry.version}" for entry in ModelRepository(root).list())
+        findings.append(
+            Finding(subject=subject, status="ok" if there else "note", detail=f"{root}: {there or 'empty'}")
+        )
+    return findings
+
+
+def _models(settings: ServerSettings) -> list[Finding]:
+    """Load each model that would be served, and run it."""
+    try:
+        bundles = find_bundles(settings)
+    except (LoddisError, OSError) as error:
+        return [Finding(subject="models", status="fault", detail=str(error))]
+    findings = []
+    for bundle in bundles:
+        subject = f"model {bundle.manifest.name}:{bundle.manifest.version}"
+        try:
+            with load(
+                bundle.path, device=settings.device, precision=settings.precision, threads=settings.threads
+            ) as detector:
+                detector.warm_up()
+                detail = f"{detector.precision} runs in {detector.engine.name} on {detector.threads} cores"
+                findings.append(Finding(subject=subject, status="ok", detail=detail))
+        except LoddisError as error:
+            findings.append(Finding(subject=subject, status="fault", detail=str(error)))
+    return findings
+
+
+def _unknown_variables() -> list[Finding]:
+    """Name variables that look like settings and are none: typing errors, mostly."""
+    known = {f"{ENV_PREFIX}{name}".upper() for name in ServerSettings.model_fields}
+    unknown = sorted(name for name in os.environ if name.upper().startswith(ENV_PREFIX) and name.upper() not in known)
+    return [Finding(subject="environment", status="note", detail=f"{name} is no setting") for name in unknown]

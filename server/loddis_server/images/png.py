@@ -1,0 +1,77 @@
+"""PNG: 8 and 16 bits, grey, or colour that may turn out to be grey. https://www.w3.org/TR/png-3/"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loddis_server.images.header import Buffer, ImageHeader, damaged, decode_with_opencv, truncated
+
+__all__ = ["check_complete", "decode", "read_header"]
+
+NAME = "PNG"
+SIGNATURE_BYTES = 8
+CHUNK = struct.Struct(">I4s")  # length, type; data and a CRC of 4 bytes follow
+IHDR = struct.Struct(">IIBBBBB")
+MAX_CHUNKS = 65_536
+# Colour type -> bit depths, channels that the decoder gives.
+KINDS: dict[int, tuple[tuple[int, ...], Literal[1, 3, 4]]] = {
+    0: ((1, 2, 4, 8, 16), 1),  # grey
+    2: ((8, 16), 3),
+    3: ((1, 2, 4, 8), 3),  # palette
+    4: ((8, 16), 4),  # grey with alpha
+    6: ((8, 16), 4),
+}
+
+
+def read_header(data: Buffer) -> ImageHeader:
+    """Read the first chunk.
+
+    Raises:
+        ProblemError: It is cut off, or describes no picture.
+    """
+    end = SIGNATURE_BYTES + CHUNK.size + IHDR.size
+    if len(data) < end:
+        raise truncated(NAME, "within its header")
+    length, kind = CHUNK.unpack_from(data, SIGNATURE_BYTES)
+    if kind != b"IHDR" or length != IHDR.size:
+        raise damaged(NAME, "it does not begin with its header")
+    width, height, bits, colour, _, _, _ = IHDR.unpack_from(data, SIGNATURE_BYTES + CHUNK.size)
+    if colour not in KINDS or bits not in KINDS[colour][0] or not width or not height:
+        raise damaged(NAME, f"{width} x {height} pixels, colour type {colour} of {bits} bits is no picture")
+    return ImageHeader(width, height, KINDS[colour][1], "uint16" if bits == 16 else "uint8")
+
+
+def check_complete(data: Buffer) -> None:
+    """Walk all chunks to the end, and hold their checksums against them.
+
+    Raises:
+        ProblemError: The file is cut off or damaged, or an animation.
+    """
+    view = memoryview(data)
+    start = SIGNATURE_BYTES
+    for _ in range(MAX_CHUNKS):
+        if start + CHUNK.size > len(view):
+            raise truncated(NAME, f"no end chunk in {len(view)} bytes")
+        length, kind = CHUNK.unpack_from(view, start)
+        end = start + CHUNK.size + length
+        if end + 4 > len(view):
+            raise truncated(NAME, f"a chunk runs to byte {end + 4}, the file has {len(view)}")
+        (checksum,) = struct.unpack_from(">I", view, end)
+        if zlib.crc32(view[start + 4 : end]) != checksum:
+            raise damaged(NAME, f"the checksum of the chunk at byte {start} is wrong")
+        if kind == b"acTL":
+            raise damaged(NAME, "it is an animation; send one frame a request")
+        if kind == b"IEND":
+            return
+        start = end + 4
+    raise damaged(NAME, f"it has more than {MAX_CHUNKS} chunks")
+
+
+def decode(data: Buffer, header: ImageHeader) -> NDArray[np.generic]:
+    """Decode a file that `read_header` and `check_complete` accepted."""
+    return decode_with_opencv(data, header, NAME)

@@ -1,0 +1,96 @@
+"""Around every request: its id, its log line, its metrics, and the answer when all else failed."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from loddis_server.logs import request_id_var
+from loddis_server.metrics import Metrics
+from loddis_server.problems import INTERNAL, ProblemError, problem_response
+
+__all__ = ["RequestMiddleware", "started_at"]
+
+logger = logging.getLogger(__name__)
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
+CLIENT_LEFT = 499  # nginx's number for a client that did not wait for its answer
+PROBES = frozenset({"/livez", "/readyz"})
+KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def started_at(scope: Scope) -> float:
+    """Give when a request came, on the clock of `time.perf_counter`."""
+    started: float = scope["loddis.started"]
+    return started
+
+
+class RequestMiddleware:
+    """Names, counts and logs requests.
+
+    Args:
+        app: The application within.
+        metrics: Told of each answer.
+    """
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope["loddis.started"] = time.perf_counter()
+        sent = Headers(scope=scope).get("x-request-id", "")
+        request_id = sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+        token = request_id_var.set(request_id)
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            status = status or CLIENT_LEFT
+        except Exception:
+            logger.exception("request failed", extra={"method": scope["method"], "path": scope["path"]})
+            if status:  # half an answer is out: only closing the connection tells that it is no whole one
+                raise
+            error = ProblemError(INTERNAL, "an unexpected error; the server's log has it under this request id")
+            await problem_response(error, instance=scope["path"], request_id=request_id)(scope, receive, send_with_id)
+        finally:
+            self._note(scope, status)
+            request_id_var.reset(token)
+
+    def _note(self, scope: Scope, status: int) -> None:
+        """Count and log an answer."""
+        # The route's template and known methods only: paths and words of a client's choice are no labels.
+        route = getattr(scope.get("route"), "path", "unmatched")
+        method = scope["method"] if scope["method"] in KNOWN_METHODS else "other"
+        self._metrics.requests.labels(method, route, str(status)).inc()
+        level = logging.DEBUG if status < 400 or route in PROBES else logging.INFO
+        if logger.isEnabledFor(level):
+            duration_ms = (time.perf_counter() - started_at(scope)) * 1000
+            logger.log(
+                level,
+                "request",
+                extra={
+                    "method": scope["method"],
+                    "path": scope["path"],
+                    "status": status,
+                    "duration_ms": round(duration_ms, 3),
+                },
+            )

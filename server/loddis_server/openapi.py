@@ -1,0 +1,133 @@
+"""What OpenAPI says beyond what the routes' own types say: bodies, headers, problems, examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from loddis_server.decoding import FORMATS
+from loddis_server.forms import PART_NAME
+from loddis_server.images.raw import DTYPES
+from loddis_server.problems import PROBLEM_MEDIA_TYPE, ProblemType
+from loddis_server.schemas import ProblemDocument
+
+__all__ = ["DESCRIPTION", "FRAME_BODY", "FRAME_HEADERS", "PNG_ANSWER", "TAGS", "add_problem_schemas", "problem_answers"]
+
+DESCRIPTION = """\
+Detects moving small targets in infrared frames.
+
+    curl --data-binary @frame.png http://127.0.0.1:8080/v1/detect
+
+16-bit frames stay 16-bit all the way. Every error is a problem document (RFC 9457); `GET /problems` lists all kinds.
+Where the server has an API key, send `Authorization: Bearer KEY`.
+"""
+
+TAGS = [
+    {"name": "detection", "description": "Frames in, detections out."},
+    {"name": "models", "description": "What is served."},
+    {"name": "operation", "description": "Probes, metrics and what problems mean."},
+]
+
+SCHEMAS = "#/components/schemas/"
+BINARY = {"type": "string", "format": "binary"}
+
+FRAME_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": (
+            "One frame of one channel. PNG, TIFF and PGM of 8 or 16 bits, TIFF of 32-bit floats, JPEG, `.npy` of "
+            "uint8, uint16 or float32. `application/octet-stream` holds raw pixels, row by row, little-endian, if headers "
+            "X-Frame-Width, -Height and -Dtype describe them, else any of the files. Files in three channels are "
+            "accepted if all channels say the same grey."
+        ),
+        "content": {
+            **{known.media_types[0]: {"schema": BINARY} for known in FORMATS},
+            "application/octet-stream": {"schema": BINARY},
+            "multipart/form-data": {
+                "schema": {"type": "object", "required": [PART_NAME], "properties": {PART_NAME: BINARY}}
+            },
+        },
+    }
+}
+
+FRAME_HEADERS: list[dict[str, Any]] = [
+    {
+        "name": "X-Frame-Width",
+        "in": "header",
+        "description": "Raw pixels only: width, pixels.",
+        "schema": {"type": "integer", "minimum": 1},
+        "example": 640,
+    },
+    {
+        "name": "X-Frame-Height",
+        "in": "header",
+        "description": "Raw pixels only: height, pixels.",
+        "schema": {"type": "integer", "minimum": 1},
+        "example": 512,
+    },
+    {
+        "name": "X-Frame-Dtype",
+        "in": "header",
+        "description": "Raw pixels only: their type, little-endian.",
+        "schema": {"type": "string", "enum": list(DTYPES)},
+        "example": "uint16",
+    },
+    {
+        "name": "X-Request-Id",
+        "in": "header",
+        "description": "Comes back in the answer, and stands in the server's log: 1 to 128 of A-Z a-z 0-9 ._:@/+=-",
+        "schema": {"type": "string", "maxLength": 128},
+    },
+]
+
+PNG_ANSWER: dict[str, Any] = {"image/png": {"schema": BINARY}}
+
+
+def problem_answers(kinds: Sequence[ProblemType]) -> dict[int | str, dict[str, Any]]:
+    """Describe the problems that a route may answer with, by status.
+
+    Args:
+        kinds: Of problems.
+
+    Returns:
+        What FastAPI takes as `responses`.
+    """
+    answers: dict[int | str, dict[str, Any]] = {}
+    for status, group in groupby(sorted(kinds, key=lambda kind: kind.status), key=lambda kind: kind.status):
+        members = list(group)
+        answers[status] = {
+            "description": "\n".join(f"- `{kind.slug}`: {kind.title}. {kind.remedy}" for kind in members),
+            "content": {
+                PROBLEM_MEDIA_TYPE: {
+                    "schema": {"$ref": f"{SCHEMAS}ProblemDocument"},
+                    "examples": {
+                        kind.slug: {
+                            "summary": kind.title,
+                            "value": {
+                                "type": kind.uri,
+                                "title": kind.title,
+                                "status": kind.status,
+                                "detail": "…",
+                                "instance": "/v1/detect",
+                                "request_id": "3f1c…",
+                            },
+                        }
+                        for kind in members
+                    },
+                }
+            },
+        }
+        if any("Retry-After" in kind.remedy for kind in members):
+            answers[status]["headers"] = {
+                "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}
+            }
+    return answers
+
+
+def add_problem_schemas(document: dict[str, Any]) -> None:
+    """Put the schemas that `problem_answers` refers to into an OpenAPI document."""
+    schema = ProblemDocument.model_json_schema(ref_template=f"{SCHEMAS}{{model}}")
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas.update(schema.pop("$defs", {}))
+    schemas["ProblemDocument"] = schema

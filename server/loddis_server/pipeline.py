@@ -1,0 +1,205 @@
+"""A frame's way through the server, from the bytes of a body to detections, and the threads it passes.
+
+    event loop          read + prepare, where that is no more than a look at the bytes
+    decode workers      read + prepare of all else; finish
+    inference thread    infer; finish of the last frame if no other waits
+
+Each hand-over costs tens of microseconds, so there are no more than these: a small raw frame goes from the event loop
+to the inference thread and back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loddis_runtime.detections import Detections
+from loddis_runtime.detector import PreparedFrame
+from loddis_runtime.engines.threads import available_cores
+from loddis_runtime.frames import Frame
+from loddis_server.admission import Admission, Ticket
+from loddis_server.batching import Batcher
+from loddis_server.bodies import FrameReader
+from loddis_server.metrics import Metrics, Stage
+from loddis_server.models import ServedModel
+from loddis_server.settings import ServerSettings
+
+__all__ = ["DetectionJob", "Pipeline"]
+
+T = TypeVar("T")
+SMOOTHING = 0.1  # weight of the newest batch in the running mean of seconds a frame
+
+
+class DetectionJob:
+    """One frame on its way. Made on the event loop; `future` belongs to it.
+
+    Args:
+        reader: Gives the frame.
+        model: To detect with.
+        ticket: Of the request.
+        score_threshold: The model's if none.
+        max_detections: The model's if none.
+
+    Attributes:
+        future: The detections, or what went wrong.
+        frame: Once it is read.
+        seconds: Time spent in each stage so far.
+    """
+
+    def __init__(
+        self,
+        reader: FrameReader,
+        model: ServedModel,
+        ticket: Ticket,
+        *,
+        score_threshold: float | None = None,
+        max_detections: int | None = None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Detections] = self._loop.create_future()
+        self.reader = reader
+        self.model = model
+        self.ticket = ticket
+        self.score_threshold = score_threshold
+        self.max_detections = max_detections
+        self.abandoned = False
+        self.frame: Frame | None = None
+        self.prepared: PreparedFrame | None = None
+        self.prepared_at = 0.0
+        self.seconds: dict[Stage, float] = {}
+
+    @property
+    def key(self) -> Hashable:
+        """Frames of one model share a run of its network."""
+        return self.model
+
+    def abandon(self) -> None:
+        """Give the job up: what has not begun is left out, and no result comes any more."""
+        self.abandoned = True
+        self.future.cancel()
+
+    def resolve(self, detections: Detections) -> None:
+        """Hand in the result, from any thread."""
+        self._settle(lambda: self.future.set_result(detections))
+
+    def fail(self, error: Exception) -> None:
+        """Hand in what went wrong, from any thread."""
+        self._settle(lambda: self.future.set_exception(error))
+
+    def _settle(self, settle: Callable[[], None]) -> None:
+        if self.abandoned:
+            return
+        try:
+            self._loop.call_soon_threadsafe(lambda: None if self.future.done() else settle())
+        except RuntimeError:  # the event loop has ended: nobody waits
+            self.abandoned = True
+
+
+class Pipeline:
+    """The threads that detect.
+
+    Args:
+        settings: How many, and how batches are formed.
+        admission: Asked how many frames are about to come, told how fast they go.
+        metrics: Told how long stages take.
+    """
+
+    def __init__(self, settings: ServerSettings, admission: Admission, metrics: Metrics) -> None:
+        self._admission = admission
+        self._metrics = metrics
+        self._workers = ThreadPoolExecutor(
+            settings.decode_workers or available_cores(), thread_name_prefix="loddis-decode"
+        )
+        self.batcher: Batcher[DetectionJob] = Batcher(
+            self._infer,
+            max_batch_size=settings.max_batch_size,
+            deadline_s=settings.batch_deadline_ms / 1000,
+            on_the_way=lambda: admission.on_the_way,
+        )
+        metrics.queue_depth.set_function(lambda: self.batcher.depth)
+
+    def start(self) -> None:
+        """Start the inference thread."""
+        self.batcher.start()
+
+    def stop(self, *, timeout_s: float) -> None:
+        """End all threads; jobs that wait fail. Blocks until what runs is done, or the time is over."""
+        self.batcher.stop(timeout_s=timeout_s)
+        self._workers.shutdown(wait=False, cancel_futures=True)
+
+    def submit(self, job: DetectionJob) -> asyncio.Future[Detections]:
+        """Send a frame on its way; call on the event loop."""
+        if job.reader.is_quick:
+            self._read(job)
+        else:
+            self._workers.submit(self._read, job)
+        return job.future
+
+    async def run_in_worker(self, function: Callable[[], T]) -> T:
+        """Do other slow work, such as drawing, on a decode worker."""
+        return await asyncio.get_running_loop().run_in_executor(self._workers, function)
+
+    def _read(self, job: DetectionJob) -> None:
+        """First stage: decode and prepare."""
+        if job.abandoned:
+            return
+        try:
+            started = time.perf_counter()
+            job.frame = job.reader.read()
+            decoded = time.perf_counter()
+            job.prepared = job.model.detector.prepare(job.frame)
+            job.prepared_at = time.perf_counter()
+        except Exception as error:
+            job.fail(error)
+            return
+        self._record(job, "decode", decoded - started)
+        self._record(job, "prepare", job.prepared_at - decoded)
+        self.batcher.submit(job)
+        job.ticket.arrived()
+
+    def _infer(self, batch: Sequence[DetectionJob]) -> None:
+        """Second stage, on the inference thread: run the network, pass the candidates on."""
+        model = batch[0].model
+        prepared = [job.prepared for job in batch if job.prepared is not None]
+        started = time.perf_counter()
+        raw = model.detector.infer(prepared)  # (B, K, 6)
+        inferred = time.perf_counter()
+        per_frame = (inferred - started) / len(batch)
+        self._admission.seconds_per_frame += SMOOTHING * (per_frame - self._admission.seconds_per_frame)
+        self._metrics.batch_size.labels(model.name).observe(len(batch))
+        for index, (job, candidates) in enumerate(zip(batch, raw, strict=True)):
+            self._record(job, "queue", started - job.prepared_at)
+            self._record(job, "infer", inferred - started)
+            if index == len(batch) - 1 and self.batcher.depth == 0:
+                self._finish(job, candidates)
+            else:
+                self._workers.submit(self._finish, job, candidates)
+
+    def _finish(self, job: DetectionJob, candidates: NDArray[np.float32]) -> None:
+        """Third stage: choose among the candidates, measure the targets."""
+        if job.abandoned or job.prepared is None:
+            return
+        try:
+            started = time.perf_counter()
+            detections = job.model.detector.finish(
+                job.prepared,
+                candidates,
+                score_threshold=job.score_threshold,
+                max_detections=job.max_detections,
+            )
+            self._record(job, "finish", time.perf_counter() - started)
+        except Exception as error:
+            job.fail(error)
+            return
+        job.resolve(detections)
+
+    def _record(self, job: DetectionJob, stage: Stage, seconds: float) -> None:
+        """Note how long a stage took."""
+        job.seconds[stage] = seconds
+        self._metrics.stages[stage].observe(seconds)

@@ -1,0 +1,205 @@
+"""What can go wrong, as RFC 9457 problem documents: one catalogue for answers, OpenAPI and `GET /problems/{slug}`.
+
+Anything that refuses a request raises `ProblemError` with an entry of the catalogue and a detail that says what was
+expected and what came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+__all__ = [
+    "BAD_FRAME",
+    "BAD_PARAMETER",
+    "BODY_TOO_LARGE",
+    "CATALOGUE",
+    "EMPTY_BODY",
+    "FRAME_TOO_LARGE",
+    "HEAD_TOO_LARGE",
+    "INTERNAL",
+    "MALFORMED_REQUEST",
+    "METHOD_NOT_ALLOWED",
+    "NOT_FOUND",
+    "NOT_IMPLEMENTED",
+    "NOT_READY",
+    "OVERLOADED",
+    "PROBLEM_MEDIA_TYPE",
+    "TIMEOUT",
+    "TRUE_COLOUR",
+    "TRUNCATED_IMAGE",
+    "UNAUTHORISED",
+    "UNKNOWN_MODEL",
+    "UNSUPPORTED_MEDIA",
+    "UPLOAD_TIMEOUT",
+    "ProblemError",
+    "ProblemType",
+    "problem_document",
+    "problem_response",
+]
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemType:
+    """One kind of problem.
+
+    Attributes:
+        slug: Stable name for programs; the last part of the document's `type`.
+        status: HTTP status that it comes with.
+        title: What happened, the same words every time.
+        remedy: What whoever gets it can do.
+    """
+
+    slug: str
+    status: int
+    title: str
+    remedy: str
+
+    @property
+    def uri(self) -> str:
+        """The `type` of its documents: a path on this server that describes it."""
+        return f"/problems/{self.slug}"
+
+
+EMPTY_BODY = ProblemType(
+    "empty-body", 400, "The request has no body", "Send the frame as the body of the request, or as the part `frame`."
+)
+MALFORMED_REQUEST = ProblemType(
+    "malformed-request", 400, "The request is malformed", "The detail says where; a library for HTTP avoids it."
+)
+UNAUTHORISED = ProblemType(
+    "unauthorised",
+    401,
+    "A valid API key is required",
+    "Send the header `Authorization: Bearer KEY`, or `X-API-Key: KEY`.",
+)
+NOT_FOUND = ProblemType("not-found", 404, "There is nothing at this path", "`/docs` lists every path.")
+UNKNOWN_MODEL = ProblemType(
+    "unknown-model", 404, "No such model is served", "`GET /v1/models` lists the models that are."
+)
+METHOD_NOT_ALLOWED = ProblemType(
+    "method-not-allowed", 405, "The path does not take this method", "The header `Allow` names the methods it takes."
+)
+UPLOAD_TIMEOUT = ProblemType(
+    "upload-timeout",
+    408,
+    "The body did not arrive in time",
+    "Send smaller frames, or raise the server's `request_timeout_s`.",
+)
+BODY_TOO_LARGE = ProblemType(
+    "body-too-large", 413, "The body has too many bytes", "Compress the frame, or raise the server's `max_body_bytes`."
+)
+FRAME_TOO_LARGE = ProblemType(
+    "frame-too-large", 413, "The frame has too many pixels", "Cut it up, or raise the server's `max_frame_pixels`."
+)
+UNSUPPORTED_MEDIA = ProblemType(
+    "unsupported-media",
+    415,
+    "The body is of no supported type, or not of the type declared",
+    "Send PNG, JPEG, TIFF, binary PGM, .npy or raw pixels, with the Content-Type that belongs to it.",
+)
+BAD_PARAMETER = ProblemType(
+    "bad-parameter", 422, "A parameter or header cannot be used", "`errors` names each, and what is wrong with it."
+)
+BAD_FRAME = ProblemType(
+    "bad-frame", 422, "The frame cannot be used", "Send one channel, uint8, uint16 or float32, all values finite."
+)
+TRUE_COLOUR = ProblemType(
+    "true-colour",
+    422,
+    "The frame is in colour",
+    "Send the infrared channel itself, not a rendering of it in false colours.",
+)
+TRUNCATED_IMAGE = ProblemType(
+    "truncated-image", 422, "The image is not complete", "Send the whole file; it was cut off on its way here."
+)
+HEAD_TOO_LARGE = ProblemType(
+    "head-too-large", 431, "The request line and headers have too many bytes", "Send fewer or shorter headers."
+)
+INTERNAL = ProblemType(
+    "internal", 500, "The server failed", "Report it with the request id; the server's log has the cause under it."
+)
+NOT_IMPLEMENTED = ProblemType(
+    "not-implemented", 501, "This release cannot do that", "The detail says what to leave out of the request."
+)
+NOT_READY = ProblemType(
+    "not-ready", 503, "The server is starting or stopping", "Try again when `GET /readyz` answers 200."
+)
+OVERLOADED = ProblemType(
+    "overloaded", 503, "The queue is full", "Wait as long as `Retry-After` says, then send the request again."
+)
+TIMEOUT = ProblemType(
+    "timeout",
+    504,
+    "The answer took too long",
+    "Send fewer requests at once, or raise the server's `request_timeout_s`.",
+)
+
+CATALOGUE: Mapping[str, ProblemType] = {
+    kind.slug: kind for kind in list(globals().values()) if isinstance(kind, ProblemType)
+}
+
+
+class ProblemError(Exception):
+    """A request that is refused.
+
+    Args:
+        kind: Entry of the catalogue.
+        detail: What was expected and what came; one sentence for people.
+        headers: To send along, such as `Retry-After`.
+        errors: One entry for each parameter at fault: `parameter`, `message`.
+    """
+
+    def __init__(
+        self,
+        kind: ProblemType,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        errors: list[dict[str, str]] | None = None,
+    ) -> None:
+        super().__init__(f"{kind.slug}: {detail}")
+        self.kind = kind
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.errors = errors
+
+
+def problem_document(
+    kind: ProblemType, detail: str, *, instance: str, request_id: str, errors: list[dict[str, str]] | None = None
+) -> dict[str, Any]:
+    """Give the document, ready for JSON."""
+    document: dict[str, Any] = {
+        "type": kind.uri,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail,
+        "instance": instance,
+        "request_id": request_id,
+    }
+    if errors:
+        document["errors"] = errors
+    return document
+
+
+def problem_response(error: ProblemError, *, instance: str, request_id: str) -> Response:
+    """Give the answer to a request that is refused.
+
+    Args:
+        error: Why.
+        instance: Path of the request.
+        request_id: Of the request.
+    """
+    document = problem_document(error.kind, error.detail, instance=instance, request_id=request_id, errors=error.errors)
+    return Response(
+        orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE),
+        status_code=error.kind.status,
+        headers=error.headers,
+        media_type=PROBLEM_MEDIA_TYPE,
+    )

@@ -1,0 +1,106 @@
+"""uvicorn's HTTP protocol, with the limits that it leaves to a proxy; this server may well stand without one.
+
+- The head of a request (request line and headers) has a limit of bytes and of time.
+- After an answer that came before the whole body, what is left of the body is read and dropped for some seconds, so
+  that the other side sees the answer; then the connection is closed.
+- What is no HTTP is answered with a problem document, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Any
+
+import orjson
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from loddis_server.problems import (
+    HEAD_TOO_LARGE,
+    MALFORMED_REQUEST,
+    PROBLEM_MEDIA_TYPE,
+    problem_document,
+)
+
+__all__ = ["MAX_HEAD_BYTES", "LimitedHttpProtocol"]
+
+MAX_HEAD_BYTES = 32 * 1024
+HEAD_TIMEOUT_S = 10.0
+LINGER_S = 5.0
+
+
+class LimitedHttpProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_bytes = 0
+        self._in_head = True
+        self._refusal = MALFORMED_REQUEST
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Give the first head its time."""
+        super().connection_made(transport)
+        self._close_in(HEAD_TIMEOUT_S)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the time limit."""
+        self._clear_deadline()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what belongs to a head before the parser keeps it."""
+        if self._in_head:
+            # A body may follow in the same read: its bytes count only if the head goes on.
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refusal = HEAD_TOO_LARGE
+                self.send_400_response("")
+                return
+            self._head_bytes += len(data)
+            if self._deadline is None:
+                self._close_in(HEAD_TIMEOUT_S)
+        super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        """End the head's time; the application has limits of its own from here."""
+        self._in_head = False
+        self._head_bytes = 0
+        self._clear_deadline()
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES:
+            self._refusal = HEAD_TOO_LARGE
+            raise ValueError("head too large")  # for the parser, which then asks for `send_400_response`
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Begin to wait for the next head."""
+        super().on_message_complete()
+        self._in_head = True
+        self._clear_deadline()
+        if self.cycle.response_complete:  # a late end of a body: no answer follows that would start the time
+            self._close_in(self.timeout_keep_alive)
+
+    def on_response_complete(self) -> None:
+        """Give what is left of the body some time to come, so that the answer is seen before the connection ends."""
+        super().on_response_complete()
+        if self.cycle.response_complete and self.cycle.more_body:
+            self._close_in(LINGER_S)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, or too much of it."""
+        if self._refusal is HEAD_TOO_LARGE:
+            msg = f"the head of a request may have {MAX_HEAD_BYTES} bytes"
+        document = problem_document(self._refusal, msg, instance="", request_id=uuid.uuid4().hex)
+        body = orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+        head = f"content-type: {PROBLEM_MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        self.transport.write(STATUS_LINE[self._refusal.status] + head.encode() + body)
+        self.transport.close()
+
+    def _close_in(self, seconds: float) -> None:
+        self._clear_deadline()
+        self._deadline = self.loop.call_later(seconds, self.transport.close)
+
+    def _clear_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None

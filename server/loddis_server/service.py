@@ -1,0 +1,134 @@
+"""The server's life: starting, ready, draining. Everything a request needs hangs here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from typing import Literal
+
+from loddis_server.admission import Admission
+from loddis_server.metrics import Metrics
+from loddis_server.models import ModelStore
+from loddis_server.pipeline import Pipeline
+from loddis_server.settings import ServerSettings
+
+__all__ = ["STALL_LIMIT_S", "Service", "State"]
+
+logger = logging.getLogger(__name__)
+
+State = Literal["starting", "ready", "draining", "failed"]
+STALL_LIMIT_S = 60.0  # a run of the network that takes longer hangs: the server is then alive no more
+STOP_TIMEOUT_S = 2.0
+
+
+class Service:
+    """Models, threads and admission of one server.
+
+    Args:
+        settings: Of the server.
+
+    Attributes:
+        state: Where in its life it is.
+        failure: Why it could not start.
+        on_failure: Called when it could not start.
+
+    Raises:
+        BundleError: A model cannot be served, as `ModelStore`.
+        OSError: The repository cannot be read.
+    """
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.models = ModelStore(settings)
+        self.admission = Admission(settings.queue_capacity, self.metrics)
+        self.pipeline = Pipeline(settings, self.admission, self.metrics)
+        self.state: State = "starting"
+        self.failure: Exception | None = None
+        self.on_failure: Callable[[], None] | None = None
+        self._settled = asyncio.Event()
+        self.metrics.ready.set_function(lambda: self.state == "ready")
+
+    def start(self) -> None:
+        """Begin to load the models, on a thread of its own; requests are refused until that is done."""
+        loop = asyncio.get_running_loop()
+
+        def load() -> None:
+            failure: Exception | None = None
+            try:
+                self.models.load()
+            except Exception as error:
+                failure = error
+            try:
+                loop.call_soon_threadsafe(self._loaded, failure)
+            except RuntimeError:  # the event loop has ended: nobody waits for the models any more
+                self.models.close()
+
+        threading.Thread(target=load, name="loddis-loader", daemon=True).start()
+
+    async def started(self) -> State:
+        """Wait until the models are loaded, or failed to; give the state then."""
+        await self._settled.wait()
+        return self.state
+
+    def begin_drain(self) -> None:
+        """Say that the server is not ready any more, and let no request in; those under way go on."""
+        if self.state in ("starting", "ready"):
+            self.state = "draining"
+        self.admission.close("the server is stopping")
+
+    async def drained(self, *, timeout_s: float) -> bool:
+        """Wait for the requests under way.
+
+        Returns:
+            Whether all were answered in time.
+        """
+        try:
+            await asyncio.wait_for(self.admission.idle(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    async def stop(self) -> None:
+        """End the threads and give back the models."""
+        self.begin_drain()
+        await asyncio.to_thread(self.pipeline.stop, timeout_s=STOP_TIMEOUT_S)
+        self.models.close()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it does its work or may yet do so: the inference thread is there and does not hang."""
+        if self.state == "ready":
+            batcher = self.pipeline.batcher
+            return batcher.alive and batcher.busy_s < STALL_LIMIT_S
+        return self.state != "failed"
+
+    def _loaded(self, failure: Exception | None) -> None:
+        """Open for requests, or give up."""
+        self.failure = failure
+        if failure is not None:
+            self.state = "failed"
+            self.admission.close("the server could not start")
+        elif self.state == "starting":
+            self.pipeline.start()
+            self._publish_models()
+            self.state = "ready"
+            self.admission.open()
+            logger.info("ready", extra={"models": [f"{model.name}:{model.version}" for model in self.models]})
+        self._settled.set()
+        if failure is not None and self.on_failure is not None:
+            self.on_failure()
+
+    def _publish_models(self) -> None:
+        """Tell Prometheus what is served."""
+        for model in self.models:
+            self.metrics.model_info.labels(
+                model.name,
+                model.version,
+                model.detector.manifest.variant,
+                model.detector.precision,
+                model.detector.device,
+                str(model.is_default).lower(),
+            ).set(1)

@@ -1,0 +1,159 @@
+"""Running the application under uvicorn: listen, tell when ready, and end without dropping a request."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from types import FrameType
+
+import cv2
+import uvicorn
+from prometheus_client import disable_created_metrics
+
+from loddis_runtime.errors import ConfigError, LoddisError
+from loddis_server.app import create_app
+from loddis_server.logs import configure_logs
+from loddis_server.protocol import LimitedHttpProtocol
+from loddis_server.service import Service
+from loddis_server.settings import ServerSettings
+
+__all__ = ["DetectionServer", "listen", "serve"]
+
+logger = logging.getLogger(__name__)
+
+BACKLOG = 2048
+KEEP_ALIVE_S = 30
+CLOSE_TIMEOUT_S = 1  # for answers on their way out, after the drain
+
+
+class StartupError(LoddisError):
+    """The server could not start."""
+
+
+class DetectionServer(uvicorn.Server):
+    """uvicorn's server, which answers while it drains.
+
+    On SIGTERM or SIGINT it is not ready any more and refuses new frames, but still listens, so that probes and clients
+    are told; once the requests under way are answered, or `drain_timeout_s` is over, it ends. A second signal ends it
+    at once.
+
+    Args:
+        config: Of uvicorn.
+        service: What drains.
+    """
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._draining: asyncio.Task[None] | None = None
+        self.interrupted = False
+        service.on_failure = self._end
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say where."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets=sockets)
+        for listener in sockets or []:
+            logger.info("listening", extra={"url": _url(listener)})
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain; the second time, end at once."""
+        del frame
+        self.interrupted = self.interrupted or sig == signal.SIGINT
+        if self._loop is not None and self._service.state != "draining":
+            self._loop.call_soon_threadsafe(self._drain)
+        else:
+            self.force_exit = True
+            self._end()
+
+    def _drain(self) -> None:
+        self._service.begin_drain()
+        self._draining = asyncio.ensure_future(self._end_when_drained())
+
+    async def _end_when_drained(self) -> None:
+        timeout_s = self._service.settings.drain_timeout_s
+        under_way = self._service.admission.in_flight
+        logger.info("draining", extra={"under_way": under_way, "timeout_s": timeout_s})
+        if not await self._service.drained(timeout_s=timeout_s):
+            logger.warning("not drained in time", extra={"under_way": self._service.admission.in_flight})
+        self._end()
+
+    def _end(self) -> None:
+        self.should_exit = True
+
+
+def serve(settings: ServerSettings) -> None:
+    """Serve until told to stop.
+
+    Args:
+        settings: Of the server.
+
+    Raises:
+        KeyboardInterrupt: It was stopped by SIGINT, after all was answered.
+        LoddisError: It could not start: the address is taken, a model cannot be served.
+    """
+    configure_logs(settings.log_level, settings.log_format)
+    cv2.setNumThreads(1)  # frames are worked on side by side; OpenCV's own threads would only be in their way
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what does not decode is answered, not logged
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nobody asks for
+    app = create_app(settings)
+    service: Service = app.state.service
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(listener) for listener in listen(settings.host, settings.port)]
+        config = uvicorn.Config(
+            app,
+            http=LimitedHttpProtocol,
+            ws="none",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=CLOSE_TIMEOUT_S,
+        )
+        server = DetectionServer(config, service)
+        server.run(sockets=sockets)
+    if service.failure is not None:
+        raise (
+            service.failure
+            if isinstance(service.failure, LoddisError)
+            else StartupError(f"the models cannot be loaded: {type(service.failure).__name__}: {service.failure}")
+        ) from service.failure
+    logger.info("stopped")
+    if server.interrupted:
+        raise KeyboardInterrupt
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Open listening sockets on every address of a host.
+
+    Args:
+        host: Name or address.
+        port: 0 takes a free one, the same for all addresses.
+
+    Raises:
+        ConfigError: The host is unknown, or an address cannot be listened on.
+    """
+    sockets: list[socket.socket] = []
+    try:
+        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, _, _, _, address in dict.fromkeys(infos):
+            own_port = sockets[0].getsockname()[1] if sockets else address[1]
+            sockets.append(socket.create_server((address[0], own_port), family=family, backlog=BACKLOG))
+    except OSError as error:
+        for opened in sockets:
+            opened.close()
+        cause = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+        raise ConfigError(f"cannot listen on {host}:{port}: {cause}") from None
+    return sockets
+
+
+def _url(listener: socket.socket) -> str:
+    """Give the address of a listening socket as people write it."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if listener.family == socket.AF_INET6 else f"http://{host}:{port}"
