@@ -1,0 +1,278 @@
+"""The client for programs that wait."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from types import TracebackType
+from typing import Any, Literal, overload
+
+import httpx
+
+from loddis_client._errors import ConnectionFailed, LoddisClientError, TimedOut, UsageError
+from loddis_client._models import DetectionResult, ModelInfo
+from loddis_client._requests import DEFAULT_URL, Request, base_headers, check_base_url, detect_request
+from loddis_client._responses import parse_detection_result, parse_models, parse_png, retry_after_s
+from loddis_client._retries import RetryPolicy
+
+__all__ = ["Client"]
+
+RETRIED = (429, 503)
+
+
+class Client:
+    """Talk to a Loddis server. One client may serve many threads; close it, or use it as a context.
+
+        with Client() as client:
+            result = client.detect(frame)
+
+    Args:
+        base_url: Of the server; a path before the routes is kept.
+        api_key: If the server asks for one.
+        timeout_s: For a request to be answered, seconds.
+        model: Detects where a call names none; the server's default if none.
+        retries: Tries after the first one, where the server is full or cannot be reached.
+        transport: Replaces the network, for tests.
+
+    Raises:
+        UsageError: A base URL that is none, or a number out of range.
+    """
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = 30.0,
+        model: str | None = None,
+        retries: int = 2,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        check_options(timeout_s=timeout_s, retries=retries)
+        self._http = httpx.Client(
+            base_url=check_base_url(base_url),
+            headers=base_headers(api_key),
+            timeout=timeout_s,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
+            transport=transport,
+        )
+        self._model = model
+        self._retries = RetryPolicy(retries)
+
+    def detect(
+        self,
+        frame: Any,
+        *,
+        score_threshold: float | None = None,
+        max_detections: int | None = None,
+        model: str | None = None,
+    ) -> DetectionResult:
+        """Detect the targets in a frame.
+
+        Args:
+            frame: An array ``(H, W)`` of uint8, uint16 or float32, the bytes of an image file, or its path.
+            score_threshold: Only scores from here on, in [0, 1]; the model's own if none.
+            max_detections: The best so many; the model's own limit if none.
+            model: ``NAME`` or ``NAME:VERSION``.
+
+        Raises:
+            FrameError: The frame cannot be sent.
+            ServerError: The server refused; `FrameRejected`, `ModelNotFound`, `Overloaded` and so on.
+            ConnectionFailed: The server cannot be reached.
+            TimedOut: It did not answer in time.
+        """
+        request = detect_request(
+            frame,
+            score_threshold=score_threshold,
+            max_detections=max_detections,
+            model=model or self._model,
+        )
+        return parse_detection_result(self._send(request))
+
+    def detect_image(
+        self,
+        frame: Any,
+        *,
+        score_threshold: float | None = None,
+        max_detections: int | None = None,
+        model: str | None = None,
+    ) -> bytes:
+        """Detect as `detect` does, and give the frame as a PNG with the detections drawn in."""
+        request = detect_request(
+            frame,
+            score_threshold=score_threshold,
+            max_detections=max_detections,
+            model=model or self._model,
+            as_image=True,
+        )
+        return parse_png(self._send(request))
+
+    @overload
+    def detect_many(
+        self,
+        frames: Iterable[Any],
+        *,
+        concurrency: int = ...,
+        ordered: bool = ...,
+        on_error: Literal["raise"] = ...,
+        score_threshold: float | None = ...,
+        max_detections: int | None = ...,
+        model: str | None = ...,
+    ) -> Iterator[DetectionResult]: ...
+
+    @overload
+    def detect_many(
+        self,
+        frames: Iterable[Any],
+        *,
+        concurrency: int = ...,
+        ordered: bool = ...,
+        on_error: Literal["yield"],
+        score_threshold: float | None = ...,
+        max_detections: int | None = ...,
+        model: str | None = ...,
+    ) -> Iterator[DetectionResult | LoddisClientError]: ...
+
+    def detect_many(
+        self,
+        frames: Iterable[Any],
+        *,
+        concurrency: int = 4,
+        ordered: bool = True,
+        on_error: Literal["raise", "yield"] = "raise",
+        score_threshold: float | None = None,
+        max_detections: int | None = None,
+        model: str | None = None,
+    ) -> Iterator[DetectionResult | LoddisClientError]:
+        """Detect in many frames, several at once.
+
+        Frames are drawn as room comes free, never more than `concurrency` ahead of what was taken: an endless source is
+        fine. Whoever stops taking stops the work.
+
+        Args:
+            frames: Any iterable of what `detect` takes.
+            concurrency: Requests under way at most.
+            ordered: Give results in the order of the frames; otherwise as they come.
+            on_error: ``raise`` stops at the first frame that fails; ``yield`` gives its error in its place and goes on.
+            score_threshold: As `detect`.
+            max_detections: As `detect`.
+            model: As `detect`.
+
+        Raises:
+            UsageError: A concurrency below 1.
+        """
+        check_many(concurrency=concurrency, on_error=on_error)
+
+        def one(frame: Any) -> DetectionResult | LoddisClientError:
+            try:
+                return self.detect(frame, score_threshold=score_threshold, max_detections=max_detections, model=model)
+            except LoddisClientError as error:
+                if on_error == "raise":
+                    raise
+                return error
+
+        return _in_parallel(one, frames, concurrency=concurrency, ordered=ordered)
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        """List the models that the server has."""
+        return parse_models(self._send(Request("GET", "v1/models")))
+
+    def ready(self) -> bool:
+        """Tell whether the server takes frames now; ``False`` also where it cannot be reached."""
+        try:
+            return self._http.get("readyz").status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _send(self, request: Request) -> httpx.Response:
+        attempt = 0
+        while True:
+            try:
+                response = self._http.request(
+                    request.method,
+                    request.path,
+                    params=request.params,
+                    headers=request.headers,
+                    content=request.body,
+                )
+            except (httpx.HTTPError, RuntimeError) as error:
+                pause = self._retries.pause_s(attempt) if may_retry(error) else None
+                if pause is None:
+                    raise translate(error, str(self._http.base_url)) from error
+            else:
+                full = response.status_code in RETRIED
+                pause = self._retries.pause_s(attempt, retry_after_s=retry_after_s(response)) if full else None
+                if pause is None:
+                    return response
+            attempt += 1
+            time.sleep(pause)
+
+
+def check_options(*, timeout_s: float, retries: int) -> None:
+    """Refuse options that make no sense."""
+    if not timeout_s > 0:
+        raise UsageError(f"timeout_s must be above 0, got {timeout_s}")
+    if retries < 0:
+        raise UsageError(f"retries must be at least 0, got {retries}")
+
+
+def check_many(*, concurrency: int, on_error: str) -> None:
+    """Refuse options of `detect_many` that make no sense."""
+    if concurrency < 1:
+        raise UsageError(f"concurrency must be at least 1, got {concurrency}")
+    if on_error not in ("raise", "yield"):
+        raise UsageError(f"on_error must be 'raise' or 'yield', got {on_error!r}")
+
+
+def may_retry(error: Exception) -> bool:
+    """Tell whether a request that failed so may go better next time; time-outs are not retried: they cost too much."""
+    return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.TimeoutException)
+
+
+def translate(error: Exception, url: str) -> LoddisClientError:
+    """Give the client's own error for one of the HTTP library."""
+    if isinstance(error, httpx.TimeoutException):
+        return TimedOut(f"{url} did not answer in time ({type(error).__name__})")
+    if isinstance(error, httpx.HTTPError):
+        return ConnectionFailed(f"no connection to {url}: {error or type(error).__name__}")
+    return UsageError("the client is closed")
+
+
+def _in_parallel(
+    one: Any, frames: Iterable[Any], *, concurrency: int, ordered: bool
+) -> Iterator[DetectionResult | LoddisClientError]:
+    pool = ThreadPoolExecutor(concurrency, thread_name_prefix="loddis-client")
+    running: deque[Future[DetectionResult | LoddisClientError]] = deque()
+    try:
+        for frame in frames:
+            running.append(pool.submit(one, frame))
+            if len(running) >= concurrency:
+                yield _next_done(running, ordered=ordered).result()
+        while running:
+            yield _next_done(running, ordered=ordered).result()
+    finally:
+        for future in running:
+            future.cancel()
+        pool.shutdown(wait=True)
+
+
+def _next_done(running: deque[Future[Any]], *, ordered: bool) -> Future[Any]:
+    if ordered:
+        return running.popleft()
+    done = next(iter(wait(running, return_when=FIRST_COMPLETED).done))
+    running.remove(done)
+    return done

@@ -1,0 +1,167 @@
+"""What the server answered: values, or the error that it stands for. No input or output happens here."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+
+from loddis_client._errors import (
+    BadRequest,
+    FrameRejected,
+    InternalError,
+    LoddisClientError,
+    ModelNotFound,
+    NotFound,
+    Overloaded,
+    ProtocolError,
+    ServerError,
+    Unauthorised,
+)
+from loddis_client._models import Detection, DetectionResult, ModelInfo, Problem
+
+__all__ = ["error_of", "parse_detection_result", "parse_models", "parse_png", "retry_after_s"]
+
+# Kinds of problem that are about the frame, whatever their status.
+ABOUT_THE_FRAME = {
+    "empty-body",
+    "unsupported-media",
+    "true-colour",
+    "bad-frame",
+    "frame-too-large",
+    "body-too-large",
+    "truncated-image",
+}
+BY_STATUS: dict[int, type[ServerError]] = {401: Unauthorised, 403: Unauthorised, 404: NotFound}
+
+
+def parse_detection_result(response: httpx.Response) -> DetectionResult:
+    """Read the answer to `detect`.
+
+    Raises:
+        ServerError: The server refused.
+        ProtocolError: The answer is not one of a Loddis server.
+    """
+    document = _document(response)
+    try:
+        return DetectionResult(
+            model_name=str(document["model"]["name"]),
+            model_version=str(document["model"]["version"]),
+            width=int(document["frame"]["width"]),
+            height=int(document["frame"]["height"]),
+            dtype=str(document["frame"]["dtype"]),
+            detections=tuple(_detection(item) for item in document["detections"]),
+            timing_ms={str(name): float(value) for name, value in document["timing_ms"].items()},
+            request_id=str(document["request_id"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _not_ours(response, f"{type(error).__name__} {error}") from error
+
+
+def parse_models(response: httpx.Response) -> tuple[ModelInfo, ...]:
+    """Read the list of models.
+
+    Raises:
+        ServerError: The server refused.
+        ProtocolError: The answer is not one of a Loddis server.
+    """
+    document = _document(response)
+    try:
+        return tuple(
+            ModelInfo(str(m["name"]), str(m["version"]), str(m["state"]), bool(m["default"]), dict(m))
+            for m in document["models"]
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _not_ours(response, f"{type(error).__name__} {error}") from error
+
+
+def parse_png(response: httpx.Response) -> bytes:
+    """Read a picture.
+
+    Raises:
+        ServerError: The server refused.
+        ProtocolError: The answer is no PNG.
+    """
+    if response.status_code != 200:
+        raise error_of(response)
+    if not response.content.startswith(b"\x89PNG\r\n\x1a\n"):
+        raise _not_ours(response, "it is no PNG")
+    return response.content
+
+
+def error_of(response: httpx.Response) -> LoddisClientError:
+    """Give the error that an answer stands for; a page that is no problem document (a proxy's, say) is kept as text."""
+    problem = _problem(response)
+    status = response.status_code
+    if problem.slug in ABOUT_THE_FRAME:
+        return FrameRejected(problem)
+    if problem.slug == "unknown-model":
+        return ModelNotFound(problem)
+    if status in (503, 429):
+        return Overloaded(problem, retry_after_s=retry_after_s(response))
+    if status in BY_STATUS:
+        return BY_STATUS[status](problem)
+    if status >= 500:
+        return InternalError(problem)
+    if status >= 400:
+        return BadRequest(problem)
+    return _not_ours(response, f"status {status} was not expected")
+
+
+def retry_after_s(response: httpx.Response) -> float | None:
+    """Give the seconds of `Retry-After`; a date, or nonsense, counts as none."""
+    try:
+        return max(0.0, float(response.headers["Retry-After"]))
+    except (KeyError, ValueError):
+        return None
+
+
+def _document(response: httpx.Response) -> dict[str, Any]:
+    if response.status_code != 200:
+        raise error_of(response)
+    try:
+        document = json.loads(response.content)
+    except ValueError as error:
+        raise _not_ours(response, "it is no JSON") from error
+    if not isinstance(document, dict):
+        raise _not_ours(response, "it is no JSON object")
+    return document
+
+
+def _problem(response: httpx.Response) -> Problem:
+    try:
+        document = json.loads(response.content)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        text = " ".join(response.text.split())[:200]
+        detail = f"HTTP {response.status_code} {response.reason_phrase}" + (f": {text}" if text else "")
+        request_id = response.headers.get("X-Request-Id", "")
+        return Problem("", response.reason_phrase, response.status_code, detail, request_id)
+    kind = str(document.get("type", ""))
+    return Problem(
+        slug=kind.rsplit("/", 1)[-1] if "/problems/" in kind else "",
+        title=str(document.get("title", response.reason_phrase)),
+        status=response.status_code,
+        detail=str(document.get("detail", document.get("title", f"HTTP {response.status_code}"))),
+        request_id=str(document.get("request_id", response.headers.get("X-Request-Id", ""))),
+        document=document,
+    )
+
+
+def _detection(item: dict[str, Any]) -> Detection:
+    x1, y1, x2, y2 = (float(value) for value in item["box_xyxy"])
+    x, y = (float(value) for value in item["centroid_xy"])
+    return Detection(
+        box_xyxy=(x1, y1, x2, y2),
+        score=float(item["score"]),
+        class_id=int(item["class_id"]),
+        class_name=str(item["class_name"]),
+        centroid_xy=(x, y),
+        snr=float("nan") if item["snr"] is None else float(item["snr"]),
+    )
+
+
+def _not_ours(response: httpx.Response, why: str) -> ProtocolError:
+    return ProtocolError(f"{response.request.url} did not answer as a Loddis server does: {why}")

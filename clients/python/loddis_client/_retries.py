@@ -1,0 +1,35 @@
+"""When to try again, and how long to wait before."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+__all__ = ["RetryPolicy"]
+
+FIRST_PAUSE_S = 0.05
+LONGEST_PAUSE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Tries after the first one, for a server that is full or cannot be reached.
+
+    Detecting changes nothing on the server, so a request that got lost may be sent again.
+
+    Attributes:
+        retries: How many.
+    """
+
+    retries: int
+
+    def pause_s(self, attempt: int, *, retry_after_s: float | None = None) -> float | None:
+        """Give the seconds to wait after failed attempt number `attempt` (from 0); ``None``: give up.
+
+        The pause doubles from try to try, and is stretched by up to half at random so that clients that failed together
+        do not come back together. What the server asked for is kept, up to 5 s.
+        """
+        if attempt >= self.retries:
+            return None
+        wanted = FIRST_PAUSE_S * 2**attempt if retry_after_s is None else retry_after_s
+        return min(LONGEST_PAUSE_S, wanted * (1 + random.random() / 2))

@@ -1,0 +1,140 @@
+"""The command `loddis-client`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+from rich.table import Table
+
+from loddis_client import Client, DetectionResult, FrameError, LoddisClientError
+from loddis_client._requests import DEFAULT_URL
+
+__all__ = ["main", "run"]
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".pgm", ".npy"}
+OK, FAILED, USED_WRONGLY, INTERRUPTED = 0, 1, 2, 130
+
+
+def main() -> NoReturn:
+    """Run the command; exit status 0 done, 1 failed, 2 used wrongly."""
+    sys.exit(run())
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments, those of the process by default; give the exit status."""
+    try:
+        options = _parser().parse_args(arguments)
+    except SystemExit as request:
+        return int(request.code or 0)
+    try:
+        status: int = options.do(options)
+        return status
+    except (LoddisClientError, OSError) as error:
+        _complain(str(error))
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    server = argparse.ArgumentParser(add_help=False)
+    server.add_argument(
+        "--url", default=os.environ.get("LODDIS_URL", DEFAULT_URL), help="server; LODDIS_URL (default: %(default)s)"
+    )
+    server.add_argument("--api-key", default=os.environ.get("LODDIS_API_KEY"), help="API key; LODDIS_API_KEY")
+    server.add_argument("--timeout-s", type=float, default=30.0, help="seconds for an answer (default: %(default)s)")
+    server.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+    parser = argparse.ArgumentParser("loddis-client", description="Talk to a Loddis infrared detection server.")
+    version = f"loddis-client {metadata.version('loddis-client')}"
+    parser.add_argument("--version", action="version", version=version)
+    commands = parser.add_subparsers(required=True, metavar="{detect,models}")
+
+    detect = commands.add_parser("detect", parents=[server], help="detect in image files")
+    detect.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="image or .npy file, or a folder of them")
+    detect.add_argument("--model", help="NAME or NAME:VERSION; the server's default if none")
+    detect.add_argument("--score-threshold", type=float, help="only scores from here on, 0 to 1")
+    detect.add_argument("--max-detections", type=int, help="the best so many of a frame")
+    detect.add_argument("--concurrency", type=int, default=4, help="requests at once (default: %(default)s)")
+    detect.add_argument("--output", type=Path, metavar="FILE", help="write a line of JSON a frame")
+    detect.add_argument("--overlay", type=Path, metavar="FOLDER", help="save pictures with the detections drawn in")
+    detect.set_defaults(do=_detect)
+
+    models = commands.add_parser("models", parents=[server], help="list the server's models")
+    models.set_defaults(do=_models)
+    return parser
+
+
+def _detect(options: argparse.Namespace) -> int:
+    paths = list(_files(options.paths))
+    failed = 0
+    lines: list[str] = []
+    table = Table("file", "target", "score", "box x1 y1 x2 y2", "centre x y", "SNR")
+    asked = {"score_threshold": options.score_threshold, "max_detections": options.max_detections}
+    with Client(options.url, api_key=options.api_key, timeout_s=options.timeout_s, model=options.model) as client:
+        results = client.detect_many(paths, concurrency=options.concurrency, on_error="yield", **asked)
+        for path, result in zip(paths, results, strict=True):
+            if isinstance(result, LoddisClientError):
+                failed += 1
+                _complain(f"{path}: {result}")
+                lines.append(json.dumps({"file": str(path), "error": str(result)}))
+                continue
+            lines.append(json.dumps({"file": str(path), **result.to_dict()}))
+            _add_rows(table, path, result)
+            if options.overlay is not None:
+                options.overlay.mkdir(parents=True, exist_ok=True)
+                (options.overlay / f"{path.stem}.png").write_bytes(client.detect_image(path, **asked))
+    if options.output is not None:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text("".join(line + "\n" for line in lines))
+    if options.json:
+        print("\n".join(lines))
+    else:
+        Console().print(table)
+    return FAILED if failed else OK
+
+
+def _models(options: argparse.Namespace) -> int:
+    with Client(options.url, api_key=options.api_key, timeout_s=options.timeout_s) as client:
+        models = client.models()
+    if options.json:
+        print(json.dumps([model.details for model in models]))
+        return OK
+    table = Table("model", "version", "state", "default")
+    for model in models:
+        table.add_row(model.name, model.version, model.state, "yes" if model.default else "")
+    Console().print(table)
+    return OK
+
+
+def _files(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        inside = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        if not inside:
+            raise FrameError(f"{path} holds no images ({', '.join(sorted(SUFFIXES))})")
+        yield from inside
+
+
+def _add_rows(table: Table, path: Path, result: DetectionResult) -> None:
+    if not result.detections:
+        table.add_row(path.name, "–", "", "", "", "")
+    for number, found in enumerate(result.detections):
+        box = " ".join(f"{value:.1f}" for value in found.box_xyxy)
+        centre = " ".join(f"{value:.1f}" for value in found.centroid_xy)
+        name = path.name if number == 0 else ""
+        table.add_row(name, found.class_name, f"{found.score:.2f}", box, centre, f"{found.snr:.1f}")
+
+
+def _complain(message: str) -> None:
+    print(f"loddis-client: error: {' '.join(message.split())}", file=sys.stderr)
