@@ -37,9 +37,9 @@ FRAME_BODY: dict[str, Any] = {
         "required": True,
         "description": (
             "One frame of one channel. PNG, TIFF and PGM of 8 or 16 bits, TIFF of 32-bit floats, JPEG, `.npy` of "
-            "uint8, uint16 or float32. `application/octet-stream` holds raw pixels, row by row, little-endian, if headers "
-            "X-Frame-Width, -Height and -Dtype describe them, else any of the files. Files in three channels are "
-            "accepted if all channels say the same grey."
+            "uint8, uint16 or float32. `application/octet-stream` holds raw pixels, row by row, little-endian, if "
+            "the headers X-Frame-Width, -Height and -Dtype describe them, else any of the files. Files in three "
+            "channels are accepted if all channels say the same grey."
         ),
         "content": {
             **{known.media_types[0]: {"schema": BINARY} for known in FORMATS},

@@ -32,7 +32,7 @@ class Service:
     Attributes:
         state: Where in its life it is.
         failure: Why it could not start.
-        on_failure: Called when it could not start.
+        on_started: Called once the models are loaded, or could not be.
 
     Raises:
         BundleError: A model cannot be served, as `ModelStore`.
@@ -47,8 +47,8 @@ class Service:
         self.pipeline = Pipeline(settings, self.admission, self.metrics)
         self.state: State = "starting"
         self.failure: Exception | None = None
-        self.on_failure: Callable[[], None] | None = None
-        self._settled = asyncio.Event()
+        self.on_started: Callable[[], None] = lambda: None
+        self._started = asyncio.Event()
         self.metrics.ready.set_function(lambda: self.state == "ready")
 
     def start(self) -> None:
@@ -70,7 +70,7 @@ class Service:
 
     async def started(self) -> State:
         """Wait until the models are loaded, or failed to; give the state then."""
-        await self._settled.wait()
+        await self._started.wait()
         return self.state
 
     def begin_drain(self) -> None:
@@ -117,9 +117,8 @@ class Service:
             self.state = "ready"
             self.admission.open()
             logger.info("ready", extra={"models": [f"{model.name}:{model.version}" for model in self.models]})
-        self._settled.set()
-        if failure is not None and self.on_failure is not None:
-            self.on_failure()
+        self._started.set()
+        self.on_started()
 
     def _publish_models(self) -> None:
         """Tell Prometheus what is served."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -21,7 +20,7 @@ from loddis_server.protocol import LimitedHttpProtocol
 from loddis_server.service import Service
 from loddis_server.settings import ServerSettings
 
-__all__ = ["DetectionServer", "listen", "serve"]
+__all__ = ["DetectionServer", "build_server", "listen", "serve"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +51,7 @@ class DetectionServer(uvicorn.Server):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._draining: asyncio.Task[None] | None = None
         self.interrupted = False
-        service.on_failure = self._end
+        service.on_started = self._end_if_failed
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say where."""
@@ -71,6 +70,18 @@ class DetectionServer(uvicorn.Server):
             self.force_exit = True
             self._end()
 
+    def raise_failure(self) -> None:
+        """Raise what kept the server from starting, if anything did.
+
+        Raises:
+            LoddisError: Why.
+        """
+        failure = self._service.failure
+        if isinstance(failure, LoddisError):
+            raise failure
+        if failure is not None:
+            raise StartupError(f"the models cannot be loaded: {type(failure).__name__}: {failure}") from failure
+
     def _drain(self) -> None:
         self._service.begin_drain()
         self._draining = asyncio.ensure_future(self._end_when_drained())
@@ -83,12 +94,41 @@ class DetectionServer(uvicorn.Server):
             logger.warning("not drained in time", extra={"under_way": self._service.admission.in_flight})
         self._end()
 
+    def _end_if_failed(self) -> None:
+        if self._service.state == "failed":
+            self._end()
+
     def _end(self) -> None:
         self.should_exit = True
 
 
+def build_server(settings: ServerSettings) -> DetectionServer:
+    """Make a server that is ready to `run(sockets=…)`.
+
+    Args:
+        settings: Of the server.
+
+    Raises:
+        LoddisError: A model cannot be served.
+        OSError: The model repository cannot be read.
+    """
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        http=LimitedHttpProtocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=CLOSE_TIMEOUT_S,
+    )
+    return DetectionServer(config, app.state.service)
+
+
 def serve(settings: ServerSettings) -> None:
-    """Serve until told to stop.
+    """Serve until told to stop, in a process of its own.
 
     Args:
         settings: Of the server.
@@ -96,34 +136,15 @@ def serve(settings: ServerSettings) -> None:
     Raises:
         KeyboardInterrupt: It was stopped by SIGINT, after all was answered.
         LoddisError: It could not start: the address is taken, a model cannot be served.
+        OSError: The model repository cannot be read.
     """
     configure_logs(settings.log_level, settings.log_format)
     cv2.setNumThreads(1)  # frames are worked on side by side; OpenCV's own threads would only be in their way
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what does not decode is answered, not logged
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nobody asks for
-    app = create_app(settings)
-    service: Service = app.state.service
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(listener) for listener in listen(settings.host, settings.port)]
-        config = uvicorn.Config(
-            app,
-            http=LimitedHttpProtocol,
-            ws="none",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=CLOSE_TIMEOUT_S,
-        )
-        server = DetectionServer(config, service)
-        server.run(sockets=sockets)
-    if service.failure is not None:
-        raise (
-            service.failure
-            if isinstance(service.failure, LoddisError)
-            else StartupError(f"the models cannot be loaded: {type(service.failure).__name__}: {service.failure}")
-        ) from service.failure
+    server = build_server(settings)
+    server.run(sockets=listen(settings.host, settings.port))
+    server.raise_failure()
     logger.info("stopped")
     if server.interrupted:
         raise KeyboardInterrupt

@@ -1,0 +1,122 @@
+"""Frames as the bytes that a client would send, whole and broken."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import Any
+
+import cv2
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+__all__ = [
+    "jpeg_file",
+    "npy_file",
+    "pgm_file",
+    "png_chunk",
+    "png_file",
+    "png_from_rows",
+    "raw_headers",
+    "spot_frame",
+    "tiff_file",
+]
+
+
+def spot_frame(
+    *centres_xy: tuple[float, float],
+    size_hw: tuple[int, int] = (64, 96),
+    dtype: type[np.generic] = np.uint8,
+    sigma_px: float = 1.0,
+) -> NDArray[Any]:
+    """Give a frame, level but for bright Gaussian spots, that the bundle of `support.bundles` detects.
+
+    Args:
+        centres_xy: Of the spots, pixels; the origin is the corner of the top-left pixel.
+        size_hw: H, W.
+        dtype: uint8, uint16 or float32 (in [0, 1]).
+        sigma_px: Of the spots.
+    """
+    rows, columns = np.mgrid[: size_hw[0], : size_hw[1]] + 0.5
+    levels = np.full(size_hw, 0.25)
+    for x, y in centres_xy:
+        levels += 0.7 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * sigma_px**2))
+    full_scale = 1.0 if dtype is np.float32 else float(np.iinfo(dtype).max)  # type: ignore[type-var]
+    levels = np.clip(levels, 0, 1) * full_scale
+    frame: NDArray[Any] = (levels if dtype is np.float32 else np.round(levels)).astype(dtype)
+    return frame
+
+
+def png_file(frame: NDArray[Any]) -> bytes:
+    """Encode (H, W) or (H, W, 3 | 4) blue green red, 8 or 16 bits."""
+    return _opencv(".png", frame)
+
+
+def jpeg_file(frame: NDArray[Any], *, progressive: bool = False) -> bytes:
+    """Encode 8 bits in the best quality."""
+    return _opencv(".jpg", frame, cv2.IMWRITE_JPEG_QUALITY, 100, cv2.IMWRITE_JPEG_PROGRESSIVE, int(progressive))
+
+
+def tiff_file(frame: NDArray[Any], **options: Any) -> bytes:
+    """Encode with `tifffile`; LZW, which that lacks here, with OpenCV: `compression="lzw"`."""
+    if options.get("compression") == "lzw":
+        return _opencv(".tiff", frame, cv2.IMWRITE_TIFF_COMPRESSION, 5)
+    target = io.BytesIO()
+    tifffile.imwrite(target, frame, **options)
+    return target.getvalue()
+
+
+def pgm_file(frame: NDArray[Any], *, comment: str = "") -> bytes:
+    """Encode (H, W), 8 or 16 bits."""
+    height, width = frame.shape
+    remark = f"# {comment}\n" if comment else ""
+    head = f"P5\n{remark}{width} {height}\n{np.iinfo(frame.dtype).max}\n"
+    return head.encode() + frame.astype(frame.dtype.newbyteorder(">")).tobytes()
+
+
+def npy_file(array: NDArray[Any]) -> bytes:
+    """Encode any array, pickling objects."""
+    target = io.BytesIO()
+    np.save(target, array, allow_pickle=True)
+    return target.getvalue()
+
+
+def raw_headers(frame: NDArray[Any]) -> dict[str, str]:
+    """Describe the bytes of a frame as the headers of a request."""
+    return {
+        "Content-Type": "application/octet-stream",
+        "X-Frame-Width": str(frame.shape[1]),
+        "X-Frame-Height": str(frame.shape[0]),
+        "X-Frame-Dtype": frame.dtype.name,
+    }
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    """Give one chunk of a PNG with its checksum."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_from_rows(
+    width: int, height: int, rows: bytes, *, bits: int = 8, colour: int = 0, extra: bytes = b""
+) -> bytes:
+    """Give a PNG made by hand.
+
+    Args:
+        width: That the header says.
+        height: That the header says.
+        rows: Decompressed content, a filter byte before each row.
+        bits: That the header says.
+        colour: Colour type that the header says.
+        extra: Chunks between header and content.
+    """
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    content = png_chunk(b"IDAT", zlib.compress(rows))
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + extra + content + png_chunk(b"IEND", b"")
+
+
+def _opencv(extension: str, frame: NDArray[Any], *parameters: int) -> bytes:
+    encoded, data = cv2.imencode(extension, frame, parameters)
+    assert encoded
+    return data.tobytes()
