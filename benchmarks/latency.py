@@ -2,8 +2,8 @@
 
     python benchmarks/latency.py --model sky-nano --json benchmarks/results/latency.json
 
-All sides take turns within one run, frame by frame, so that a machine whose speed drifts drifts for all of them; medians
-and ratios are what to quote.
+All sides take turns within one run, frame by frame, so that a machine whose speed drifts drifts for all of them;
+medians and ratios are what to quote.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from loddis_client import Client
-from loddis_runtime import Detector, load
-from loddis_runtime.scenes import Scene, SceneConfig
 from machine import describe_machine
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from torch_reference import detector_of_graph
+
+from loddis_client import Client
+from loddis_runtime import Detector, load
+from loddis_runtime.scenes import Scene, SceneConfig
 
 
 def main() -> None:
@@ -131,7 +132,7 @@ def running_server(model: str, threads: int) -> Iterator[str]:
         environment["LODDIS_MODEL_REPOSITORY"] = str(folder.parent.parent)
         model = folder.parent.name
     environment["LODDIS_DEFAULT_MODEL"] = model
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 60

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import torch
+from onnx import numpy_helper
+
 from loddis_runtime.manifest import Manifest
 from loddis_trainer.models import LoddisDetector, build_detector
-from onnx import numpy_helper
 
 __all__ = ["detector_of_graph"]
 
@@ -15,10 +16,12 @@ __all__ = ["detector_of_graph"]
 def detector_of_graph(graph_path: str, manifest: Manifest) -> LoddisDetector:
     """Rebuild the detector that a graph was exported from.
 
-    The export folds normalisation into the convolutions: here the folded kernel goes into the convolution and the folded
-    bias into a normalisation that does nothing else, so that the module does the work that it does in training.
+    The export folds normalisation into the convolutions: here the folded kernel goes into the convolution and the
+    folded bias into a normalisation that does nothing else, so that the module does the work that it does in training.
     """
-    weights = {t.name: torch.from_numpy(np.array(numpy_helper.to_array(t))) for t in onnx.load(graph_path).graph.initializer}
+    weights = {
+        t.name: torch.from_numpy(np.array(numpy_helper.to_array(t))) for t in onnx.load(graph_path).graph.initializer
+    }
     detector = build_detector(
         manifest.variant, num_classes=len(manifest.classes), window=manifest.window, keep=manifest.max_detections
     )
@@ -29,7 +32,7 @@ def detector_of_graph(graph_path: str, manifest: Manifest) -> LoddisDetector:
         elif name.endswith("norm.weight"):
             value.fill_(1.0)
         elif name.endswith("norm.bias"):
-            value.copy_(weights[name.replace("norm.bias", "conv.bias")])
+            value.copy_(weights[name.replace("norm.bias", "conv.weight_bias")])
         elif name.endswith("running_mean"):
             value.zero_()
         elif name.endswith("running_var"):

@@ -9,13 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from loddis_runtime import Detector, load
-from loddis_runtime.bundle import sha256_file
-from loddis_runtime.manifest import MANIFEST_NAME, Manifest, TrainingDomain
-from loddis_trainer.data import DomainDataset
-from loddis_trainer.evaluate import evaluate
-from loddis_trainer.metrics import Metrics
-from loddis_trainer.software import software_versions
+from pydantic import ValidationError
 
 from loddis_export.errors import ExportError, ParityError
 from loddis_export.graph import write_graph
@@ -23,6 +17,13 @@ from loddis_export.model_card import model_card
 from loddis_export.parity import ParityReport, measure_parity
 from loddis_export.settings import Credit, ExportSettings
 from loddis_export.strip import StrippedCheckpoint, strip_checkpoint
+from loddis_runtime import Detector, load
+from loddis_runtime.bundle import sha256_file
+from loddis_runtime.manifest import MANIFEST_NAME, Manifest, TrainingDomain
+from loddis_trainer.data import DomainDataset
+from loddis_trainer.evaluate import evaluate
+from loddis_trainer.metrics import Metrics
+from loddis_trainer.software import software_versions
 
 __all__ = ["ExportedBundle", "export_bundle"]
 
@@ -79,8 +80,9 @@ def _build(
     stripped: StrippedCheckpoint, building: Path, out: Path, settings: ExportSettings, *, progress: bool
 ) -> ExportedBundle:
     info = stripped.info
+    manifest = _describe(stripped, out, settings)  # first: what is wrong with it costs no conversion
     write_graph(stripped.detector, building / GRAPH, window=info.window, size_hw=info.size_hw)
-    manifest = _first_manifest(stripped, building, out, settings)
+    manifest = manifest.model_copy(update={"files": {GRAPH: sha256_file(building / GRAPH)}})
     manifest.save(building / MANIFEST_NAME)
 
     chosen_on = settings.threshold_on or _default_split(stripped)
@@ -126,11 +128,11 @@ def _build(
     return ExportedBundle(out, manifest, parity, metrics)
 
 
-def _first_manifest(stripped: StrippedCheckpoint, building: Path, out: Path, settings: ExportSettings) -> Manifest:
+def _describe(stripped: StrippedCheckpoint, out: Path, settings: ExportSettings) -> Manifest:
     """Describe what is known before anything was measured."""
     info = stripped.info
-    credits = {credit.domain: credit for credit in settings.credit}
-    unknown = sorted(credits.keys() - {domain.name for domain in info.domains})
+    credit_of = {credit.domain: credit for credit in settings.credit}
+    unknown = sorted(credit_of.keys() - {domain.name for domain in info.domains})
     if unknown:
         raise ExportError(f"credit for {', '.join(unknown)}, but the checkpoint was not trained on it")
     domains = tuple(
@@ -138,8 +140,8 @@ def _first_manifest(stripped: StrippedCheckpoint, building: Path, out: Path, set
             name=domain.name,
             role=domain.role,
             fraction=domain.fraction,
-            licence=credits.get(domain.name, Credit.missing(domain.name)).licence,
-            source=credits.get(domain.name, Credit.missing(domain.name)).source,
+            licence=credit_of.get(domain.name, Credit.missing(domain.name)).licence,
+            source=credit_of.get(domain.name, Credit.missing(domain.name)).source,
         )
         for domain in info.domains
     )
@@ -159,19 +161,21 @@ def _first_manifest(stripped: StrippedCheckpoint, building: Path, out: Path, set
             nms_centre_distance_px=settings.nms_centre_distance_px,
             max_detections=min(info.keep, cells),
             training_domains=domains,
-            files={GRAPH: sha256_file(building / GRAPH)},
+            files={},
             software=info.software | software_versions("onnx", "onnxruntime", "onnxscript"),
             created=dt.datetime.now(dt.UTC),
         )
-    except ValueError as error:
-        first = str(error).splitlines()[-2:]
-        raise ExportError(f"the bundle cannot be described: {' '.join(' '.join(first).split())}") from error
+    except ValidationError as error:
+        faults = [f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors(include_url=False)]
+        raise ExportError(f"the bundle cannot be described: {'; '.join(faults)}") from error
 
 
 def _default_split(stripped: StrippedCheckpoint) -> str:
     task = next((domain.name for domain in stripped.info.domains if domain.role == "task"), None)
     if task is None:
-        raise ExportError("the checkpoint names no task domain; say which frames to use with --threshold-on DOMAIN:SPLIT")
+        raise ExportError(
+            "the checkpoint names no task domain; say which frames to use with --threshold-on DOMAIN:SPLIT"
+        )
     return f"{task}:val"
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import onnx
 import torch
-from loddis_trainer.models import LoddisDetector
 
 from loddis_export.errors import ExportError
+from loddis_trainer.models import LoddisDetector
 
 __all__ = ["INPUT_NAME", "OPSET", "OUTPUT_NAME", "graph_parameters", "write_graph"]
 
@@ -93,12 +93,14 @@ def _forget_origins(model: onnx.ModelProto) -> None:
 @contextlib.contextmanager
 def _quiet_exporter() -> Iterator[None]:
     """Keep the exporter's progress prints and deprecation notes of its own insides off the user's terminal."""
-    logger = logging.getLogger("onnxscript")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("onnxscript", "torch.onnx")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from loddis_runtime.manifest import Manifest
-from loddis_trainer.metrics import Metrics
-
 from loddis_export.parity import ParityReport
 from loddis_export.strip import StrippedCheckpoint
+from loddis_runtime.manifest import Manifest
+from loddis_trainer.metrics import Metrics
 
 __all__ = ["model_card"]
 
@@ -48,9 +47,9 @@ def _head(manifest: Manifest, stripped: StrippedCheckpoint, chosen_on: str) -> s
     frames = "one frame" if manifest.window == 1 else f"{manifest.window} frames"
     return f"""# {manifest.name}, version {manifest.version}
 
-Detector of small targets in infrared frames: variant `{manifest.variant}`, {stripped.kept_values / 1e6:.2f} M values,
-{frames} of {width} × {height} pixels (other sizes are letterboxed), one stride-{manifest.stride} map,
-classes: {", ".join(manifest.classes)}.
+Detector of small targets in infrared frames: variant `{manifest.variant}`,
+{stripped.kept_values / 1e6:.2f} M values, {frames} of {width} × {height} pixels (other sizes are letterboxed),
+one stride-{manifest.stride} map, classes: {", ".join(manifest.classes)}.
 Method: Chen et al., *Domain-Auxiliary Infrared Moving Small Target Detection by Learning to Overlook Domain Discrepancy*.
 
 Operating point: score ≥ {manifest.score_threshold:.3f}, chosen on `{chosen_on}`.
@@ -63,7 +62,8 @@ def _metrics(metrics: Mapping[str, Metrics], centre_distance_px: float) -> str:
         "",
         "Measured with this bundle (ONNX Runtime, CPU) on whole splits; every labelled frame counts.",
         "`test` took part in no choice. mAP50: COCO, IoU 0.5. Pr, Re, F1: the field's, at the operating point."
-        f" Pd: share of targets with a detection within {centre_distance_px:g} px of the centre; Fa: false alarms per frame.",
+        f" Pd: share of targets with a detection within {centre_distance_px:g} px of the centre;"
+        " Fa: false alarms per frame.",
         "",
         "| domain:split | frames | targets | mAP50 | Pr | Re | F1 | Pd @ Fa ≤ 0.05 | Pd @ Fa ≤ 0.1"
         " | Pd at the operating point | Fa there |",
@@ -79,11 +79,18 @@ def _metrics(metrics: Mapping[str, Metrics], centre_distance_px: float) -> str:
 
 
 def _breakdown(metrics: Mapping[str, Metrics]) -> str:
-    lines = ["## By target size and SNR, at the operating point", "", "| domain:split | group | targets | Pd |", "|---|---|---:|---:|"]
+    lines = [
+        "## By target size and SNR, at the operating point",
+        "",
+        "| domain:split | group | targets | Pd |",
+        "|---|---|---:|---:|",
+    ]
     for name, m in metrics.items():
-        for group in (*m.by_size, *m.by_snr):
-            if group.targets:
-                lines.append(f"| {name} | {group.label} | {group.targets} | {100 * group.pd:.1f} % |")
+        lines += [
+            f"| {name} | {group.label} | {group.targets} | {100 * group.pd:.1f} % |"
+            for group in (*m.by_size, *m.by_snr)
+            if group.targets
+        ]
     return "\n".join([*lines, ""])
 
 
@@ -156,6 +163,6 @@ def _limits(manifest: Manifest) -> str:
     tasks = ", ".join(d.name for d in manifest.training_domains if d.role == "task")
     return f"""## Limits
 
-Good at what it was trained for: the task domains ({tasks}). Auxiliary domains helped the training; the metrics above say
-what the model does there. Another sensor, lens or scene needs its own evaluation, and most likely its own training.
+Good at what it was trained for: the task domains ({tasks}). Auxiliary domains helped the training; the metrics above
+say what the model does there. Another sensor, lens or scene needs its own evaluation, and most likely its own training.
 """

@@ -3,8 +3,8 @@
 Legend: B batch, K detections, N compared detections.
 
 Raw outputs are compared before suppression. Rows are ranked by score, and two candidates whose scores differ by a
-rounding may trade places; so each row of the reference is compared with the exported row that lies nearest, not with the
-one of equal rank.
+rounding may trade places; so each row of the reference is compared with the exported row that lies nearest, not with
+the one of equal rank.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from loddis_runtime import Detector
-from loddis_runtime.detector import PreparedFrame
-from loddis_runtime.detections import Detections
-from loddis_trainer.data import DomainDataset
-from loddis_trainer.evaluate import image_result
-from loddis_trainer.metrics import ImageResult, mean_average_precision
-from loddis_trainer.models import LoddisDetector
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from loddis_export.errors import ExportError
+from loddis_runtime import Detector
+from loddis_runtime.detections import Detections
+from loddis_runtime.detector import PreparedFrame
+from loddis_trainer.data import DomainDataset
+from loddis_trainer.evaluate import image_result
+from loddis_trainer.metrics import ImageResult, mean_average_precision
+from loddis_trainer.models import LoddisDetector
 
 __all__ = ["ParityLimits", "ParityReport", "compare_outputs", "measure_parity"]
 
@@ -132,8 +132,8 @@ def compare_outputs(expected: NDArray[np.float32], actual: NDArray[np.float32]) 
     """Compare the candidates of one frame, ``(K, 6)`` twice.
 
     Returns:
-        How many of the expected ones counted, and the largest difference of a coordinate (pixels) and of a score between
-        each of them and the actual one nearest to it; infinite where the class of that one is another.
+        How many of the expected ones counted, and the largest difference of a coordinate (pixels) and of a score
+        between each of them and the actual one nearest to it; infinite where the class of that one is another.
     """
     wanted = expected[expected[:, 4] >= COMPARED_FROM_SCORE]  # (N, 6)
     if not len(wanted):

@@ -8,10 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
+
 from loddis_trainer.assignment import Assignment, assign, elementwise_iou, pad_truth
 from loddis_trainer.losses.detection import detection_loss, generalised_iou_loss
 from loddis_trainer.models.head import RawPredictions, decode_boxes, grid_points
-from torch import Tensor
 
 STRIDE = 8
 GRID_HW = (6, 8)

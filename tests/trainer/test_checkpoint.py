@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from loddis_runtime.intensity import FullRange
 from loddis_trainer.checkpoint import (
     CheckpointInfo,

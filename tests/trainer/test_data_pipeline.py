@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from loddis_runtime.intensity import FullRange
 from loddis_trainer.data import (
     AugmentConfig,
@@ -45,13 +46,23 @@ def open_mixture(root: Path, task: list[str], auxiliary: list[str] | None = None
 
 
 def make_loader(
-    root: Path, *, plan: EpochPlan, augmentation: AugmentConfig | None = None, workers: int = 0, window: int = 1,
-    rank: int = 0, world_size: int = 1,
+    root: Path,
+    *,
+    plan: EpochPlan,
+    augmentation: AugmentConfig | None = None,
+    workers: int = 0,
+    window: int = 1,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> TrainingLoader:
     mixture = open_mixture(root, ["dark"], ["bright", "clips"])
     samples = TrainingSamples(
-        mixture, size_hw=(64, 64), window=window, intensity=FullRange(),
-        augmentation=augmentation or AugmentConfig(), seed=0,
+        mixture,
+        size_hw=(64, 64),
+        window=window,
+        intensity=FullRange(),
+        augmentation=augmentation or AugmentConfig(),
+        seed=0,
     )
     return TrainingLoader(samples, plan, rank=rank, world_size=world_size, workers=workers)
 
@@ -121,7 +132,7 @@ def test_the_loser_of_a_race_takes_the_winners_cache(tmp_path: Path, monkeypatch
 
     def late(self: Path, target: Path) -> Path:
         if self.name.startswith(".domain"):  # someone else was faster, just now
-            os.makedirs(target)
+            Path(target).mkdir(parents=True)
             for file in winner.iterdir():
                 (target / file.name).write_bytes(file.read_bytes())
         return rename(self, target)
@@ -137,7 +148,7 @@ def test_a_larger_share_holds_the_smaller_one_by_whole_sequences(root: Path) -> 
     shares = [dataset.take(fraction, seed=3) for fraction in (0.01, 0.3, 0.7, 1.0)]
     names = [set(share.sequences) for share in shares]
     assert [len(n) for n in names] == [1, 3, 7, 10]
-    assert all(small <= large for small, large in zip(names, names[1:], strict=False))
+    assert all(small <= large for small, large in pairwise(names))
     assert all(len(share) == 4 * len(share.sequences) for share in shares)
     assert set(dataset.take(0.3, seed=4).sequences) != names[1]
     kept = shares[1]
@@ -257,7 +268,9 @@ def test_a_window_holds_past_frames_oldest_first(root: Path) -> None:
     clips = open_mixture(root, ["clips"]).domains[0].dataset
     first, *_, last = clips.sequences["train_0"]
     window = clips.window(last, 3)
-    assert [np.array_equal(f, clips.frame(last - back)) for f, back in zip(window, (2, 1, 0), strict=True)] == [True] * 3
+    assert [np.array_equal(f, clips.frame(last - back)) for f, back in zip(window, (2, 1, 0), strict=True)] == [
+        True
+    ] * 3
     start = clips.window(first, 3)
     assert all(np.array_equal(f, clips.frame(first)) for f in start)
     batch = next(iter(make_loader(root, plan=EpochPlan(batch_size=4), window=3).epoch(0)))

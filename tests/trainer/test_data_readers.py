@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from loddis_trainer.data import DataError, DomainDataset, find_domain
 from loddis_trainer.data.boxes import boxes_from_xywh
 from loddis_trainer.data.readers import read_split
@@ -224,8 +225,12 @@ def test_boxes_become_corners() -> None:
 
 def test_the_real_domains_are_read_as_their_readme_counts_them(loddis_data: Path, tmp_path: Path) -> None:
     counts = {
-        ("ground", "train"): 887, ("ground", "val"): 222, ("ground", "test"): 243,
-        ("city", "train"): 778, ("city", "val"): 90, ("city", "test"): 202,
+        ("ground", "train"): 887,
+        ("ground", "val"): 222,
+        ("ground", "test"): 243,
+        ("city", "train"): 778,
+        ("city", "val"): 90,
+        ("city", "test"): 202,
     }
     for (domain, split), expected in counts.items():
         index = read_split(loddis_data / domain, split)
@@ -235,13 +240,14 @@ def test_the_real_domains_are_read_as_their_readme_counts_them(loddis_data: Path
 
 
 def test_real_boxes_sit_on_warm_targets(loddis_data: Path, tmp_path: Path) -> None:
-    dataset = DomainDataset.open(
-        loddis_data / "city", "val", cache_dir=tmp_path, sequences=None, progress=False
-    )
+    dataset = DomainDataset.open(loddis_data / "city", "val", cache_dir=tmp_path, sequences=None, progress=False)
     contrast = []
     for number in range(0, len(dataset), 10):
         x1, y1, x2, y2 = dataset.boxes(number)[0].astype(int)
         frame = dataset.frame(number).astype(np.float32)
-        contrast.append(frame[y1 + 2 : y2 - 1, x1 + 2 : x2 - 1].max() - np.median(frame[max(0, y1 - 8) : y2 + 8, max(0, x1 - 8) : x2 + 8]))
+        contrast.append(
+            frame[y1 + 2 : y2 - 1, x1 + 2 : x2 - 1].max()
+            - np.median(frame[max(0, y1 - 8) : y2 + 8, max(0, x1 - 8) : x2 + 8])
+        )
     assert np.median(contrast) > 5
     shutil.rmtree(tmp_path, ignore_errors=True)

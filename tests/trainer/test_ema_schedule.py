@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
+
 from loddis_trainer.ema import WeightAverage
 from loddis_trainer.schedule import learning_rate_factor
-from torch import nn
 
 
 def test_the_average_follows_the_model_and_forgets_its_start() -> None:

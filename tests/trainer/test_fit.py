@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from loddis_runtime.command import run
 from loddis_trainer.checkpoint import read_info
 from loddis_trainer.cli import Trainer
@@ -107,9 +108,7 @@ def test_a_mixture_that_cannot_be_says_why(
         fit(make_config(domains, tmp_path / "run", **changes), progress=False)
 
 
-def test_the_command_trains_and_evaluates(
-    domains: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_trains_and_evaluates(domains: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = f"--data-root {domains} --cache-dir {domains / 'cache'}".split()
     fit_words = "fit --task dark:0.5 --auxiliary bright --epochs 1 --batch-size 4 --share-per-epoch 1 --size-hw 64,96"
     words = [*fit_words.split(), "--accelerator", "cpu", "--out", str(tmp_path / "run"), "--json", *flags]

@@ -11,8 +11,9 @@ import pytest
 from faster_coco_eval import COCO, COCOeval_faster
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loddis_trainer.metrics import ImageResult, mean_average_precision, paper_scores, precision_recall
 from numpy.typing import ArrayLike
+
+from loddis_trainer.metrics import ImageResult, mean_average_precision, paper_scores, precision_recall
 
 TARGET = [10.0, 10.0, 20.0, 20.0]
 BESIDE = [12.0, 10.0, 22.0, 20.0]  # IoU 2/3 with the target
@@ -77,16 +78,26 @@ def public_map50(results: list[ImageResult]) -> float:
     for i, r in enumerate(results):
         for box, label in zip(r.truth_boxes_xyxy, r.truth_class_ids, strict=True):
             x, y, w, h = *box[:2], *(box[2:] - box[:2])
-            truth["annotations"].append({
-                "id": len(truth["annotations"]) + 1, "image_id": i, "category_id": int(label) + 1, "iscrowd": 0,
-                "bbox": [float(x), float(y), float(w), float(h)], "area": float(w * h),
-            })
+            truth["annotations"].append(
+                {
+                    "id": len(truth["annotations"]) + 1,
+                    "image_id": i,
+                    "category_id": int(label) + 1,
+                    "iscrowd": 0,
+                    "bbox": [float(x), float(y), float(w), float(h)],
+                    "area": float(w * h),
+                }
+            )
         for box, score, label in zip(r.boxes_xyxy, r.scores, r.class_ids, strict=True):
             x, y, w, h = *box[:2], *(box[2:] - box[:2])
-            found.append({
-                "image_id": i, "category_id": int(label) + 1, "score": float(score),
-                "bbox": [float(x), float(y), float(w), float(h)],
-            })
+            found.append(
+                {
+                    "image_id": i,
+                    "category_id": int(label) + 1,
+                    "score": float(score),
+                    "bbox": [float(x), float(y), float(w), float(h)],
+                }
+            )
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(truth)
         evaluation = COCOeval_faster(coco, coco.loadRes(found), "bbox", print_function=lambda *_: None)

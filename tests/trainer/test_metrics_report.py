@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
+
 from loddis_trainer.metrics import ImageResult, detection_roc, evaluate_images
 from loddis_trainer.metrics.matching import match_greedily
-from rich.console import Console
 
 
 def frame(centres: list[tuple[float, float]], scores: list[float], truth: list[tuple[float, float]]) -> ImageResult:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
 from loddis_trainer.models import VARIANTS, VariantName, build_detector
 from loddis_trainer.models.blocks import PoolingPyramid
 from loddis_trainer.models.head import RawPredictions, decode_boxes, grid_points, keep_best
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 
 def count_flops(model: nn.Module, frames: torch.Tensor) -> int:

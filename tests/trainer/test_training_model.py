@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
 from loddis_trainer.config import FitConfig
 from loddis_trainer.ema import WeightAverage
 from loddis_trainer.errors import CheckpointError
 from loddis_trainer.fit import build_optimiser, build_training_model
 from loddis_trainer.resume import restore_training, training_state
 from loddis_trainer.training_model import TrainingLosses, TrainingModel
-from torch import Tensor
-from torch.optim import Optimizer
 
 Batch = tuple[Tensor, list[Tensor], list[Tensor], Tensor]
 
@@ -30,9 +31,7 @@ def test_the_total_is_equation_1() -> None:
     assert losses.correlation is not None
     assert losses.confusion is not None
     assert losses.consistency is not None
-    expected = (
-        losses.detection.total + 0.3 * losses.correlation + 0.7 * losses.confusion + 0.2 * losses.consistency
-    )
+    expected = losses.detection.total + 0.3 * losses.correlation + 0.7 * losses.confusion + 0.2 * losses.consistency
     torch.testing.assert_close(losses.total, expected)
     assert set(losses.scalars()) >= {"total", "box", "correlation", "confusion", "consistency", "domain_accuracy"}
 

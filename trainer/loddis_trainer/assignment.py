@@ -85,8 +85,8 @@ def assign(
 ) -> Assignment:
     """Assign grid points to targets by least cost.
 
-    A target takes the points near its centre whose predictions cost least (classification plus 3 × −log IoU); how many is
-    the sum of its ten best overlaps, at least one. A point that two targets want goes to the cheaper one.
+    A target takes the points near its centre whose predictions cost least (classification plus 3 × −log IoU); how many
+    is the sum of its ten best overlaps, at least one. A point that two targets want goes to the cheaper one.
 
     Args:
         boxes_xyxy: ``(B, A, 4)`` predicted boxes, network pixels.
@@ -109,9 +109,7 @@ def assign(
     log_yes = torch.log(joint.clamp(min=1e-9))
     # Binary cross entropy against the one-hot class of target m, without spelling out (B, M, A, C).
     wanted = truth.class_ids[:, :, None].expand(-1, -1, joint.shape[1])  # (B, M, A)
-    class_cost = -(
-        log_no.sum(-1)[:, None] + torch.gather((log_yes - log_no).transpose(1, 2), 1, wanted)
-    )  # (B, M, A)
+    class_cost = -(log_no.sum(-1)[:, None] + torch.gather((log_yes - log_no).transpose(1, 2), 1, wanted))  # (B, M, A)
     cost = class_cost - IOU_COST_WEIGHT * torch.log(iou + 1e-8)
     cost = torch.where(reachable, cost, cost + OUT_OF_REACH)
 

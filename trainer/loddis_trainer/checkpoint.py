@@ -19,16 +19,24 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from loddis_runtime.intensity import IntensityPolicy
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from loddis_runtime.intensity import IntensityPolicy
 from loddis_trainer.errors import CheckpointError
 from loddis_trainer.models import LoddisDetector, VariantName, build_detector
 
-__all__ = ["CheckpointInfo", "DomainInfo", "load_detector", "read_info", "read_state", "read_weight_sizes", "save_checkpoint"]
+__all__ = [
+    "CheckpointInfo",
+    "DomainInfo",
+    "load_detector",
+    "read_info",
+    "read_state",
+    "read_weight_sizes",
+    "save_checkpoint",
+]
 
 INFO, WEIGHTS, STATE = "checkpoint.json", "weights.safetensors", "state.safetensors"
 

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from loddis_runtime.command import CliPositionalArg, CliSubCommand, Command, SubCommand, run
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 from rich.console import Console
 
+from loddis_runtime.command import CliPositionalArg, CliSubCommand, Command, SubCommand, run
 from loddis_trainer.config import FitConfig
 
 __all__ = ["main"]
@@ -33,13 +33,17 @@ class Fit(FitConfig, SubCommand):
         config = FitConfig.model_validate(self.model_dump(exclude={"as_json"}))
         result = fit(config, progress=not self.as_json)
         if self.as_json:
-            print(json.dumps({
-                "out": str(result.out),
-                "epochs": result.epochs,
-                "steps": result.steps,
-                "best_map50": result.best_map50,
-                "seconds": round(result.seconds, 1),
-            }))
+            print(
+                json.dumps(
+                    {
+                        "out": str(result.out),
+                        "epochs": result.epochs,
+                        "steps": result.steps,
+                        "best_map50": result.best_map50,
+                        "seconds": round(result.seconds, 1),
+                    }
+                )
+            )
             return
         Console().print(
             f"{result.epochs} epochs, {result.steps} steps in {result.seconds:.0f} s; best validation mAP50"
@@ -53,16 +57,16 @@ class Evaluate(SubCommand):
     For example: loddis-trainer evaluate runs/sky/best --data-root data --on sky:test --on city:test
     """
 
-    model: CliPositionalArg[str] = Field(
-        description="Checkpoint folder, bundle folder, or name of a shipped bundle."
-    )
+    model: CliPositionalArg[str] = Field(description="Checkpoint folder, bundle folder, or name of a shipped bundle.")
     on: list[str] = Field(description="DOMAIN:SPLIT to measure on; repeats.", min_length=1)
     data_root: Path | None = Field(default=None, description="Folder of the domains; LODDIS_DATA by default.")
     cache_dir: Path | None = Field(default=None, description="Folder of decoded frames; the user's cache by default.")
     score_threshold: float | None = Field(
         default=None, ge=0, le=1, description="Operating point of Pr, Re, F1; the model's own by default."
     )
-    centre_distance_px: float = Field(default=3.0, gt=0, description="Within which a detection counts for Pd, frame pixels.")
+    centre_distance_px: float = Field(
+        default=3.0, gt=0, description="Within which a detection counts for Pd, frame pixels."
+    )
     out: Path | None = Field(default=None, description="File for the metrics, JSON.")
     as_json: bool = Field(default=False, alias="json", description="Print the metrics as JSON.")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from loddis_runtime.intensity import FullRange, IntensityPolicy
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from loddis_runtime.intensity import FullRange, IntensityPolicy
 from loddis_trainer.data.augment import AugmentConfig
 from loddis_trainer.models import VariantName
 from loddis_trainer.schedule import ScheduleName
@@ -25,7 +25,7 @@ class FitConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: list[str] = Field(
-        description="Domain to get good at, NAME or NAME:FRACTION (share of its train split, by whole sequences); repeats.",
+        description="Domain to get good at, NAME or NAME:FRACTION (of its train split, by whole sequences); repeats.",
         min_length=1,
     )
     auxiliary: list[str] = Field(default=[], description="Plentiful domain that helps, as --task; repeats.")

@@ -1,4 +1,4 @@
-"""Run a detector over a split and measure it. Checkpoints and bundles go the same way: through the runtime's `Detector`.
+"""Run a detector over a split and measure it; checkpoints and bundles alike go through the runtime's `Detector`.
 
 Legend: N detections, M ground truths of a frame.
 """
@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from loddis_runtime import Detections, Detector, load
-from loddis_runtime.photometry import measure_targets
 from rich.progress import track
 
+from loddis_runtime import Detections, Detector, load
+from loddis_runtime.photometry import measure_targets
 from loddis_trainer.checkpoint import INFO
 from loddis_trainer.data import DomainDataset
 from loddis_trainer.metrics import ImageResult, Metrics, evaluate_images

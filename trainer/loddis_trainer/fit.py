@@ -10,6 +10,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from lightning_fabric import Fabric
@@ -23,7 +24,7 @@ from loddis_trainer.ema import WeightAverage
 from loddis_trainer.errors import TrainingError
 from loddis_trainer.journal import Journal
 from loddis_trainer.losses.branches import BranchLoss, LoddisBranches
-from loddis_trainer.models import build_detector
+from loddis_trainer.models import LoddisDetector, build_detector
 from loddis_trainer.resume import restore_training, training_state
 from loddis_trainer.schedule import learning_rate_factor
 from loddis_trainer.software import software_versions
@@ -108,15 +109,13 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
                 losses = train_step(fabric, model, optimiser, batch, clip_grad_norm=config.clip_grad_norm)
                 average.update(training)
                 step += 1
-                journal.log_step(
-                    step, losses, learning_rate=config.learning_rate * factor, frames=len(batch.frames)
-                )
+                journal.log_step(step, losses, learning_rate=config.learning_rate * factor, frames=len(batch.frames))
             epoch += 1
 
             if speaks:
                 result: Validation | None = None
                 if epoch % config.validate_every == 0 or epoch == config.epochs:
-                    result = validate(average.average.detector, config, held_out)
+                    result = validate(_detector(average.average), config, held_out)
                 journal.end_epoch(epoch, step, result.headline() if result else {})
                 better = result is not None and result.map50 > best
                 best = max(best, result.map50) if result is not None else best
@@ -185,7 +184,7 @@ def train_step(
     optimiser.zero_grad(set_to_none=True)
     fabric.backward(losses.total)
     if clip_grad_norm > 0:
-        fabric.clip_gradients(model, optimiser, max_norm=clip_grad_norm, error_if_nonfinite=False)  # type: ignore[arg-type]
+        fabric.clip_gradients(model, optimiser, max_norm=clip_grad_norm, error_if_nonfinite=False)
     optimiser.step()
     return losses
 
@@ -238,9 +237,11 @@ def _build_loader(config: FitConfig, mixture: Mixture, fabric: Fabric) -> Traini
         task_share=config.task_share,
         seed=config.seed,
     )
-    return TrainingLoader(
-        samples, plan, rank=fabric.global_rank, world_size=fabric.world_size, workers=config.workers
-    )
+    return TrainingLoader(samples, plan, rank=fabric.global_rank, world_size=fabric.world_size, workers=config.workers)
+
+
+def _detector(model: nn.Module) -> LoddisDetector:
+    return cast(TrainingModel, model).detector
 
 
 def _describe(

@@ -31,9 +31,7 @@ def training_state(model: nn.Module, average: WeightAverage, optimiser: Optimize
     return state
 
 
-def restore_training(
-    state: dict[str, Tensor], model: nn.Module, average: WeightAverage, optimiser: Optimizer
-) -> None:
+def restore_training(state: dict[str, Tensor], model: nn.Module, average: WeightAverage, optimiser: Optimizer) -> None:
     """Put the tensors of `training_state` back.
 
     Raises:
@@ -51,7 +49,9 @@ def restore_training(
         whole["state"] = moments
         optimiser.load_state_dict(whole)
     except (RuntimeError, KeyError, ValueError) as error:
-        raise CheckpointError(f"the state to resume from does not fit: {str(error).splitlines()[-1].strip()}") from error
+        raise CheckpointError(
+            f"the state to resume from does not fit: {str(error).splitlines()[-1].strip()}"
+        ) from error
 
 
 def _under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+
 from loddis_runtime.bundle import Bundle, GraphPrecision
 from loddis_runtime.detector import Detector
 from loddis_runtime.intensity import FullRange, Percentile
 from loddis_runtime.manifest import Manifest
-from numpy.typing import NDArray
-
 from loddis_trainer.checkpoint import load_detector
 from loddis_trainer.models import LoddisDetector, VariantName
 

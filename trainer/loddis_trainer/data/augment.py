@@ -88,7 +88,7 @@ def augment(
 
 
 def _move(frame: NDArray[np.float32], factor: float, shift: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Scale and shift a frame; the border pixels go on outside. A mirror image there would show targets without a box."""
+    """Scale and shift a frame; border pixels go on outside: a mirror image there would show targets without a box."""
     # Pixel centres lie half a pixel from corners: new = old * factor + (shift + (factor - 1) / 2).
     matrix = np.array(
         [[factor, 0, shift[0] + (factor - 1) / 2], [0, factor, shift[1] + (factor - 1) / 2]], dtype=np.float64

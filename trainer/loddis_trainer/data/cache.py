@@ -20,11 +20,11 @@ from pathlib import Path
 
 import numpy as np
 import platformdirs
-from loddis_runtime.errors import FrameError
-from loddis_runtime.frames import Frame, as_frame
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from loddis_runtime.errors import FrameError
+from loddis_runtime.frames import Frame, as_frame
 from loddis_trainer.data.annotations import SequenceSource, SplitIndex
 from loddis_trainer.data.errors import DataError
 
@@ -95,8 +95,7 @@ class FrameCache:
         start, wide = int(self.offsets[number]), int(self.pixel_bytes[number])
         flat = self._bytes[start : start + height * width * wide]
         dtype = np.uint8 if wide == 1 else np.uint16
-        frame: Frame = flat.view(dtype).reshape(height, width)
-        return frame
+        return as_frame(flat.view(dtype).reshape(height, width))
 
 
 def _fingerprint(index: SplitIndex) -> str:

@@ -13,9 +13,9 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from loddis_runtime.frames import Frame
 from numpy.typing import NDArray
 
+from loddis_runtime.frames import Frame
 from loddis_trainer.data.annotations import FrameRecord, SequenceSource, SplitIndex
 from loddis_trainer.data.cache import FrameCache
 from loddis_trainer.data.errors import DataError
@@ -103,7 +103,14 @@ class DomainDataset:
         labels = tuple(_class_ids(record, tuple(classes), root.name) for record in records)
         cache = FrameCache.open(index, cache_dir=cache_dir, progress=progress)
         return cls(
-            root.name, split, tuple(classes), root, records, _number(index.sequences), labels, cache,
+            root.name,
+            split,
+            tuple(classes),
+            root,
+            records,
+            _number(index.sequences),
+            labels,
+            cache,
             tuple(range(len(records))),
         )
 
@@ -199,5 +206,7 @@ def _class_ids(record: FrameRecord, classes: tuple[str, ...], domain: str) -> ND
     known = {name.casefold(): i for i, name in enumerate(classes)}
     for label in record.labels:
         if label.casefold() not in known:
-            raise DataError(f"domain '{domain}' labels a '{label}', which is not among the classes {', '.join(classes)}")
+            raise DataError(
+                f"domain '{domain}' labels a '{label}', which is not among the classes {', '.join(classes)}"
+            )
     return np.array([known[label.casefold()] for label in record.labels], dtype=np.int64)

@@ -15,12 +15,12 @@ from typing import Literal, NamedTuple
 import cv2
 import numpy as np
 import torch
-from loddis_runtime.intensity import FullRange, Percentile, normalise
-from loddis_runtime.letterbox import LetterboxTransform, letterbox
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from loddis_runtime.intensity import FullRange, Percentile, normalise
+from loddis_runtime.letterbox import LetterboxTransform, letterbox
 from loddis_trainer.data.augment import AugmentConfig, augment
 from loddis_trainer.data.errors import DataError
 from loddis_trainer.data.mixture import Mixture
@@ -168,10 +168,7 @@ class TrainingLoader:
 
     def draws(self, epoch: int) -> list[list[Draw]]:
         """Say which frames make the batches of an epoch, for this process."""
-        if self.plan.balance == "natural":
-            batches = self._natural(epoch)
-        else:
-            batches = self._by_domain(epoch)
+        batches = self._natural(epoch) if self.plan.balance == "natural" else self._by_domain(epoch)
         return batches[self.rank :: self.world_size]
 
     def _natural(self, epoch: int) -> list[list[Draw]]:
@@ -185,9 +182,7 @@ class TrainingLoader:
     def _by_domain(self, epoch: int) -> list[list[Draw]]:
         steps = self.steps_per_epoch * self.world_size
         per_batch = self._domain_counts()
-        streams = [
-            self._stream(domain, epoch, steps * count) for domain, count in enumerate(per_batch)
-        ]
+        streams = [self._stream(domain, epoch, steps * count) for domain, count in enumerate(per_batch)]
         batches = []
         for step in range(steps):
             batch = [
@@ -203,9 +198,10 @@ class TrainingLoader:
         roles = [domain.role for domain in self.samples.mixture.domains]
         tasks, others = roles.count("task"), roles.count("auxiliary")
         task_share = self.plan.task_share if others else 1.0
-        wanted = np.array(
-            [task_share / tasks if role == "task" else (1 - task_share) / others for role in roles]
-        ) * self.plan.batch_size
+        wanted = (
+            np.array([task_share / tasks if role == "task" else (1 - task_share) / others for role in roles])
+            * self.plan.batch_size
+        )
         counts = np.floor(wanted).astype(int)
         for domain in np.argsort(counts - wanted, kind="stable")[: self.plan.batch_size - counts.sum()]:
             counts[domain] += 1

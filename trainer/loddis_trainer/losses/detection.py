@@ -44,17 +44,23 @@ class DetectionLoss(NamedTuple):
 def generalised_iou_loss(boxes_xyxy: Tensor, targets_xyxy: Tensor) -> Tensor:
     """Give 1 − GIoU of boxes that correspond, ``(…, 4)`` twice to ``(…)`` in [0, 2].
 
-    Unlike 1 − IoU it still has a gradient where a box misses its target altogether, which for 1–20 px targets is common.
+    Unlike 1 − IoU it still has a gradient where a box misses its target altogether, common with 1–20 px targets.
     """
     size = (boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]).clamp(min=0)
     target_size = (targets_xyxy[..., 2:] - targets_xyxy[..., :2]).clamp(min=0)
     overlap = (
-        (torch.minimum(boxes_xyxy[..., 2:], targets_xyxy[..., 2:]) - torch.maximum(boxes_xyxy[..., :2], targets_xyxy[..., :2]))
+        (
+            torch.minimum(boxes_xyxy[..., 2:], targets_xyxy[..., 2:])
+            - torch.maximum(boxes_xyxy[..., :2], targets_xyxy[..., :2])
+        )
         .clamp(min=0)
         .prod(-1)
     )
     hull = (
-        (torch.maximum(boxes_xyxy[..., 2:], targets_xyxy[..., 2:]) - torch.minimum(boxes_xyxy[..., :2], targets_xyxy[..., :2]))
+        (
+            torch.maximum(boxes_xyxy[..., 2:], targets_xyxy[..., 2:])
+            - torch.minimum(boxes_xyxy[..., :2], targets_xyxy[..., :2])
+        )
         .prod(-1)
         .clamp(min=1e-9)
     )

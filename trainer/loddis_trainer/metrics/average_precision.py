@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from loddis_runtime.boxes import pairwise_iou
 from numpy.typing import NDArray
 
+from loddis_runtime.boxes import pairwise_iou
 from loddis_trainer.metrics.images import ImageResult
 from loddis_trainer.metrics.matching import match_greedily
 
@@ -60,9 +60,7 @@ class PrecisionRecall:
         return float(self.interpolated_precision().mean()) if self.targets else math.nan
 
 
-def precision_recall(
-    results: Sequence[ImageResult], *, class_id: int, iou_threshold: float = 0.5
-) -> PrecisionRecall:
+def precision_recall(results: Sequence[ImageResult], *, class_id: int, iou_threshold: float = 0.5) -> PrecisionRecall:
     """Match the detections of a class, frame by frame, and rank all of them by score.
 
     Args:

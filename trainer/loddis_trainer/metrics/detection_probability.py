@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from loddis_runtime.boxes import pairwise_centre_distance
 from numpy.typing import NDArray
 
+from loddis_runtime.boxes import pairwise_centre_distance
 from loddis_trainer.metrics.images import ImageResult
 from loddis_trainer.metrics.matching import match_greedily
 

@@ -44,9 +44,8 @@ class ImageResult:
                 raise ValueError(f"{name} must be finite")
         if not np.isfinite(self.scores).all():
             raise ValueError("scores must be finite")
-        lengths = ((self.scores, self.boxes_xyxy), (self.class_ids, self.boxes_xyxy))
-        lengths += ((self.truth_class_ids, self.truth_boxes_xyxy),)
-        if any(len(values) != len(boxes) for values, boxes in lengths):
+        fits = len(self.scores) == len(self.class_ids) == len(self.boxes_xyxy)
+        if not fits or len(self.truth_class_ids) != len(self.truth_boxes_xyxy):
             raise ValueError(
                 f"scores, class_ids and truth_class_ids must fit their boxes, got {len(self.scores)}, "
                 f"{len(self.class_ids)} for {len(self.boxes_xyxy)} and {len(self.truth_class_ids)} for "

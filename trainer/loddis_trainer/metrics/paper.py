@@ -39,9 +39,7 @@ class PaperScores:
     plain_precision: float
 
 
-def paper_scores(
-    results: Sequence[ImageResult], *, score_threshold: float, iou_threshold: float = 0.5
-) -> PaperScores:
+def paper_scores(results: Sequence[ImageResult], *, score_threshold: float, iou_threshold: float = 0.5) -> PaperScores:
     """Compute Pr, Re and F1.
 
     Args:
@@ -65,7 +63,7 @@ def paper_scores(
 def _of_curve(curve: PrecisionRecall, score_threshold: float) -> tuple[float, float]:
     reported = int((curve.scores >= score_threshold).sum())
     re = float(curve.recall[reported - 1]) if reported else 0.0
-    reached = RECALL_POINTS <= re + 1e-12
+    reached = re + 1e-12 >= RECALL_POINTS
     if not reported or not curve.hits[:reported].any():
         return 0.0, re
     cut = PrecisionRecall(curve.scores[:reported], curve.hits[:reported], curve.targets)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -104,9 +105,7 @@ class Metrics:
     def to_dict(self) -> dict[str, Any]:
         """Give every figure, ready for JSON; the ROC at `FA_POINTS`."""
         scalars = {
-            name: getattr(self, name)
-            for name in self.__dataclass_fields__
-            if name not in ("roc", "by_size", "by_snr")
+            name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("roc", "by_size", "by_snr")
         }
         document = scalars | {
             "pd_at_fa_per_frame": {f"{fa:g}": self.pd_at(fa) for fa in FA_POINTS},
@@ -123,7 +122,9 @@ class Metrics:
         table.add_column("value", justify="right")
         table.add_row("frames / targets", f"{self.frames} / {self.targets}")
         table.add_row("mAP50", _percent(self.map50))
-        table.add_row(f"Pr, Re, F1 at score ≥ {self.score_threshold:.3f}", ", ".join(map(_percent, (self.pr, self.re, self.f1))))
+        table.add_row(
+            f"Pr, Re, F1 at score ≥ {self.score_threshold:.3f}", ", ".join(map(_percent, (self.pr, self.re, self.f1)))
+        )
         distance = f"centre distance ≤ {self.centre_distance_px:g} px"
         table.add_row(f"Pd at Fa per frame, {distance}", f"{_percent(self.pd)} at {self.fa_per_frame:.3f}")
         for fa in FA_POINTS:
@@ -182,7 +183,7 @@ def _groups(
     values: NDArray[np.floating], detected: NDArray[np.bool_], edges: tuple[float, ...], text: str
 ) -> tuple[Group, ...]:
     groups = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         inside = (values >= low) & (values < high)
         count = int(inside.sum())
         pd = float(detected[inside].mean()) if count else math.nan

@@ -66,9 +66,7 @@ class LoddisDetector(nn.Module):
         return keep_best(self.predict(self.fuse(frames)), stride=self.stride, keep=self.keep)
 
 
-def build_detector(
-    variant: VariantName, *, num_classes: int = 1, window: int = 1, keep: int = 100
-) -> LoddisDetector:
+def build_detector(variant: VariantName, *, num_classes: int = 1, window: int = 1, keep: int = 100) -> LoddisDetector:
     """Build an untrained detector of a named size.
 
     Args:

@@ -3,8 +3,8 @@
 Legend: B batch, W base width (64 x the variant's width); maps are named after their stride.
 
 The paper calls it "an improved feature fusion layer" and gives no drawing. Its totals (7.75 M parameters, 32.65 GFLOPs)
-leave about 0.52 M parameters at stride 8 beyond a plain top-down pyramid; this block spends them on letting the target's
-own fine detail meet all coarser context at once, where a 3 px target still has a cell of its own.
+leave about 0.52 M parameters at stride 8 beyond a plain top-down pyramid; this block spends them on letting the
+target's own fine detail meet all coarser context at once, where a 3 px target still has a cell of its own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """COCO annotations, of single images or of clips.
 
     images/FILE
-    instances_SPLIT.json        `images`, `annotations`, `categories`; with `videos`, images carry `video_id`, `frame_id`
+    instances_SPLIT.json        `images`, `annotations`, `categories`; of clips also `videos`, and `video_id`,
+                                `frame_id` of each image
 
 References:
     Lin et al. 2014, Microsoft COCO, arXiv:1405.0312 (format: cocodataset.org).
@@ -66,7 +67,9 @@ def _index(
     of_image: dict[int, list[dict[str, Any]]] = {image: [] for image in images}
     for annotation in annotations:
         if annotation["image_id"] not in of_image:
-            raise DataError(f"{path}: annotation {annotation.get('id')} names image {annotation['image_id']}, not there")
+            raise DataError(
+                f"{path}: annotation {annotation.get('id')} names image {annotation['image_id']}, not there"
+            )
         if not annotation.get("iscrowd", 0):
             of_image[annotation["image_id"]].append(annotation)
     sequences: dict[str, list[tuple[FrameRecord, Path]]] = {}

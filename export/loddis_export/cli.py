@@ -1,0 +1,68 @@
+"""The command `loddis-export`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+from rich.console import Console
+
+from loddis_export.settings import ExportSettings
+from loddis_runtime.command import CliPositionalArg, CliSubCommand, Command, SubCommand, run
+
+__all__ = ["main"]
+
+
+class Bundle(ExportSettings, SubCommand):
+    """Make a bundle of a checkpoint: strip, convert to ONNX, prove parity, measure, describe.
+
+    For example: loddis-export bundle runs/sky/best models/my-model/1 --data-root data --evaluate sky:test
+    """
+
+    checkpoint: CliPositionalArg[Path] = Field(description="Folder of the checkpoint: best/ or last/ of a run.")
+    out: CliPositionalArg[Path] = Field(description="Folder of the bundle, REPO/NAME/VERSION; must not exist.")
+    as_json: bool = Field(default=False, alias="json", description="Print the result as JSON.")
+
+    def cli_cmd(self) -> None:
+        """Export."""
+        from loddis_export.bundle import export_bundle  # torch takes seconds to import; --help does not wait for it
+
+        settings = ExportSettings.model_validate(self.model_dump(exclude={"checkpoint", "out", "as_json"}))
+        bundle = export_bundle(self.checkpoint, self.out, settings, progress=not self.as_json)
+        if self.as_json:
+            document = {
+                "path": str(bundle.path),
+                "parity": bundle.parity.model_dump(mode="json"),
+                "score_threshold": bundle.manifest.score_threshold,
+                "metrics": {name: m.to_dict() for name, m in bundle.metrics.items()},
+            }
+            print(json.dumps(document))
+            return
+        console = Console()
+        for name, m in bundle.metrics.items():
+            console.print(m.table(title=name))
+        p = bundle.parity
+        console.print(
+            f"parity on {p.frames} frames of {p.domain}: boxes within {p.max_abs_box_px:.2g} px, scores within"
+            f" {p.max_abs_score:.2g}, mAP50 {p.map50_reference:.4f} and {p.map50_exported:.4f}"
+        )
+        console.print(f"bundle {bundle.manifest.name}:{bundle.manifest.version} in {bundle.path}")
+
+
+class Export(Command):
+    """Turn checkpoints into bundles that the runtime and the server run."""
+
+    model_config = SettingsConfigDict(cli_prog_name="loddis-export")
+
+    bundle: CliSubCommand[Bundle] = Field(description="Make a bundle of a checkpoint.")
+
+
+def main() -> NoReturn:
+    """Run the command; exit status 0 done, 1 failed, 2 used wrongly."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    sys.exit(run(Export))

@@ -1,0 +1,139 @@
+"""Checkpoint in, bundle out; and no bundle where anything is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from loddis_export.bundle import export_bundle
+from loddis_export.cli import Export
+from loddis_export.errors import ExportError, ParityError
+from loddis_export.parity import ParityLimits, compare_outputs
+from loddis_export.settings import Credit, ExportSettings
+from loddis_runtime import load
+from loddis_runtime.command import run
+from loddis_trainer.data import DomainDataset
+from loddis_trainer.errors import CheckpointError
+from loddis_trainer.evaluate import evaluate
+
+
+@pytest.fixture
+def settings(domains: Path) -> ExportSettings:
+    return ExportSettings.model_validate(
+        {
+            "data_root": domains,
+            "cache_dir": domains / "cache",
+            "evaluate": ["dark:test", "bright:test"],
+            "credit": ["dark=CC0 1.0; a camera", "bright=CC BY 4.0; another"],
+            "threads": 1,
+        }
+    )
+
+
+def test_a_bundle_has_everything_and_detects_what_the_checkpoint_does(
+    checkpoint: Path, domains: Path, settings: ExportSettings, tmp_path: Path
+) -> None:
+    out = tmp_path / "spots" / "3"
+    exported = export_bundle(checkpoint, out, settings, progress=False)
+    assert sorted(file.name for file in out.iterdir()) == [
+        "MODEL_CARD.md",
+        "manifest.json",
+        "model.fp32.onnx",
+        "parity.json",
+    ]
+    assert [entry.name for entry in out.parent.iterdir()] == ["3"]
+    with load(out, threads=1) as detector:
+        manifest = detector.manifest
+        assert (manifest.name, manifest.version, manifest.max_detections) == ("spots", "3", 50)
+        assert [(d.name, d.role, d.licence) for d in manifest.training_domains] == [
+            ("dark", "task", "CC0 1.0"),
+            ("bright", "auxiliary", "CC BY 4.0"),
+        ]
+        assert set(manifest.files) == {"MODEL_CARD.md", "model.fp32.onnx", "parity.json"}
+        dataset = DomainDataset.open("dark", "test", data_root=domains, cache_dir=domains / "cache", progress=False)
+        again = evaluate(detector, dataset, progress=False)
+    # What the manifest says of the bundle is what the bundle does.
+    assert manifest.metrics["dark/test"]["map50"] == pytest.approx(again.map50, abs=1e-4)
+    assert exported.parity.max_abs_box_px < 0.05
+    assert exported.parity.compared > 0
+    assert json.loads((out / "parity.json").read_text())["map50_exported"] == exported.parity.map50_exported
+
+    card = (out / "MODEL_CARD.md").read_text()
+    for text in ("CC BY 4.0", "dark:test", "bright:test", "mAP50", "loddis-trainer fit", "--learning-rate 0.005"):
+        assert text in card
+    assert str(domains) not in card
+
+
+def test_a_bundle_is_never_overwritten(checkpoint: Path, settings: ExportSettings, tmp_path: Path) -> None:
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    with pytest.raises(ExportError, match="exists already"):
+        export_bundle(checkpoint, tmp_path / "m" / "1", settings, progress=False)
+
+
+def test_a_failed_parity_writes_no_bundle(checkpoint: Path, settings: ExportSettings, tmp_path: Path) -> None:
+    strict = settings.model_copy(update={"parity": ParityLimits(box_px=1e-12, score=1e-12)})
+    with pytest.raises(ParityError, match=r"no bundle was written: boxes differ by up to .* px, allowed are 1e-12"):
+        export_bundle(checkpoint, tmp_path / "m" / "1", strict, progress=False)
+    assert list((tmp_path / "m").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"version": "one"}, "the bundle cannot be described: version"),
+        ({"name": "Not A Name"}, "the bundle cannot be described: name"),
+        ({"credit": [Credit(domain="sea", licence="x", source="y")]}, "credit for sea, but the checkpoint was not"),
+    ],
+)
+def test_what_does_not_suit_is_said_and_leaves_nothing(
+    checkpoint: Path, settings: ExportSettings, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ExportError, match=message):
+        export_bundle(checkpoint, tmp_path / "m" / "1", settings.model_copy(update=changes), progress=False)
+    assert list((tmp_path / "m").iterdir()) == []
+
+
+def test_a_checkpoint_that_is_none_says_so(settings: ExportSettings, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError):
+        export_bundle(tmp_path / "nothing", tmp_path / "m" / "1", settings, progress=False)
+
+
+@pytest.mark.parametrize("text", ["dark", "dark=CC0", "=x; y", "dark=; y"])
+def test_a_credit_is_written_one_way(text: str) -> None:
+    with pytest.raises(ValidationError, match="a credit is written DOMAIN=LICENCE; SOURCE"):
+        ExportSettings.model_validate({"credit": [text]})
+
+
+def test_outputs_are_compared_by_place_not_by_rank() -> None:
+    rows = np.array([[0, 0, 8, 8, 0.9, 0], [40, 40, 48, 48, 0.9, 0], [0, 0, 1, 1, 0.01, 0]], dtype=np.float32)
+    swapped = rows[[1, 0, 2]]
+    assert compare_outputs(rows, swapped) == (2, 0.0, 0.0)
+    moved = rows.copy()
+    moved[0, 0] += 2
+    moved[1, 4] -= 0.25
+    count, box, score = compare_outputs(rows, moved)
+    assert (count, box, score) == (2, 2.0, pytest.approx(0.25))
+    other_class = rows.copy()
+    other_class[0, 5] = 1
+    assert compare_outputs(rows, other_class)[1] == np.inf
+    assert compare_outputs(rows[2:], rows) == (0, 0.0, 0.0)
+
+
+def test_the_command_exports_and_fails_in_one_line(
+    checkpoint: Path, domains: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ["--data-root", str(domains), "--cache-dir", str(domains / "cache"), "--threads", "1"]
+    words = ["bundle", str(checkpoint), str(tmp_path / "spots" / "1"), *data]
+    assert run(Export, [*words, "--evaluate", "dark:test"]) == 0
+    assert "bundle spots:1" in capsys.readouterr().out
+    assert run(Export, words) == 1
+    assert capsys.readouterr().err.startswith("loddis-export: error: ")
+    assert run(Export, [*words[:2], str(tmp_path / "spots" / "2"), *data, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["parity"]["compared"] > 0
+    assert run(Export, ["bundle", str(checkpoint)]) == 2
+    assert run(Export, [*words, "--evaluate", "dark"]) == 2
+    assert "DOMAIN:SPLIT" in capsys.readouterr().err

@@ -1,0 +1,92 @@
+"""What only training needs is gone from the bundle, and the detections are what they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from loddis_export.graph import INPUT_NAME, OPSET, OUTPUT_NAME, graph_parameters, write_graph
+from loddis_export.strip import strip_checkpoint
+from loddis_trainer.training_model import TrainingModel
+from support.domains import SIZE_HW
+
+
+@pytest.fixture(scope="module")
+def graph(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("graph") / "model.fp32.onnx"
+    write_graph(strip_checkpoint(checkpoint).detector, path, window=1, size_hw=SIZE_HW)
+    return path
+
+
+def test_detections_are_bit_equal_before_and_after_stripping(trained: TrainingModel, checkpoint: Path) -> None:
+    stripped = strip_checkpoint(checkpoint)
+    frames = torch.rand(3, 1, *SIZE_HW, generator=torch.Generator().manual_seed(0))
+    stripped.detector.keep = trained.detector.keep
+    with torch.no_grad():
+        assert torch.equal(stripped.detector(frames), trained.detector(frames))
+
+
+def test_every_branch_weight_is_named_as_removed(trained: TrainingModel, checkpoint: Path) -> None:
+    stripped = strip_checkpoint(checkpoint)
+    branches = trained.branches
+    assert branches is not None
+    assert {name.removeprefix("branches.") for name in stripped.removed} == set(branches.state_dict())
+    assert sum(stripped.removed.values()) == sum(value.numel() for value in branches.state_dict().values())
+    assert stripped.kept_values == sum(value.numel() for value in trained.detector.state_dict().values())
+    assert not [name for name, _ in stripped.detector.named_parameters() if "branch" in name and "head" not in name]
+
+
+def test_the_graph_holds_the_detectors_weights_and_no_others(graph: Path, checkpoint: Path) -> None:
+    """Every weight of the graph is one of the detector's kernels or biases; none has a size of the branches alone."""
+    detector = strip_checkpoint(checkpoint).detector
+    kernels = {name for name, p in detector.named_parameters() if p.ndim == 4}
+    weights = graph_parameters(graph)
+    assert kernels <= set(weights)
+    # Folding gives each convolution a bias: `…conv.bias` of its own, or `…conv.weight_bias` of its normalisation.
+    others = {name: size for name, size in weights.items() if not name.startswith(("backbone.", "fusion.", "head."))}
+    grid = 2 * (SIZE_HW[0] // 8) * (SIZE_HW[1] // 8)
+    assert max(others.values()) == grid
+    assert sum(others.values()) < 2 * grid  # besides the grid, only constants of shapes
+
+
+def test_no_op_of_the_branches_is_left(graph: Path) -> None:
+    model = onnx.load(str(graph))
+    ops = {node.op_type for node in model.graph.node}
+    # Projections and classifier are matrix products after pooling; losses normalise and take logarithms.
+    assert ops.isdisjoint({"Gemm", "MatMul", "GlobalAveragePool", "ReduceMean", "Log", "LogSoftmax", "Softmax", "Relu"})
+    assert {"Conv", "TopK"} <= ops
+    assert len(model.graph.output) == 1
+
+
+def test_the_graph_keeps_the_contract(graph: Path) -> None:
+    model = onnx.load(str(graph))
+    assert model.opset_import[0].version == OPSET >= 18
+    (given,), (taken,) = model.graph.input, model.graph.output
+    assert (given.name, taken.name) == (INPUT_NAME, OUTPUT_NAME) == ("frames", "detections")
+    batch = given.type.tensor_type.shape.dim[0]
+    assert batch.dim_param
+    assert [d.dim_value for d in given.type.tensor_type.shape.dim[1:]] == [1, *SIZE_HW]
+    assert [entry.name for entry in graph.parent.iterdir()] == [graph.name]  # one file, no external data
+
+
+def test_the_graph_does_not_tell_where_it_was_made(graph: Path) -> None:
+    content = graph.read_bytes()
+    for word in (b".py", b"site-packages", str(Path.home()).encode() + b"/", b"stack_trace"):
+        assert word not in content
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_any_batch_gives_what_torch_gives(graph: Path, checkpoint: Path, batch: int) -> None:
+    detector = strip_checkpoint(checkpoint).detector
+    frames = torch.rand(batch, 1, *SIZE_HW, generator=torch.Generator().manual_seed(batch))
+    session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {INPUT_NAME: frames.numpy()})
+    with torch.no_grad():
+        expected = detector(frames).numpy()
+    assert found.shape == expected.shape
+    assert np.abs(found[..., 4] - expected[..., 4]).max() < 1e-4
