@@ -63,7 +63,9 @@ def configure_logs(level: LogLevel, log_format: LogFormat, *, stream: TextIO | N
     target = sys.stdout if stream is None else stream
     handler: logging.Handler
     if log_format == "console" or (log_format == "auto" and target.isatty()):
-        handler = RichHandler(console=Console(file=target), show_path=False, markup=False, rich_tracebacks=False)
+        handler = RichHandler(
+            console=Console(file=target), show_path=False, log_time_format="%H:%M:%S", omit_repeated_times=False
+        )
         handler.setFormatter(ConsoleFormatter())
     else:
         handler = logging.StreamHandler(target)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,7 +13,7 @@ from loddis_server.service import Service
 from loddis_server.serving import DetectionServer, build_server, listen
 from loddis_server.settings import ServerSettings
 
-__all__ = ["LiveServer", "settings_for"]
+__all__ = ["LiveServer", "settings_for", "wait_until"]
 
 START_TIMEOUT_S = 60.0
 
@@ -52,3 +54,11 @@ class LiveServer:
         self._thread.join(START_TIMEOUT_S)
         for listener in self._sockets:
             listener.close()
+
+
+def wait_until(condition: Callable[[], bool], *, timeout_s: float = START_TIMEOUT_S) -> None:
+    """Wait for what another thread brings about and tells nobody."""
+    limit = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < limit, "waited in vain"
+        time.sleep(0.001)

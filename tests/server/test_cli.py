@@ -1,0 +1,120 @@
+"""`loddis-server` from its arguments: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loddis_runtime.command import run
+from loddis_server.cli import Server
+from loddis_server.settings import ServerSettings
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, repository: Path) -> None:
+    for name in ServerSettings.model_fields:
+        monkeypatch.delenv(f"LODDIS_{name.upper()}", raising=False)
+    monkeypatch.setenv("LODDIS_MODEL_REPOSITORY", str(repository))
+    monkeypatch.setenv("LODDIS_MODELS", "spot")
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def test_config_shows_what_is_in_effect_and_no_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(Server, ["--port", "9000", "--api-key", "hunter2", "config"]) == 0
+    shown = capsys.readouterr().out
+    lines = {line.split()[0]: line for line in shown.splitlines()}
+    assert "9000" in lines["port"]
+    assert "LODDIS_PORT" in lines["port"]
+    assert "spot" in lines["models"]
+    assert "hunter2" not in shown
+
+
+def test_config_as_json_has_every_setting(capsys: pytest.CaptureFixture[str], repository: Path) -> None:
+    assert run(Server, ["--api-key", "hunter2", "--queue-capacity", "3", "config", "--json"]) == 0
+    settings = json.loads(capsys.readouterr().out)
+    assert set(settings) == set(ServerSettings.model_fields)
+    assert settings["queue_capacity"] == 3
+    assert settings["model_repository"] == str(repository)
+    assert settings["models"] == ["spot"]
+    assert settings["api_key"] == "**********"
+
+
+def findings(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, Any]]:
+    report = json.loads(capsys.readouterr().out)
+    return {finding["subject"]: finding for finding in report["findings"]}
+
+
+def test_doctor_runs_every_model(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LODDIS_PROT", "8080")
+    assert run(Server, ["--threads", "1", "doctor", "--json"]) == 0
+    found = findings(capsys)
+    assert found["cores"]["status"] == "ok"
+    assert "onnxruntime " in found["packages"]["detail"]
+    assert "spot:1" in found["model repository"]["detail"]
+    assert found["model spot:1"]["status"] == "ok"
+    assert "fp32 runs in ONNX Runtime" in found["model spot:1"]["detail"]
+    assert found["environment"] == {"subject": "environment", "status": "note", "detail": "LODDIS_PROT is no setting"}
+
+
+def test_doctor_names_what_keeps_the_server_from_starting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(Server, ["--models", "nope", "--threads", "1000", "doctor"]) == 1
+    captured = capsys.readouterr()
+    assert "no model nope in" in captured.out
+    assert "they will take turns" in captured.out
+    assert captured.err == "loddis-server: error: the server would not start: models\n"
+
+
+def test_doctor_names_a_precision_that_a_model_lacks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(Server, ["--precision", "int8", "doctor", "--json"]) == 1
+    found = findings(capsys)
+    assert found["model spot:1"]["status"] == "fault"
+    assert "has no int8 graph; there is: fp32" in found["model spot:1"]["detail"]
+
+
+def test_doctor_without_own_models(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LODDIS_MODEL_REPOSITORY")
+    run(Server, ["doctor", "--json"])
+    assert findings(capsys)["model repository"] == {
+        "subject": "model repository",
+        "status": "ok",
+        "detail": "none is set",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--port", "many"], "--port: input should be a valid integer"),
+        (["--host", "0.0.0.0"], "refusing to serve on 0.0.0.0 without an API key"),
+        (["--no-such-flag"], "unrecognized arguments: --no-such-flag"),
+        (["--api-key", "two words"], "--api-key: must be visible ASCII"),
+        (["frobnicate"], "invalid choice: 'frobnicate'"),
+    ],
+)
+def test_wrong_use_is_named_and_exits_2(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(Server, arguments) == 2
+    captured = capsys.readouterr()
+    assert complaint in captured.err
+    assert captured.err.count("\n") == 1
+    assert "two words" not in captured.err
+
+
+def test_serving_gets_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[ServerSettings] = []
+    monkeypatch.setattr("loddis_server.serving.serve", served.append)
+    assert run(Server, ["--port", "0", "--max-batch-size", "2"]) == 0
+    assert served[0].port == 0
+    assert served[0].max_batch_size == 2
+
+
+def test_help_is_enough_to_use_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(Server, ["--help"]) == 0
+    text = capsys.readouterr().out
+    for name in ServerSettings.model_fields:
+        assert f"--{name.replace('_', '-')}" in text
+        assert f"[LODDIS_{name.upper()}]" in text

@@ -1,0 +1,171 @@
+"""Many clients at once: no answer for another's frame, no queue without end, nothing left behind."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from loddis_runtime.detector import Detector, PreparedFrame
+from loddis_runtime.errors import EngineError
+from support.frame_files import png_file, raw_headers, spot_frame
+from support.live_server import LiveServer, settings_for, wait_until
+
+TIMEOUT_S = 30.0
+PLACES = [(12.0 + 9 * (index % 8), 12.0 + 5 * (index // 8)) for index in range(64)]
+
+Infer = Callable[[Detector, Sequence[PreparedFrame]], NDArray[np.float32]]
+
+
+class HeldNetwork:
+    """Lets the network of every detector run only when it is told to, and may spoil some of its frames."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.entered = threading.Event()
+        self.may_run = threading.Event()
+        self.may_run.set()
+        self.batch_sizes: list[int] = []
+        self.spoils: Callable[[PreparedFrame], bool] = lambda _: False
+        self._infer: Infer = Detector.infer
+        held = self
+
+        def infer(detector: Detector, prepared: Sequence[PreparedFrame]) -> NDArray[np.float32]:
+            held.entered.set()
+            assert held.may_run.wait(TIMEOUT_S)
+            held.batch_sizes.append(len(prepared))
+            if any(held.spoils(frame) for frame in prepared):
+                raise EngineError("the network choked on secret-detail")
+            return held._infer(detector, prepared)
+
+        monkeypatch.setattr(Detector, "infer", infer)
+
+    def hold(self) -> None:
+        self.entered.clear()
+        self.may_run.clear()
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> HeldNetwork:
+    return HeldNetwork(monkeypatch)
+
+
+def post(client: httpx.Client, centre_xy: tuple[float, float], *, raw: bool = True) -> httpx.Response:
+    frame = spot_frame(centre_xy, dtype=np.uint16)
+    if raw:
+        return client.post("/v1/detect", content=frame.tobytes(), headers=raw_headers(frame))
+    return client.post("/v1/detect", content=png_file(frame))
+
+
+def client_of(server: LiveServer) -> httpx.Client:
+    limits = httpx.Limits(max_connections=64, max_keepalive_connections=64)
+    return httpx.Client(base_url=server.url, timeout=TIMEOUT_S, trust_env=False, limits=limits)
+
+
+def centroid(response: httpx.Response) -> tuple[float, float]:
+    (detection,) = response.json()["detections"]
+    return tuple(detection["centroid_xy"])
+
+
+def test_overload_is_refused_and_all_others_get_their_own_answer(repository: Path) -> None:
+    settings = settings_for(repository, queue_capacity=8, max_batch_size=4)
+    with LiveServer(settings) as server, client_of(server) as client, ThreadPoolExecutor(64) as pool:
+        together = threading.Barrier(64)
+
+        def request(index: int) -> httpx.Response:
+            together.wait(TIMEOUT_S)
+            return post(client, PLACES[index], raw=index % 2 == 0)
+
+        responses = list(pool.map(request, range(64)))
+        statuses = Counter(response.status_code for response in responses)
+        assert set(statuses) <= {200, 503}
+        assert statuses[200] >= 8
+        for place, response in zip(PLACES, responses, strict=True):
+            if response.status_code == 200:
+                assert centroid(response) == pytest.approx(place, abs=0.1)
+            else:
+                assert response.json()["type"] == "/problems/overloaded"
+                assert int(response.headers["retry-after"]) >= 1
+        assert server.service.admission.in_flight == 0
+        assert server.service.pipeline.batcher.depth == 0
+        assert post(client, PLACES[0]).status_code == 200
+
+
+def test_frames_that_wait_together_share_a_batch(repository: Path, network: HeldNetwork) -> None:
+    settings = settings_for(repository, queue_capacity=8, max_batch_size=4)
+    with LiveServer(settings) as server, client_of(server) as client, ThreadPoolExecutor(9) as pool:
+        network.batch_sizes.clear()
+        network.hold()
+        first = pool.submit(post, client, PLACES[0])
+        assert network.entered.wait(TIMEOUT_S)
+        others = [pool.submit(post, client, PLACES[index]) for index in range(1, 8)]
+        wait_until(lambda: server.service.pipeline.batcher.depth == 7)
+        refused = post(client, PLACES[9])
+        assert refused.status_code == 503
+        assert "8 requests are under way, this server takes 8 at once" in refused.json()["detail"]
+        network.may_run.set()
+        answers = [future.result(TIMEOUT_S) for future in [first, *others]]
+        assert network.batch_sizes == [1, 4, 3]
+        for place, answer in zip(PLACES, answers, strict=False):
+            assert centroid(answer) == pytest.approx(place, abs=0.1)
+
+
+def test_a_frame_that_breaks_the_network_fails_alone(repository: Path, network: HeldNetwork) -> None:
+    network.spoils = lambda prepared: bool(prepared.frame[0, 0] == 1)
+    poison = spot_frame(PLACES[5], dtype=np.uint16)
+    poison[0, 0] = 1
+    with LiveServer(settings_for(repository)) as server, client_of(server) as client, ThreadPoolExecutor(4) as pool:
+        network.hold()
+        first = pool.submit(post, client, PLACES[0])
+        assert network.entered.wait(TIMEOUT_S)
+        bad = pool.submit(lambda: client.post("/v1/detect", content=poison.tobytes(), headers=raw_headers(poison)))
+        others = [pool.submit(post, client, PLACES[index]) for index in (1, 2)]
+        wait_until(lambda: server.service.pipeline.batcher.depth == 3)
+        network.may_run.set()
+        assert bad.result(TIMEOUT_S).status_code == 500
+        problem = bad.result().json()
+        assert problem["type"] == "/problems/internal"
+        assert "secret-detail" not in bad.result().text
+        for place, future in zip(PLACES, [first, *others], strict=False):
+            assert centroid(future.result(TIMEOUT_S)) == pytest.approx(place, abs=0.1)
+
+
+def test_a_request_that_takes_too_long_is_answered_and_given_up(repository: Path, network: HeldNetwork) -> None:
+    with LiveServer(settings_for(repository, request_timeout_s=0.3)) as server, client_of(server) as client:
+        with ThreadPoolExecutor(2) as pool:
+            network.hold()
+            running = pool.submit(post, client, PLACES[0])
+            assert network.entered.wait(TIMEOUT_S)
+            waiting = pool.submit(post, client, PLACES[1])
+            for future in (running, waiting):
+                answer = future.result(TIMEOUT_S)
+                assert answer.status_code == 504
+                assert answer.json()["type"] == "/problems/timeout"
+        network.batch_sizes.clear()
+        network.may_run.set()
+        assert centroid(post(client, PLACES[2])) == pytest.approx(PLACES[2], abs=0.1)
+        assert network.batch_sizes == [1, 1]  # the one that ran, and the new one: who waited is left out
+
+
+def test_a_client_that_leaves_is_given_up(repository: Path, network: HeldNetwork) -> None:
+    with LiveServer(settings_for(repository)) as server, client_of(server) as client, ThreadPoolExecutor(1) as pool:
+        network.hold()
+        running = pool.submit(post, client, PLACES[0])
+        assert network.entered.wait(TIMEOUT_S)
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/v1/detect", content=png_file(spot_frame(PLACES[1])), timeout=0.2)
+        wait_until(lambda: server.service.admission.in_flight == 1)
+        network.batch_sizes.clear()
+        network.may_run.set()
+        assert centroid(running.result(TIMEOUT_S)) == pytest.approx(PLACES[0], abs=0.1)
+        assert centroid(post(client, PLACES[2])) == pytest.approx(PLACES[2], abs=0.1)
+        assert network.batch_sizes == [1, 1]
+        dropped: Any = server.service.metrics.dropped.labels("client_left")
+        assert dropped._value.get() == 1

@@ -1,0 +1,197 @@
+"""Limits below the application: heads, slow uploads, endless bodies, what is no HTTP. Over real sockets."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from loddis_server import protocol
+from support.frame_files import png_file, spot_frame
+from support.live_server import LiveServer, settings_for
+
+PNG = png_file(spot_frame((40, 30)))
+TIMEOUT_S = 20.0
+
+
+class RawConnection:
+    """A client that sends whatever it likes."""
+
+    def __init__(self, server: LiveServer) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_S)
+        self._reader = self._socket.makefile("rb")
+
+    def __enter__(self) -> RawConnection:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._reader.close()
+        self._socket.close()
+
+    def send(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def answer(self) -> tuple[int, dict[str, Any]]:
+        """Read an answer of JSON; give its status and document."""
+        status = int(self._reader.readline().split()[1])
+        length = 0
+        while (line := self._reader.readline().strip().lower()) != b"":
+            if line.startswith(b"content-length:"):
+                length = int(line.split(b":")[1])
+        return status, json.loads(self._reader.read(length))
+
+    def is_closed_by_server(self) -> bool:
+        """Wait for the end of the connection."""
+        try:
+            return self._reader.read(1) == b""
+        except ConnectionResetError:
+            return True
+
+
+@pytest.fixture(scope="module")
+def strict(repository: Path) -> Iterator[LiveServer]:
+    """Give a server of little patience."""
+    with LiveServer(settings_for(repository, request_timeout_s=0.3, max_body_bytes=100_000)) as server:
+        yield server
+
+
+def still_detects(server: LiveServer) -> bool:
+    return httpx.post(f"{server.url}/v1/detect", content=PNG, trust_env=False).status_code == 200
+
+
+def head(**headers: str) -> bytes:
+    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+    return f"POST /v1/detect HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n".encode()
+
+
+def test_a_slow_upload_is_ended(strict: LiveServer) -> None:
+    with RawConnection(strict) as connection:
+        connection.send(head(Content_Length=str(len(PNG))) + PNG[:100])
+        status, problem = connection.answer()
+    assert status == 408
+    assert problem["type"] == "/problems/upload-timeout"
+    assert "not here 0.3 s after the head" in problem["detail"]
+    assert still_detects(strict)
+
+
+def test_an_upload_that_stalls_leaves_its_place_to_others(strict: LiveServer) -> None:
+    with RawConnection(strict) as connection:
+        connection.send(head(Content_Length=str(len(PNG))))
+        connection.answer()
+        assert strict.service.admission.in_flight == 0
+
+
+def test_an_oversized_body_without_a_length_is_cut_off(strict: LiveServer) -> None:
+    with RawConnection(strict) as connection:
+        connection.send(head(Transfer_Encoding="chunked"))
+        chunk = b"2000\r\n" + bytes(0x2000) + b"\r\n"
+        for _ in range(13):  # 106,496 bytes, and no end
+            connection.send(chunk)
+        status, problem = connection.answer()
+    assert status == 413
+    assert problem["type"] == "/problems/body-too-large"
+    assert "up to 100000 bytes" in problem["detail"]
+    assert still_detects(strict)
+
+
+def test_an_oversized_length_is_refused_before_the_body(strict: LiveServer) -> None:
+    with RawConnection(strict) as connection:
+        connection.send(head(Content_Length="100001"))
+        status, problem = connection.answer()
+    assert status == 413
+    assert "got 100001" in problem["detail"]
+
+
+def test_a_connection_serves_on_after_a_refusal_if_the_body_ends(strict: LiveServer) -> None:
+    with RawConnection(strict) as connection:
+        connection.send(head(Content_Length="100001"))
+        assert connection.answer()[0] == 413
+        connection.send(bytes(100_001) + head(Content_Length=str(len(PNG))) + PNG)
+        assert connection.answer()[0] == 200
+
+
+def test_a_body_that_never_ends_is_not_read_for_ever(strict: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "LINGER_S", 0.1)
+    with RawConnection(strict) as connection:
+        connection.send(head(Content_Length="100001"))
+        assert connection.answer()[0] == 413
+        connection.send(b"x")
+        assert connection.is_closed_by_server()
+
+
+def test_a_head_without_an_end_is_refused_by_size(strict: LiveServer) -> None:
+    with RawConnection(strict) as connection:
+        connection.send(b"GET / HTTP/1.1\r\n")
+
+        def flood() -> None:
+            try:
+                for number in range(100_000):
+                    connection.send(f"X-{number}: {'x' * 1000}\r\n".encode())
+            except OSError:
+                return
+
+        flooding = threading.Thread(target=flood, daemon=True)
+        flooding.start()
+        assert connection.is_closed_by_server() or connection.answer()[0] == 431
+        flooding.join(TIMEOUT_S)
+        assert not flooding.is_alive()
+    assert still_detects(strict)
+
+
+@pytest.mark.parametrize("where", ["header", "path"])
+def test_a_huge_head_is_refused(strict: LiveServer, where: str) -> None:
+    filler = "x" * (protocol.MAX_HEAD_BYTES + 1)
+    path, header = (f"/{filler}", "a") if where == "path" else ("/", filler)
+    with RawConnection(strict) as connection:
+        connection.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nX-Long: {header}\r\n\r\n".encode())
+        status, problem = connection.answer()
+        assert connection.is_closed_by_server()
+    assert status == 431
+    assert problem["type"] == "/problems/head-too-large"
+
+
+def test_a_connection_that_sends_no_head_is_closed(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.1)
+    with LiveServer(settings_for(repository)) as server:
+        with RawConnection(server) as silent, RawConnection(server) as slow:
+            slow.send(b"GET / HTT")
+            assert silent.is_closed_by_server()
+            assert slow.is_closed_by_server()
+        with RawConnection(server) as reused:
+            reused.send(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert reused.answer()[0] == 200
+            reused.send(b"GET /livez HT")
+            assert reused.is_closed_by_server()
+
+
+@pytest.mark.parametrize("noise", [b"\x16\x03\x01\x02\x00\x01\x00", b"hello\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"])
+def test_what_is_no_http_gets_a_problem_document(strict: LiveServer, noise: bytes) -> None:
+    with RawConnection(strict) as connection:
+        connection.send(noise + b"\r\n\r\n")
+        status, problem = connection.answer()
+        assert connection.is_closed_by_server()
+    assert status == 400
+    assert problem["type"] == "/problems/malformed-request"
+    assert still_detects(strict)
+
+
+def test_pipelined_requests_are_answered_in_order(strict: LiveServer) -> None:
+    with RawConnection(strict) as connection:
+        connection.send(head(Content_Length=str(len(PNG))) + PNG + b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert "detections" in connection.answer()[1]
+        assert connection.answer() == (200, {"status": "alive"})
+
+
+def test_a_client_that_expects_to_be_asked_is_asked(strict: LiveServer) -> None:
+    with RawConnection(strict) as connection:
+        connection.send(head(Content_Length=str(len(PNG)), Expect="100-continue"))
+        assert connection._reader.readline() == b"HTTP/1.1 100 Continue\r\n"
+        connection._reader.readline()
+        connection.send(PNG)
+        assert connection.answer()[0] == 200
