@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import av
+
 from support.bundles import write_spot_bundle
 
 ROOT = Path(__file__).parents[2]
@@ -42,8 +43,8 @@ def test_the_demo_makes_what_it_says_and_leaves_nothing_running(tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     assert "false alarms per frame" in done.stdout
     lines = [json.loads(line) for line in (tmp_path / "detections.ndjson").read_text().splitlines()]
-    assert [line["frame"] for line in lines] == list(range(12))
-    assert all(line["frame"] == i and len(line["truth"]) == 3 for i, line in enumerate(lines))
+    assert [line["index"] for line in lines] == list(range(12))
+    assert all(line["index"] == i and len(line["truth"]) == 3 for i, line in enumerate(lines))
     assert any(line["detections"] for line in lines)
     with av.open(str(tmp_path / "annotated.mp4")) as container:
         assert container.streams.video[0].codec_context.name == "h264"

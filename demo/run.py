@@ -1,0 +1,247 @@
+"""See Loddis work: a server of its own, an infrared clip streamed through it, a table, a file and a video.
+
+    make demo
+
+The clip is made by `loddis_runtime.scenes`, so the truth is known exactly and the table can say what was found. Every
+frame travels as it would from a camera: over HTTP, by the client, to a server in another process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from loddis_client import Client, DetectionResult, LoddisClientError
+from loddis_runtime import Detections
+from loddis_runtime.drawing import draw_detections
+from loddis_runtime.scenes import CameraMotion, Scene, SceneConfig, SceneFrame, TargetConfig, Weather
+
+HIT_PX = 5.0  # a detection this near to a target's centre is one of it
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
+VIDEO_SCALE = 3
+
+console = Console()
+
+
+class DemoError(Exception):
+    """The demo cannot go on; the message says why."""
+
+
+@dataclass
+class Tally:
+    """What was found of one target, or of all."""
+
+    visible: int = 0
+    found: int = 0
+    errors_px: list[float] = field(default_factory=list)
+    snr: list[float] = field(default_factory=list)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; exit status 0 done, 1 failed, 2 used wrongly."""
+    options = parse_options(arguments)
+    try:
+        run(options)
+    except (DemoError, LoddisClientError, OSError) as error:
+        print(f"demo: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the flags."""
+    parser = argparse.ArgumentParser(description="Stream an infrared clip through a Loddis server of its own.")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder of the results")
+    parser.add_argument("--model", default="sky-nano", help="model to detect with (default: %(default)s)")
+    parser.add_argument("--model-repository", type=Path, help="folder of models besides the shipped ones")
+    parser.add_argument("--frames", type=int, default=240, help="length of the clip (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=7, help="of the clip (default: %(default)s)")
+    parser.add_argument("--concurrency", type=int, default=2, help="frames under way (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    if options.frames < 1 or options.concurrency < 1:
+        parser.error("--frames and --concurrency must be at least 1")
+    return options
+
+
+def run(options: argparse.Namespace) -> None:
+    """Make the clip, stream it, tell what came of it."""
+    options.output.mkdir(parents=True, exist_ok=True)
+    scene = Scene(clip_config(frames=options.frames, seed=options.seed))
+    clip = [scene.frame(index) for index in range(options.frames)]
+    height, width = clip[0].image.shape
+    console.print(
+        f"clip: {len(clip)} frames of {width} x {height}, {clip[0].image.dtype}, {len(scene.config.targets)} targets"
+    )
+    with running_server(options) as url, Client(url, model=options.model) as client:
+        console.print(f"server: {url}, model {options.model}")
+        client.detect(clip[0].image)  # opens the connection before the clock runs
+        started = time.perf_counter()
+        results = list(client.detect_many((frame.image for frame in clip), concurrency=options.concurrency))
+        seconds = time.perf_counter() - started
+    write_ndjson(options.output / "detections.ndjson", clip, results)
+    write_video(options.output / "annotated.mp4", clip, results)
+    show(clip, results, seconds)
+    console.print(f"written: {options.output / 'detections.ndjson'}, {options.output / 'annotated.mp4'}")
+
+
+def clip_config(*, frames: int, seed: int) -> SceneConfig:
+    """Describe a clip like those of the `sky` domain: an 8-bit camera that sways, aircraft and drones before clouds."""
+    return SceneConfig(
+        size_hw=(256, 320),
+        frames=frames,
+        background="sky",
+        horizon=0.93,
+        weather=Weather(cloud_cover=0.35),
+        bit_depth=8,
+        camera=CameraMotion(jitter_px=0.3, drift_px=3.0),
+        targets=(
+            TargetConfig(snr=45, kind="blob", size_px=3.0, speed_px_per_frame=0.8, heading_deg=10, start_xy=(60, 70)),
+            TargetConfig(
+                snr=28, kind="blob", size_px=2.5, speed_px_per_frame=1.0, heading_deg=195, start_xy=(280, 150)
+            ),
+            TargetConfig(
+                snr=16, kind="blob", size_px=2.0, speed_px_per_frame=0.5, heading_deg=-20, start_xy=(110, 190)
+            ),
+        ),
+        seed=seed,
+    )
+
+
+@contextmanager
+def running_server(options: argparse.Namespace) -> Iterator[str]:
+    """Run `loddis-server` on a free loopback port until the context ends, whatever ends it; give its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "loddis_server", "--host", "127.0.0.1", "--port", str(port)]
+    environment = {**os.environ, "LODDIS_MODELS": options.model, "LODDIS_DEFAULT_MODEL": options.model}
+    if options.model_repository is not None:
+        environment["LODDIS_MODEL_REPOSITORY"] = str(options.model_repository)
+    log = options.output / "server.log"
+    with log.open("wb") as output:
+        # A session of its own: Ctrl-C reaches this process alone, which then ends the server in good order.
+        server = subprocess.Popen(  # noqa: S603
+            command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_ready(server, url, log)
+        yield url
+    finally:
+        server.send_signal(signal.SIGTERM)
+        try:
+            server.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def wait_until_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    """Wait until the server takes frames."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    with Client(url, retries=0) as client:
+        while not client.ready():
+            if server.poll() is not None:
+                last = log.read_text(errors="replace").strip().splitlines()[-1:]
+                raise DemoError(f"the server ended with status {server.returncode}: {' '.join(last)}")
+            if time.monotonic() > deadline:
+                raise DemoError(f"the server was not ready after {START_TIMEOUT_S:.0f} s; see {log}")
+            time.sleep(0.05)
+
+
+def write_ndjson(path: Path, clip: Sequence[SceneFrame], results: Sequence[DetectionResult]) -> None:
+    """Write a line a frame: what was detected, and what was there."""
+    with path.open("w") as out:
+        for frame, result in zip(clip, results, strict=True):
+            truth = [
+                {"target_id": int(identity), "centre_xy": [round(float(v), 2) for v in centre]}
+                for identity, centre in zip(frame.target_ids, frame.centres, strict=True)
+            ]
+            out.write(json.dumps({"index": frame.index, **result.to_dict(), "truth": truth}) + "\n")
+
+
+def write_video(path: Path, clip: Sequence[SceneFrame], results: Sequence[DetectionResult]) -> None:
+    """Write the clip with its detections drawn in, as H.264."""
+    height, width = clip[0].image.shape
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"crf": "18"})
+        stream.height, stream.width = height * VIDEO_SCALE, width * VIDEO_SCALE
+        stream.pix_fmt = "yuv420p"
+        for frame, result in zip(clip, results, strict=True):
+            picture = draw_detections(frame.image, as_detections(result), scale=VIDEO_SCALE)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
+        container.mux(stream.encode())
+
+
+def as_detections(result: DetectionResult) -> Detections:
+    """Give what the client received as the runtime's arrays, to be drawn."""
+    found = result.detections
+    names = sorted({(d.class_id, d.class_name) for d in found})
+    return Detections(
+        boxes_xyxy=np.array([d.box_xyxy for d in found], dtype=np.float32).reshape(-1, 4),
+        scores=np.array([d.score for d in found], dtype=np.float32),
+        class_ids=np.array([d.class_id for d in found], dtype=np.int32),
+        centroids=np.array([d.centroid_xy for d in found], dtype=np.float32).reshape(-1, 2),
+        snr=np.array([d.snr for d in found], dtype=np.float32),
+        class_names=tuple(name for _, name in names) or ("target",),
+    )
+
+
+def show(clip: Sequence[SceneFrame], results: Sequence[DetectionResult], seconds: float) -> None:
+    """Print what was found of each target, what was no target, and how fast it went."""
+    tallies: dict[int, Tally] = {}
+    false_alarms = 0
+    for frame, result in zip(clip, results, strict=True):
+        centres = np.array([d.centroid_xy for d in result.detections], dtype=np.float64).reshape(-1, 2)
+        taken = score_frame(frame, centres, tallies)
+        false_alarms += len(centres) - taken
+    table = Table("target", "SNR", "frames in view", "detected", "mean error of the centre", title="Detections")
+    for identity, tally in sorted(tallies.items()):
+        error = f"{np.mean(tally.errors_px):.2f} px" if tally.errors_px else "–"
+        share = f"{100 * tally.found / tally.visible:.1f} %"
+        table.add_row(str(identity), f"{np.mean(tally.snr):.0f}", str(tally.visible), share, error)
+    console.print(table)
+    waited = np.array([result.timing_ms["total"] for result in results])
+    p50, p99 = np.percentile(waited, (50, 99))
+    console.print(
+        f"{false_alarms / len(clip):.3f} false alarms per frame; {len(clip) / seconds:.0f} frames/s;"
+        f" in the server p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+    )
+
+
+def score_frame(frame: SceneFrame, centres: NDArray[np.float64], tallies: dict[int, Tally]) -> int:
+    """Add a frame to the tallies, each target taking the nearest free detection; give how many were taken."""
+    free = np.ones(len(centres), dtype=bool)
+    for identity, truth, snr in zip(frame.target_ids, frame.centres, frame.snr, strict=True):
+        tally = tallies.setdefault(int(identity), Tally())
+        tally.visible += 1
+        tally.snr.append(float(snr))
+        away = np.where(free, np.linalg.norm(centres - truth, axis=1), np.inf)
+        if len(away) and away.min() <= HIT_PX:
+            tally.found += 1
+            tally.errors_px.append(float(away.min()))
+            free[away.argmin()] = False
+    return int((~free).sum())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
