@@ -104,26 +104,26 @@ def run(options: argparse.Namespace) -> None:
 
 
 def clip_config(*, frames: int, seed: int) -> SceneConfig:
-    """Describe a clip like those of the `sky` domain: an 8-bit camera that sways, aircraft and drones before clouds."""
+    """Describe a clip like those of the `sky` domain: an 8-bit camera that sways, a clear sky over a line of trees."""
     return SceneConfig(
         size_hw=(256, 320),
         frames=frames,
         background="sky",
-        horizon=0.93,
-        weather=Weather(cloud_cover=0.35),
+        horizon=0.8,
+        weather=Weather(cloud_cover=0.0),
         bit_depth=8,
         camera=CameraMotion(jitter_px=0.3, drift_px=3.0),
         targets=(
-            TargetConfig(snr=45, kind="blob", size_px=3.0, speed_px_per_frame=0.8, heading_deg=10, start_xy=(60, 70)),
-            TargetConfig(
-                snr=28, kind="blob", size_px=2.5, speed_px_per_frame=1.0, heading_deg=195, start_xy=(280, 150)
-            ),
-            TargetConfig(
-                snr=16, kind="blob", size_px=2.0, speed_px_per_frame=0.5, heading_deg=-20, start_xy=(110, 190)
-            ),
+            _target("aircraft", snr=150, size_px=7, speed_px_per_frame=0.8, heading_deg=8, start_xy=(50, 60)),
+            _target("drone", snr=100, size_px=6, speed_px_per_frame=0.9, heading_deg=195, start_xy=(275, 130)),
+            _target("bird", snr=60, size_px=5, speed_px_per_frame=0.4, heading_deg=-25, start_xy=(110, 150)),
         ),
         seed=seed,
     )
+
+
+def _target(kind: str, **values: object) -> TargetConfig:
+    return TargetConfig.model_validate({"kind": kind, **values})
 
 
 @contextmanager
