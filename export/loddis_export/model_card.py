@@ -50,7 +50,8 @@ def _head(manifest: Manifest, stripped: StrippedCheckpoint, chosen_on: str) -> s
 Detector of small targets in infrared frames: variant `{manifest.variant}`,
 {stripped.kept_values / 1e6:.2f} M values, {frames} of {width} × {height} pixels (other sizes are letterboxed),
 one stride-{manifest.stride} map, classes: {", ".join(manifest.classes)}.
-Method: Chen et al., *Domain-Auxiliary Infrared Moving Small Target Detection by Learning to Overlook Domain Discrepancy*.
+Method: Chen et al., *Domain-Auxiliary Infrared Moving Small Target Detection by Learning to Overlook Domain
+Discrepancy*.
 
 Operating point: score ≥ {manifest.score_threshold:.3f}, chosen on `{chosen_on}`.
 """
@@ -114,7 +115,7 @@ def _training(manifest: Manifest, stripped: StrippedCheckpoint) -> str:
         f"{info.epoch} epochs, {info.step} steps. Training-only branches stripped: {removed} values.",
         "Made by",
         "",
-        "    " + " \\\n        ".join(_command(info.config)),
+        *(f"    {' '.join(_command(config))}" for config in (*info.earlier, info.config)),
         "",
         "with " + ", ".join(f"{name} {version}" for name, version in sorted(info.software.items())) + ".",
         "",
@@ -127,7 +128,7 @@ def _command(config: Mapping[str, object]) -> list[str]:
     from loddis_trainer.config import FitConfig
 
     defaults = FitConfig(task=["-"]).model_dump(mode="json")
-    leave_out = {"data_root", "cache_dir", "out", "resume", "threads", "workers", "accelerator"}
+    leave_out = {"data_root", "cache_dir", "resume", "threads", "workers", "accelerator"}
     words = ["loddis-trainer fit"]
     for name, value in config.items():
         if name in leave_out or value == defaults.get(name):

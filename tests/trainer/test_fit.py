@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from loddis_runtime.command import run
-from loddis_trainer.checkpoint import read_info
+from loddis_trainer.checkpoint import read_info, read_weights
 from loddis_trainer.cli import Trainer
 from loddis_trainer.config import FitConfig
 from loddis_trainer.data import DataError
@@ -83,6 +84,22 @@ def test_a_run_is_not_written_over_and_not_resumed_as_something_else(domains: Pa
         fit(make_config(domains, tmp_path / "run", resume=True, batch_size=4), progress=False)
     with pytest.raises(CheckpointError, match="does not exist"):
         fit(make_config(domains, tmp_path / "other", resume=True), progress=False)
+
+
+def test_a_second_stage_starts_from_the_weights_of_the_first(domains: Path, tmp_path: Path) -> None:
+    fit(make_config(domains, tmp_path / "one", epochs=1), progress=False)
+    second = make_config(
+        domains, tmp_path / "two", init=tmp_path / "one" / "last", auxiliary=["clips"], learning_rate=1e-12, epochs=1
+    )
+    fit(second, progress=False)
+    first_weights, second_weights = (read_weights(tmp_path / run / "last") for run in ("one", "two"))
+    kernels = [name for name in first_weights if name.startswith("detector.") and name.endswith("conv.weight")]
+    assert kernels
+    for name in kernels:
+        assert torch.allclose(first_weights[name], second_weights[name], atol=1e-6)
+    assert [stage["epochs"] for stage in read_info(tmp_path / "two" / "last").earlier] == [1]
+    with pytest.raises(CheckpointError, match="does not fit: its weight"):
+        fit(make_config(domains, tmp_path / "three", init=tmp_path / "one" / "last", variant="tiny"), progress=False)
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_frames(domains: Path, tmp_path: Path) -> None:

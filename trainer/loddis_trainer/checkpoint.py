@@ -35,6 +35,7 @@ __all__ = [
     "read_info",
     "read_state",
     "read_weight_sizes",
+    "read_weights",
     "save_checkpoint",
 ]
 
@@ -75,6 +76,9 @@ class CheckpointInfo(BaseModel):
     )
     metrics: dict[str, Any] = Field(default_factory=dict, description="Validation metrics of these weights.")
     config: dict[str, Any] = Field(default_factory=dict, description="The fit configuration.")
+    earlier: tuple[dict[str, Any], ...] = Field(
+        default=(), description="Configurations of the trainings that the first weights came from, oldest first."
+    )
     software: dict[str, str] = Field(default_factory=dict)
     created: dt.datetime = Field(default_factory=lambda: dt.datetime.now(dt.UTC))
 
@@ -143,7 +147,7 @@ def load_detector(folder: Path) -> tuple[LoddisDetector, CheckpointInfo]:
         CheckpointError: Missing or half-written files, or weights that do not fit the variant.
     """
     info = read_info(folder)
-    weights = _load_tensors(folder / WEIGHTS)
+    weights = read_weights(folder)
     detector = build_detector(info.variant, num_classes=len(info.classes), window=info.window, keep=info.keep)
     prefix = "detector."
     own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
@@ -153,6 +157,15 @@ def load_detector(folder: Path) -> tuple[LoddisDetector, CheckpointInfo]:
         cause = str(error).splitlines()[-1].strip()
         raise CheckpointError(f"{folder / WEIGHTS} does not hold a '{info.variant}' detector: {cause}") from error
     return detector.eval(), info
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Read the weights of a checkpoint, by name: `detector.*` and, if any, `branches.*`.
+
+    Raises:
+        CheckpointError: The file is missing or half-written.
+    """
+    return _load_tensors(folder / WEIGHTS)
 
 
 def read_weight_sizes(folder: Path) -> dict[str, int]:

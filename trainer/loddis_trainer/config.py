@@ -35,6 +35,10 @@ class FitConfig(BaseModel):
     cache_dir: Path | None = Field(default=None, description="Folder of decoded frames; the user's cache by default.")
     out: Path = Field(default=Path("runs/fit"), description="Folder of the run: best/, last/, TensorBoard logs.")
     resume: bool = Field(default=False, description="Go on from OUT/last.")
+    init: Path | None = Field(
+        default=None,
+        description="Checkpoint whose weights to start from, as for a second stage; fresh ones by default.",
+    )
 
     classes: list[str] = Field(
         default=["target"],

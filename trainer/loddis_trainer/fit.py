@@ -10,18 +10,25 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, TypeAlias, cast
 
 import torch
 from lightning_fabric import Fabric
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from loddis_trainer.checkpoint import CheckpointInfo, DomainInfo, read_info, read_state, save_checkpoint
+from loddis_trainer.checkpoint import (
+    CheckpointInfo,
+    DomainInfo,
+    read_info,
+    read_state,
+    read_weights,
+    save_checkpoint,
+)
 from loddis_trainer.config import FitConfig
 from loddis_trainer.data import Batch, EpochPlan, Mixture, TrainingLoader, TrainingSamples
 from loddis_trainer.ema import WeightAverage
-from loddis_trainer.errors import TrainingError
+from loddis_trainer.errors import CheckpointError, TrainingError
 from loddis_trainer.journal import Journal
 from loddis_trainer.losses.branches import BranchLoss, LoddisBranches
 from loddis_trainer.models import LoddisDetector, build_detector
@@ -32,6 +39,8 @@ from loddis_trainer.training_model import LossWeights, TrainingLosses, TrainingM
 from loddis_trainer.validation import Validation, validate
 
 __all__ = ["FitResult", "build_training_model", "fit"]
+
+Stages: TypeAlias = tuple[dict[str, Any], ...]
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +94,7 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
     total_steps = config.epochs * loader.steps_per_epoch
 
     training = build_training_model(config, num_domains=len(mixture.domains))
+    earlier = start_from(config.init, training) if config.init is not None and before is None else ()
     training.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = WeightAverage(training, decay=config.ema_decay)
     average.average.to(fabric.device)
@@ -94,6 +104,7 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
         restore_training(read_state(config.out / "last"), training, average, optimiser)
         epoch, step = before.epoch, before.step
         best = -math.inf if before.best_map50 is None else before.best_map50
+        earlier = before.earlier
 
     with Journal(config.out, total_steps=total_steps, active=speaks, visible=progress) as journal:
         journal.note(f"{mixture.label}: {mixture.describe()}; {loader.steps_per_epoch} steps an epoch")
@@ -119,7 +130,7 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
                 journal.end_epoch(epoch, step, result.headline() if result else {})
                 better = result is not None and result.map50 > best
                 best = max(best, result.map50) if result is not None else best
-                info = _describe(config, mixture, epoch=epoch, step=step, best=best, result=result)
+                info = _describe(config, mixture, earlier, epoch=epoch, step=step, best=best, result=result)
                 state = training_state(training, average, optimiser)
                 save_checkpoint(config.out / "last", info, average.average, state=state)
                 if better:
@@ -151,6 +162,24 @@ def build_training_model(config: FitConfig, *, num_domains: int) -> TrainingMode
         )
     weights = LossWeights(alpha=config.alpha, beta=config.beta, eta=config.eta)
     return TrainingModel(detector, branches, weights=weights)
+
+
+def start_from(folder: Path, model: TrainingModel) -> Stages:
+    """Put the weights of a checkpoint into a model, and give the configurations that they came from.
+
+    The branches come along where they fit; for another number of domains they start afresh.
+
+    Raises:
+        CheckpointError: It is missing, half-written, or of another variant, window or number of classes.
+    """
+    info, weights = read_info(folder), read_weights(folder)
+    own = model.state_dict()
+    for name, value in weights.items():
+        if name in own and own[name].shape == value.shape:
+            own[name].copy_(value)
+        elif name.startswith("detector."):
+            raise CheckpointError(f"{folder} does not fit: its weight '{name}' is {tuple(value.shape)}")
+    return (*info.earlier, info.config)
 
 
 def build_optimiser(config: FitConfig, model: nn.Module) -> Optimizer:
@@ -245,7 +274,14 @@ def _detector(model: nn.Module) -> LoddisDetector:
 
 
 def _describe(
-    config: FitConfig, mixture: Mixture, *, epoch: int, step: int, best: float, result: Validation | None
+    config: FitConfig,
+    mixture: Mixture,
+    earlier: Stages,
+    *,
+    epoch: int,
+    step: int,
+    best: float,
+    result: Validation | None,
 ) -> CheckpointInfo:
     domains = tuple(
         DomainInfo(
@@ -272,5 +308,6 @@ def _describe(
         score_threshold=result.score_threshold if result else None,
         metrics=result.headline() if result else {},
         config=config.model_dump(mode="json"),
+        earlier=earlier,
         software=software_versions("torch", "lightning-fabric", "numpy"),
     )
