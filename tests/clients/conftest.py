@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from support.bundles import write_spot_bundle
 from support.domains import spot_frame
 from support.live_server import LiveServer, settings_for

@@ -10,8 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from loddis_client.cli import run
 from numpy.typing import NDArray
+
+from loddis_client.cli import run
 from support.live_server import LiveServer
 
 README = Path(__file__).parents[2] / "clients" / "python" / "README.md"

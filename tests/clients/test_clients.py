@@ -12,6 +12,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from loddis_client import (
     AsyncClient,
     BadRequest,
@@ -25,7 +27,6 @@ from loddis_client import (
     Unauthorised,
     UsageError,
 )
-from numpy.typing import NDArray
 from support.bundles import write_spot_bundle
 from support.domains import spot_frame
 from support.live_server import LiveServer, settings_for
@@ -162,7 +163,7 @@ def test_calls_that_make_no_sense_are_refused_before_anything_is_sent(server: Li
 
 def test_a_server_that_is_not_there_is_named() -> None:
     with Client("http://127.0.0.1:9", retries=1) as client:
-        with pytest.raises(ConnectionFailed, match="http://127.0.0.1:9"):
+        with pytest.raises(ConnectionFailed, match=r"http://127\.0\.0\.1:9"):
             client.detect(np.zeros((4, 4), np.uint8))
         assert not client.ready()
 

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from loddis_client import FrameError
-from loddis_client._encoding import encode_frame
 from numpy.typing import NDArray
 from PIL import Image
+
+from loddis_client import FrameError
+from loddis_client._encoding import encode_frame
 
 
 def decoded(frame: Any) -> NDArray[Any]:

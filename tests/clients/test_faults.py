@@ -9,6 +9,7 @@ from collections.abc import Callable
 import httpx
 import numpy as np
 import pytest
+
 from loddis_client import (
     AsyncClient,
     Client,
