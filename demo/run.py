@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
@@ -99,8 +100,9 @@ def run(options: argparse.Namespace) -> None:
         seconds = time.perf_counter() - started
     write_ndjson(options.output / "detections.ndjson", clip, results)
     write_video(options.output / "annotated.mp4", clip, results)
+    write_picture(options.output / "picture.png", clip, results)
     show(clip, results, seconds)
-    console.print(f"written: {options.output / 'detections.ndjson'}, {options.output / 'annotated.mp4'}")
+    console.print(f"written to {options.output}: detections.ndjson, annotated.mp4, picture.png")
 
 
 def clip_config(*, frames: int, seed: int) -> SceneConfig:
@@ -190,6 +192,21 @@ def write_video(path: Path, clip: Sequence[SceneFrame], results: Sequence[Detect
             picture = draw_detections(frame.image, as_detections(result), scale=VIDEO_SCALE)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
         container.mux(stream.encode())
+
+
+def write_picture(path: Path, clip: Sequence[SceneFrame], results: Sequence[DetectionResult]) -> None:
+    """Write the middle frame with its detections, and beside it a closer look at the best three."""
+    frame, result = clip[len(clip) // 2], results[len(clip) // 2]
+    found = as_detections(result)
+    whole = draw_detections(frame.image, found, scale=VIDEO_SCALE)
+    strip = np.full((whole.shape[0], whole.shape[0] // 3, 3), 24, dtype=np.uint8)
+    side = strip.shape[1]
+    for place, centre in enumerate(found.centroids[:3]):
+        around = cv2.getRectSubPix(frame.image, (24, 24), (float(centre[0]) - 0.5, float(centre[1]) - 0.5))
+        inset = cv2.resize(around, (side - 8, side - 8), interpolation=cv2.INTER_NEAREST)
+        top = place * side + 4
+        strip[top : top + side - 8, 4 : side - 4] = inset[..., None]
+    cv2.imwrite(str(path), np.concatenate((whole, strip), axis=1))
 
 
 def as_detections(result: DetectionResult) -> Detections:

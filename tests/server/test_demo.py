@@ -49,6 +49,7 @@ def test_the_demo_makes_what_it_says_and_leaves_nothing_running(tmp_path: Path) 
     with av.open(str(tmp_path / "annotated.mp4")) as container:
         assert container.streams.video[0].codec_context.name == "h264"
         assert sum(1 for _ in container.decode(video=0)) == 12
+    assert (tmp_path / "picture.png").stat().st_size > 10_000
     assert server_processes() == before
 
 
