@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -13,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from loddis_server.logs import request_id_var
 from loddis_server.metrics import Metrics
-from loddis_server.problems import INTERNAL, ProblemError, problem_response
+from loddis_server.problems import INTERNAL, NOT_READY, ProblemError, problem_response
 
 __all__ = ["RequestMiddleware", "started_at"]
 
@@ -61,16 +62,22 @@ class RequestMiddleware:
                 MutableHeaders(scope=message)["X-Request-Id"] = request_id
             await send(message)
 
+        async def refuse(error: ProblemError) -> None:
+            await problem_response(error, instance=scope["path"], request_id=request_id)(scope, receive, send_with_id)
+
         try:
             await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
             status = status or CLIENT_LEFT
+        except asyncio.CancelledError:  # the server ends, and this request was not done when its drain was over
+            if status:
+                raise
+            await refuse(ProblemError(NOT_READY, "the server is stopping, and this took too long"))
         except Exception:
             logger.exception("request failed", extra={"method": scope["method"], "path": scope["path"]})
             if status:  # half an answer is out: only closing the connection tells that it is no whole one
                 raise
-            error = ProblemError(INTERNAL, "an unexpected error; the server's log has it under this request id")
-            await problem_response(error, instance=scope["path"], request_id=request_id)(scope, receive, send_with_id)
+            await refuse(ProblemError(INTERNAL, "an unexpected error; the server's log has it under this request id"))
         finally:
             self._note(scope, status)
             request_id_var.reset(token)

@@ -99,6 +99,7 @@ def test_a_picture_shows_the_detections(http: httpx.Client) -> None:
     assert response.headers["content-type"] == "image/png"
     assert "render;dur=" in response.headers["server-timing"]
     picture = cv2.imdecode(np.frombuffer(response.content, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert picture is not None
     assert picture.shape == (128, 192, 3)
     assert np.ptp(picture.astype(int), axis=2).max() > 50  # marks in colour
 

@@ -227,6 +227,13 @@ REFUSED: dict[str, tuple[bytes, str, str]] = {
     "12-bit jpeg": (_jpeg_with(SOF0, SOF0.replace(b"\x0b\x08", b"\x0b\x0c")), "bad-frame", "12 bits"),
     "lossless jpeg": (_jpeg_with(SOF0, SOF0.replace(b"\xff\xc0", b"\xff\xc3")), "bad-frame", "process 3"),
     "jpeg without a frame": (b"\xff\xd8\xff\xd9", "bad-frame", "no frame header"),
+    "jpeg without pixels": (jpeg_file(NOISE8).partition(b"\xff\xda")[0] + b"\xff\xd9", "bad-frame", "no coded pixels"),
+    "jpeg with a segment of no length": (
+        b"\xff\xd8\xff\xfe\x00\x00abc",
+        "bad-frame",
+        "segment at byte 4 has no length",
+    ),
+    "jpeg with a short frame header": (b"\xff\xd8\xff\xc0\x00\x04abc", "bad-frame", "frame header is too short"),
     "jpeg without a marker": (b"\xff\xd8\xff\xfe\x00\x02abc", "bad-frame", "expected a marker at byte 6"),
     "animated png": (
         png_from_rows(16, 16, bytes(16 * 17), extra=png_chunk(b"acTL", bytes(8))),
@@ -310,6 +317,24 @@ def test_a_tiff_is_held_against_its_directory(name: str) -> None:
     error = refusal(_tiff_with(tag, value, kind=4))
     assert error.kind.slug == slug
     assert cause in error.detail
+
+
+def test_tiles_beyond_all_measure_are_not_allocated() -> None:
+    data = bytearray(tiff_file(NOISE16, tile=(16, 16)))
+    for tag in (322, 323):
+        entry = data.index(struct.pack("<H", tag) + b"\x04\x00\x01\x00\x00\x00\x10")
+        struct.pack_into("<HII", data, entry + 2, 4, 1, 2**20)
+    assert f"its strips or tiles have {2**40} pixels" in refusal(bytes(data)).detail
+
+
+def test_fill_bytes_before_a_marker_are_skipped() -> None:
+    data = jpeg_file(NOISE8)
+    np.testing.assert_array_equal(decode(data.replace(b"\xff\xda", b"\xff\xff\xff\xda")), decode(data))
+
+
+def test_a_png_of_a_million_chunks_is_refused() -> None:
+    data = png_from_rows(16, 16, bytes(16 * 17), extra=png_chunk(b"tEXt", b"") * 70_000)
+    assert "more than 65536 chunks" in refusal(data).detail
 
 
 def test_a_jpeg_with_thousands_of_scans_is_refused() -> None:

@@ -144,9 +144,12 @@ def test_sigterm_answers_what_is_under_way_and_exits_0(
 def test_a_drain_has_an_end(repository: Path, connections: contextlib.ExitStack) -> None:
     with ServerProcess("--drain-timeout-s", "0.2", LODDIS_MODEL_REPOSITORY=str(repository)) as process:
         process.logged("ready")
-        begin_upload(process, connections)
+        upload = begin_upload(process, connections)
         process.signal(signal.SIGTERM)
         assert process.logged("not drained in time")["under_way"] == 1
+        response = upload.getresponse()
+        assert response.status == 503
+        assert json.loads(response.read())["type"] == "/problems/not-ready"
         assert process.end() == (0, "")
 
 
