@@ -98,9 +98,7 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png_from_rows(
-    width: int, height: int, rows: bytes, *, bits: int = 8, colour: int = 0, extra: bytes = b""
-) -> bytes:
+def png_from_rows(width: int, height: int, rows: bytes, *, bits: int = 8, colour: int = 0, extra: bytes = b"") -> bytes:
     """Give a PNG made by hand.
 
     Args:
