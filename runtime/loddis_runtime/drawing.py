@@ -81,5 +81,7 @@ def _draw_text(picture: NDArray[np.uint8], text: str, corners: tuple[int, int, i
     (width, height), _ = cv2.getTextSize(text, FONT, FONT_SCALE, 1)
     x = max(1, min(x1, picture.shape[1] - width - 1))
     y = y1 - 3 if y1 - 3 - height >= 0 else min(y2 + 4 + height, picture.shape[0] - 2)
-    cv2.putText(picture, text, (x, y), FONT, FONT_SCALE, (0, 0, 0), 3, cv2.LINE_AA)
+    # The rim is the same text moved about: thicker text would be wider too, and stick out behind.
+    for dx, dy in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+        cv2.putText(picture, text, (x + dx, y + dy), FONT, FONT_SCALE, (0, 0, 0), 1, cv2.LINE_AA)
     cv2.putText(picture, text, (x, y), FONT, FONT_SCALE, colour, 1, cv2.LINE_AA)
