@@ -150,7 +150,8 @@ class Scene:
             if seen is None:
                 continue
             scene_k[seen.rows, seen.columns] += seen.added_k
-            if 0 < seen.visibility >= self.config.min_visibility:
+            in_frame = (seen.box_xyxy[:2] < seen.box_xyxy[2:]).all()
+            if in_frame and 0 < seen.visibility >= self.config.min_visibility:
                 listed[target_id] = seen
         return SceneFrame(
             index=index,
@@ -236,7 +237,7 @@ class Scene:
             box_xyxy=_clip(shape.box_xyxy(centre_xy, margin_px=self.config.box_margin_px), background_k.shape),
             centre_xy=centre_xy,
             snr=target.snr * float(values.max()) / unit,
-            visibility=float(values.sum()),
+            visibility=min(float(values.sum()), 1.0),
         )
 
     def _open_share(self, hiding: Field32, index: int, rows: slice, columns: slice) -> Field32:

@@ -1,10 +1,10 @@
 """Targets as sums of Gaussians: what each kind looks like, and what pixels make of it, exactly.
 
 A Gaussian stays one under the Gaussian of the lens, so the picture of a target is known in closed form up to the
-average over each pixel, which a quadrature gives to 1e-4 of the peak. Its centre is the centre of what it sends, by
+average over each pixel, which a quadrature gives to 3e-5 of the peak. Its centre is the centre of what it sends, by
 construction.
 
-Legend: P parts, h w pixels of a patch; x y pixels, origin at the top-left corner of the top-left pixel.
+Legend: P parts, h w pixels of a patch, n nodes of a pixel; x y pixels, origin at the top-left corner of the top-left pixel.
 """
 
 from __future__ import annotations
@@ -92,9 +92,9 @@ class Shape:
         x, y = (float(value) for value in centre_xy)
         first = math.floor(x - left), math.floor(y - top)
         width, height = math.ceil(x + right) - first[0], math.ceil(y + bottom) - first[1]
-        nodes_x = (first[0] + np.arange(width) + 0.5)[:, None] + PIXEL_NODES - x  # (w, 3)
-        nodes_y = (first[1] + np.arange(height) + 0.5)[:, None] + PIXEL_NODES - y  # (h, 3)
-        fine = np.zeros((nodes_y.size, nodes_x.size))  # (3 h, 3 w)
+        nodes_x = (first[0] + np.arange(width) + 0.5)[:, None] + PIXEL_NODES - x  # (w, n)
+        nodes_y = (first[1] + np.arange(height) + 0.5)[:, None] + PIXEL_NODES - y  # (h, n)
+        fine = np.zeros((nodes_y.size, nodes_x.size))  # (n h, n w)
         for place, covariance, weight in zip(self.places, self.covariances, self.weights, strict=True):
             dx, dy = nodes_x.reshape(1, -1) - place[0], nodes_y.reshape(-1, 1) - place[1]
             inverse = np.linalg.inv(covariance)
@@ -105,7 +105,12 @@ class Shape:
                 fine += scale * np.exp(
                     -0.5 * (inverse[0, 0] * dx**2 + 2 * inverse[0, 1] * dx * dy + inverse[1, 1] * dy**2)
                 )
-        values = np.einsum("hiwj,i,j->hw", fine.reshape(height, 3, width, 3), PIXEL_WEIGHTS, PIXEL_WEIGHTS)
+        values = np.einsum(
+            "hiwj,i,j->hw",
+            fine.reshape(height, PIXEL_NODES.size, width, PIXEL_NODES.size),
+            PIXEL_WEIGHTS,
+            PIXEL_WEIGHTS,
+        )
         return Patch(first[0], first[1], values.astype(np.float32))
 
     def peak(self) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from loddis_runtime.scenes.fields import Field32
 
 __all__ = ["Canvas", "Window"]
+
+STEEPEST_RAD: Final = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ class Canvas:
         return window, (camera_xy[0] - left, camera_xy[1] - top)
 
     def elevation_rad(self) -> Field32:
-        """Give the angle above the horizon of each row's middle, ``(H,)`` radians."""
+        """Give the angle above the horizon of each row's middle, ``(H,)`` radians; it ends short of straight up or down."""
         rows = np.arange(self.size_hw[0]) + 0.5
-        return np.asarray((self.horizon_row - rows) * self.pixel_rad, dtype=np.float32)
+        angles = np.clip((self.horizon_row - rows) * self.pixel_rad, -STEEPEST_RAD, STEEPEST_RAD)
+        return np.asarray(angles, dtype=np.float32)
