@@ -59,8 +59,8 @@ def test_photometry_finds_what_was_put_in(
         frame, centre_xy=centre, snr=snr, kind=kind, size_px=size if kind == "blob" else 0.0, polarity=polarity
     )
     centroids, found = measure_targets(injection.frame, injection.box_xyxy[None])
-    # Noise adds one deviation or three to the brightest pixel.
-    assert found[0] == pytest.approx(snr, abs=4.5, rel=0.15)
+    # Noise adds a few deviations to the brightest pixel; the wings of a wide blob raise the ring's level and noise.
+    assert found[0] == pytest.approx(snr, abs=4.5, rel=0.25)
     assert np.linalg.norm(centroids[0] - injection.centre_xy) < 0.05 + 6 / snr
 
 
@@ -125,7 +125,7 @@ def test_a_target_in_a_real_frame(loddis_data: Path) -> None:
 
 
 def test_a_frame_smaller_than_the_ring_gives_its_own_noise() -> None:
-    frame = np.array([[10, 30, 10], [30, 10, 30], [10, 30, 10]], dtype=np.uint8)
+    frame = np.array([[10, 30, 13], [24, 16, 30], [20, 26, 14]], dtype=np.uint8)
     injection = inject_target(frame, centre_xy=(1.5, 1.5), snr=2, psf_fwhm_px=2)
-    assert 5 < injection.noise < 25
-    assert injection.frame[1, 1] == pytest.approx(10 + 2 * injection.noise, abs=0.51)
+    assert injection.noise == pytest.approx(frame.std(), rel=0.1)
+    assert injection.frame[1, 1] == pytest.approx(16 + 2 * injection.noise, abs=0.51)
