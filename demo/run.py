@@ -12,20 +12,20 @@ import argparse
 import json
 import os
 import signal
-import socket
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import av
 import cv2
 import numpy as np
+from local_server import ServerFailedError, running_server
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from loddis_client import Client, DetectionResult, LoddisClientError
@@ -34,15 +34,11 @@ from loddis_runtime.drawing import draw_detections
 from loddis_runtime.scenes import CameraMotion, Scene, SceneConfig, SceneFrame, TargetConfig, Weather
 
 HIT_PX = 5.0  # a detection this near to a target's centre is one of it
-START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 20.0
 VIDEO_SCALE = 3
+MAX_FRAMES = 3000  # the clip is held in memory
 
 console = Console()
-
-
-class DemoError(Exception):
-    """The demo cannot go on; the message says why."""
+T = TypeVar("T")
 
 
 @dataclass
@@ -58,9 +54,11 @@ class Tally:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; exit status 0 done, 1 failed, 2 used wrongly."""
     options = parse_options(arguments)
+    # A request to stop must reach the `finally` that stops the server.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         run(options)
-    except (DemoError, LoddisClientError, OSError) as error:
+    except (ServerFailedError, LoddisClientError, OSError, av.FFmpegError) as error:
         print(f"demo: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -78,8 +76,12 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=7, help="of the clip (default: %(default)s)")
     parser.add_argument("--concurrency", type=int, default=2, help="frames under way (default: %(default)s)")
     options = parser.parse_args(arguments)
-    if options.frames < 1 or options.concurrency < 1:
-        parser.error("--frames and --concurrency must be at least 1")
+    if not 1 <= options.frames <= MAX_FRAMES:
+        parser.error(f"--frames must be from 1 to {MAX_FRAMES}, got {options.frames}")
+    if not 0 <= options.seed < 2**63:
+        parser.error(f"--seed must be from 0 to 2^63 - 1, got {options.seed}")
+    if options.concurrency < 1:
+        parser.error(f"--concurrency must be at least 1, got {options.concurrency}")
     return options
 
 
@@ -87,38 +89,53 @@ def run(options: argparse.Namespace) -> None:
     """Make the clip, stream it, tell what came of it."""
     options.output.mkdir(parents=True, exist_ok=True)
     scene = Scene(clip_config(frames=options.frames, seed=options.seed))
-    clip = [scene.frame(index) for index in range(options.frames)]
+    clip = list(progress(scene, "rendering", len(scene)))
     height, width = clip[0].image.shape
     console.print(
         f"clip: {len(clip)} frames of {width} x {height}, {clip[0].image.dtype}, {len(scene.config.targets)} targets"
     )
-    with running_server(options) as url, Client(url, model=options.model) as client:
+    # Where a proxy is set, it is not for a server on this machine.
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
+    log = options.output / "server.log"
+    with (
+        running_server(options.model, repository=options.model_repository, log=log) as url,
+        Client(url, model=options.model) as client,
+    ):
         console.print(f"server: {url}, model {options.model}")
         client.detect(clip[0].image)  # opens the connection before the clock runs
         started = time.perf_counter()
-        results = list(client.detect_many((frame.image for frame in clip), concurrency=options.concurrency))
+        answers = client.detect_many((frame.image for frame in clip), concurrency=options.concurrency)
+        results = list(progress(answers, "detecting", len(clip)))
         seconds = time.perf_counter() - started
     write_ndjson(options.output / "detections.ndjson", clip, results)
     write_video(options.output / "annotated.mp4", clip, results)
     write_picture(options.output / "picture.png", clip, results)
-    show(clip, results, seconds)
-    console.print(f"written to {options.output}: detections.ndjson, annotated.mp4, picture.png")
+    show(clip, results, [target.kind for target in scene.config.targets], seconds)
+    console.print(f"written to {options.output}: detections.ndjson, annotated.mp4, picture.png", soft_wrap=True)
+
+
+def progress(items: Iterable[T], what: str, total: int) -> Iterable[T]:
+    """Show a bar on a terminal while items are taken; it goes when they are."""
+    return track(items, what, total=total, console=console, transient=True, disable=not console.is_terminal)
 
 
 def clip_config(*, frames: int, seed: int) -> SceneConfig:
-    """Describe a clip like those of the `sky` domain: an 8-bit camera that sways, a clear sky over a line of trees."""
+    """Describe a clip like those of the `sky` domain: a swaying 8-bit camera, dry clear air over a line of trees.
+
+    There, the targets' cores stand 100 to 160 levels above a sky whose noise is about one level.
+    """
     return SceneConfig(
         size_hw=(256, 320),
         frames=frames,
         background="sky",
         horizon=0.8,
-        weather=Weather(cloud_cover=0.0),
+        weather=Weather(cloud_cover=0.0, zenith_opacity=0.04),
         bit_depth=8,
         camera=CameraMotion(jitter_px=0.3, drift_px=3.0),
         targets=(
-            _target("aircraft", snr=150, size_px=7, speed_px_per_frame=0.8, heading_deg=8, start_xy=(50, 60)),
-            _target("drone", snr=100, size_px=6, speed_px_per_frame=0.9, heading_deg=195, start_xy=(275, 130)),
-            _target("bird", snr=60, size_px=5, speed_px_per_frame=0.4, heading_deg=-25, start_xy=(110, 150)),
+            _target("aircraft", snr=220, size_px=7, speed_px_per_frame=0.8, heading_deg=8, start_xy=(50, 60)),
+            _target("drone", snr=150, size_px=6, speed_px_per_frame=0.9, heading_deg=195, start_xy=(275, 130)),
+            _target("bird", snr=90, size_px=5, speed_px_per_frame=0.4, heading_deg=-25, start_xy=(110, 150)),
         ),
         seed=seed,
     )
@@ -126,48 +143,6 @@ def clip_config(*, frames: int, seed: int) -> SceneConfig:
 
 def _target(kind: str, **values: object) -> TargetConfig:
     return TargetConfig.model_validate({"kind": kind, **values})
-
-
-@contextmanager
-def running_server(options: argparse.Namespace) -> Iterator[str]:
-    """Run `loddis-server` on a free loopback port until the context ends, whatever ends it; give its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "loddis_server", "--host", "127.0.0.1", "--port", str(port)]
-    environment = {**os.environ, "LODDIS_MODELS": options.model, "LODDIS_DEFAULT_MODEL": options.model}
-    if options.model_repository is not None:
-        environment["LODDIS_MODEL_REPOSITORY"] = str(options.model_repository)
-    log = options.output / "server.log"
-    with log.open("wb") as output:
-        # A session of its own: Ctrl-C reaches this process alone, which then ends the server in good order.
-        server = subprocess.Popen(  # noqa: S603
-            command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_until_ready(server, url, log)
-        yield url
-    finally:
-        server.send_signal(signal.SIGTERM)
-        try:
-            server.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
-
-
-def wait_until_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    """Wait until the server takes frames."""
-    deadline = time.monotonic() + START_TIMEOUT_S
-    with Client(url, retries=0) as client:
-        while not client.ready():
-            if server.poll() is not None:
-                last = log.read_text(errors="replace").strip().splitlines()[-1:]
-                raise DemoError(f"the server ended with status {server.returncode}: {' '.join(last)}")
-            if time.monotonic() > deadline:
-                raise DemoError(f"the server was not ready after {START_TIMEOUT_S:.0f} s; see {log}")
-            time.sleep(0.05)
 
 
 def write_ndjson(path: Path, clip: Sequence[SceneFrame], results: Sequence[DetectionResult]) -> None:
@@ -223,7 +198,7 @@ def as_detections(result: DetectionResult) -> Detections:
     )
 
 
-def show(clip: Sequence[SceneFrame], results: Sequence[DetectionResult], seconds: float) -> None:
+def show(clip: Sequence[SceneFrame], results: Sequence[DetectionResult], kinds: Sequence[str], seconds: float) -> None:
     """Print what was found of each target, what was no target, and how fast it went."""
     tallies: dict[int, Tally] = {}
     false_alarms = 0
@@ -235,13 +210,13 @@ def show(clip: Sequence[SceneFrame], results: Sequence[DetectionResult], seconds
     for identity, tally in sorted(tallies.items()):
         error = f"{np.mean(tally.errors_px):.2f} px" if tally.errors_px else "–"
         share = f"{100 * tally.found / tally.visible:.1f} %"
-        table.add_row(str(identity), f"{np.mean(tally.snr):.0f}", str(tally.visible), share, error)
+        table.add_row(kinds[identity], f"{np.mean(tally.snr):.0f}", str(tally.visible), share, error)
     console.print(table)
     waited = np.array([result.timing_ms["total"] for result in results])
     p50, p99 = np.percentile(waited, (50, 99))
+    console.print(f"{false_alarms / len(clip):.3f} false alarms per frame")
     console.print(
-        f"{false_alarms / len(clip):.3f} false alarms per frame; {len(clip) / seconds:.0f} frames/s;"
-        f" in the server p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+        f"{len(clip) / seconds:.0f} frames/s; a frame's time in the server: p50 {p50:.1f} ms, p99 {p99:.1f} ms"
     )
 
 

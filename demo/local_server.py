@@ -1,0 +1,103 @@
+"""A server of the demo's own, which lives no longer than the demo."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from loddis_client import Client
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
+POLL_S = 0.05
+
+
+class ServerFailedError(Exception):
+    """The server ended, or was not ready in time; the message says why."""
+
+
+@contextmanager
+def running_server(model: str, *, repository: Path | None, log: Path) -> Iterator[str]:
+    """Run `loddis-server` on a free loopback port until the context ends, whatever ends it.
+
+    Args:
+        model: To serve.
+        repository: Folder of models besides the shipped ones.
+        log: File that takes what the server says.
+
+    Yields:
+        The server's address, once it takes frames.
+
+    Raises:
+        ServerFailedError: It ended, or was not ready in time.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "loddis_server", "--host", "127.0.0.1", "--port", str(port)]
+    # What this machine's operator has set for other servers, a key say, is not for this one.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LODDIS_")}
+    environment |= {"LODDIS_MODELS": model, "LODDIS_DEFAULT_MODEL": model}
+    if repository is not None:
+        environment["LODDIS_MODEL_REPOSITORY"] = str(repository)
+    server: subprocess.Popen[bytes] | None = None
+    try:
+        with log.open("wb") as output, undisturbed():
+            # A session of its own: Ctrl-C reaches this process alone, which then ends the server in good order.
+            server = subprocess.Popen(  # noqa: S603
+                command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        wait_until_ready(server, url, log)
+        yield url
+    finally:
+        if server is not None:
+            with undisturbed():
+                stop(server)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Put requests to stop off until the context ends: no server is lost between its start and its name."""
+    held: list[signal.Signals] = []
+    before = {
+        number: signal.signal(number, lambda number, _: held.append(signal.Signals(number)))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for first in held[:1]:
+        signal.raise_signal(first)
+
+
+def stop(server: subprocess.Popen[bytes]) -> None:
+    """Ask the server to end; make it end if it does not."""
+    server.send_signal(signal.SIGTERM)
+    try:
+        server.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def wait_until_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    """Wait until the server takes frames."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    with Client(url, retries=0) as client:
+        while not client.ready():
+            if server.poll() is not None:
+                last = log.read_text(errors="replace").strip().splitlines()[-1:]
+                raise ServerFailedError(f"the server ended with status {server.returncode}: {' '.join(last)}")
+            if time.monotonic() > deadline:
+                raise ServerFailedError(f"the server was not ready after {START_TIMEOUT_S:.0f} s; see {log}")
+            time.sleep(POLL_S)
