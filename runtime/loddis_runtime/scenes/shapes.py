@@ -4,7 +4,7 @@ A Gaussian stays one under the Gaussian of the lens, so the picture of a target 
 average over each pixel, which a quadrature gives to 3e-5 of the peak. Its centre is the centre of what it sends, by
 construction.
 
-Legend: P parts, h w pixels of a patch, n nodes of a pixel; x y pixels, origin at the top-left corner of the top-left pixel.
+Legend: P parts, h w pixels of a patch, n nodes of a pixel; x y pixels, origin at the corner of the top-left pixel.
 """
 
 from __future__ import annotations

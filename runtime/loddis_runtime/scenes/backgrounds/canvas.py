@@ -101,7 +101,7 @@ class Canvas:
         return window, (camera_xy[0] - left, camera_xy[1] - top)
 
     def elevation_rad(self) -> Field32:
-        """Give the angle above the horizon of each row's middle, ``(H,)`` radians; it ends short of straight up or down."""
+        """Give the angle above the horizon of each row's middle, ``(H,)`` radians; it ends short of straight up."""
         rows = np.arange(self.size_hw[0]) + 0.5
         angles = np.clip((self.horizon_row - rows) * self.pixel_rad, -STEEPEST_RAD, STEEPEST_RAD)
         return np.asarray(angles, dtype=np.float32)

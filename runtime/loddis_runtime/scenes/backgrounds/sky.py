@@ -35,7 +35,7 @@ class Sky:
     Args:
         canvas: To be covered.
         weather: Air and clouds.
-        frames_time_s: Time of the last frame: clouds drift in from beyond the canvas until then.
+        last_time_s: Time of the last frame: clouds drift in from beyond the canvas until then.
         chance: Where chance comes from.
     """
 
