@@ -94,6 +94,17 @@ def test_clouds_and_waves_move_by_themselves(background: str) -> None:
     assert 0 < np.abs(second - first).mean() < np.abs(last - first).mean()
 
 
+def test_an_hour_of_clouds_through_a_long_lens_fits_into_memory() -> None:
+    scene = scene_of(
+        size_hw=(64, 64),
+        frames=100_000,
+        weather={"cloud_cover": 0.5, "wind_m_s": 25.0},
+        optics={"pixel_mrad": 0.05},
+        horizon=2.0,
+    )
+    assert (scene.frame(99_999).image != scene.frame(0).image).mean() > 0.5
+
+
 def test_clouds_cover_the_stated_share() -> None:
     frames = [
         scene_of(

@@ -21,6 +21,7 @@ __all__ = ["Sky"]
 
 CHANGE_TIME_S: Final = 90.0  # in which clouds turn into others
 CLOUD_RANGE_M: Final = 6000.0
+FARTHEST_DRIFT_PX: Final = 4096.0  # clouds over long clips, or through long lenses, are slower than the wind
 EXPONENT: Final = 3.3
 QUANTILES: Final = ((0.05, -1.645), (0.25, -0.674), (0.5, 0.0), (0.75, 0.674), (0.95, 1.645))
 
@@ -55,6 +56,8 @@ class Sky:
         self._threshold = np.float32(np.interp(1 - self.cloud_cover, levels, deviates))
         wind_rad_s = weather.wind_m_s * rng.uniform(1.0, 2.5) / CLOUD_RANGE_M * rng.choice([-1, 1])
         self._drift_px_s = wind_rad_s / canvas.pixel_rad
+        if abs(self._drift_px_s) * last_time_s > FARTHEST_DRIFT_PX:
+            self._drift_px_s *= FARTHEST_DRIFT_PX / (abs(self._drift_px_s) * last_time_s)
         drifted_px = self._drift_px_s * last_time_s
         self._origin = 1 + max(0, math.ceil(-drifted_px))
         width = canvas.size_hw[1] + 3 + abs(math.ceil(drifted_px))
