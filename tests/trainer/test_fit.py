@@ -54,7 +54,7 @@ def history(out: Path) -> list[dict[str, object]]:
 @pytest.mark.slow
 def test_a_detector_learns_to_find_the_spots(domains: Path, tmp_path: Path) -> None:
     config = make_config(
-        domains, tmp_path / "run", epochs=12, share_per_epoch=1.0, learning_rate=5e-3, ema_decay=0.8, validate_every=6
+        domains, tmp_path / "run", epochs=30, share_per_epoch=1.0, learning_rate=3e-3, ema_decay=0.9, validate_every=10
     )
     result = fit(config, progress=False)
     assert result.best_map50 > 0.5
