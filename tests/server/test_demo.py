@@ -82,7 +82,13 @@ def test_a_demo_that_is_stopped_takes_its_server_with_it(tmp_path: Path, number:
     command += ["--frames", "200", "--output", str(tmp_path)]
     log = tmp_path / "server.log"
     with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Tests that were started in the background ignore Ctrl-C, and would hand that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as demo:
         deadline = time.monotonic() + TIMEOUT_S
         while len(set(writers_of(log)) - {demo.pid}) == 0:
