@@ -1,4 +1,4 @@
-"""Pd and false alarms per frame by centre distance, and the report of everything."""
+"""The report of everything: the whole, its groups, and what it looks like to people and programs."""
 
 from __future__ import annotations
 
@@ -8,118 +8,181 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from rich.console import Console
 
-from loddis_trainer.metrics import ImageResult, detection_roc, evaluate_images
-from loddis_trainer.metrics.matching import match_greedily
+from loddis_trainer.metrics import ImageResult, evaluate_images
+
+Square = tuple[float, float, float]  # centre x, centre y, side
 
 
-def frame(centres: list[tuple[float, float]], scores: list[float], truth: list[tuple[float, float]]) -> ImageResult:
-    """Boxes of 4 x 4 about centres."""
+def frame(
+    found: list[tuple[Square, float, float]], truth: list[tuple[Square, float]], *, sequence: str = "", label: int = 0
+) -> ImageResult:
+    """Detections as (square, score, SNR), targets as (square, SNR)."""
 
-    def boxes(points: list[tuple[float, float]]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-        middle = np.array(points, dtype=np.float64).reshape(-1, 2)
-        return np.concatenate((middle - 2, middle + 2), axis=1)
+    def boxes(squares: list[Square]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+        x, y, side = np.array(squares, dtype=np.float64).reshape(-1, 3).T
+        return np.stack((x - side / 2, y - side / 2, x + side / 2, y + side / 2), axis=1)
 
     return ImageResult(
-        boxes(centres),
-        np.array(scores),
-        np.zeros(len(scores), dtype=np.int64),
-        boxes(truth),
-        np.zeros(len(truth), dtype=np.int64),
-        np.full(len(truth), 7.0),
+        boxes([square for square, _, _ in found]),
+        np.array([score for _, score, _ in found], dtype=np.float64),
+        np.full(len(found), label),
+        boxes([square for square, _ in truth]),
+        np.full(len(truth), label),
+        truth_snr=np.array([snr for _, snr in truth], dtype=np.float64),
+        snr=np.array([snr for _, _, snr in found], dtype=np.float64),
+        sequence=sequence,
     )
 
 
-def test_pd_and_false_alarms_by_hand() -> None:
-    results = [
-        frame([(10, 10), (50, 50)], [0.9, 0.6], [(12, 10)]),  # a hit 2 px away, a false alarm
-        frame([(30, 30)], [0.8], [(34, 30)]),  # 4 px away: neither hit nor excuse
-        frame([], [], [(5, 5)]),
-        frame([(9, 9)], [0.3], []),
+SMALL, MIDDLE, LARGE = (10.0, 10.0, 4.0), (40.0, 40.0, 8.0), (80.0, 80.0, 30.0)
+FALSE_SMALL, FALSE_LARGE = (120.0, 10.0, 3.0), (120.0, 80.0, 25.0)
+RESULTS = [
+    frame(
+        [(SMALL, 0.9, 7.0), (MIDDLE, 0.8, 2.0), (FALSE_SMALL, 0.85, 1.0)],
+        [(SMALL, 7.0), (MIDDLE, 2.0)],
+        sequence="day",
+    ),
+    frame([(FALSE_LARGE, 0.95, 14.0), (LARGE, 0.2, 20.0)], [(LARGE, 20.0), (SMALL, 8.0)], sequence="night"),
+    frame([(FALSE_SMALL, 0.7, 1.0)], [], sequence="night"),
+]
+
+
+def test_the_whole() -> None:
+    metrics = evaluate_images(RESULTS, score_threshold=0.5)
+    assert (metrics.frames, metrics.targets) == (3, 4)
+    assert (metrics.hits, metrics.false_alarms, metrics.misses) == (2, 3, 2)
+    assert (metrics.plain_precision, metrics.plain_recall) == pytest.approx((2 / 5, 1 / 2))
+    assert metrics.plain_f1 == pytest.approx(4 / 9)
+    assert (metrics.pd, metrics.fa_per_frame) == pytest.approx((1 / 2, 1.0))
+    assert metrics.re == pytest.approx(1 / 2)
+    # Ranked: miss, hit, miss, hit, miss, hit of four targets: best P at R of 1/4 and of any other is 1/2.
+    assert metrics.pr == pytest.approx(1 / 2)
+    assert metrics.map50 == pytest.approx(76 / 101 / 2)
+    assert metrics.pd_at(1.0) == pytest.approx(3 / 4)
+    assert metrics.threshold_at(1.0) == pytest.approx(0.2)
+
+
+def test_groups_by_size() -> None:
+    metrics = evaluate_images(RESULTS, score_threshold=0.5)
+    small, middle, none, large = metrics.by_size
+    assert [group.label for group in metrics.by_size] == ["< 5 px", "5–10 px", "10–20 px", "≥ 20 px"]
+    assert (small.targets, small.pd, small.re) == pytest.approx((2, 1 / 2, 1 / 2))
+    assert small.pr == pytest.approx(1.0)  # its false alarms rank below its hit
+    assert small.map50 == pytest.approx(51 / 101)
+    assert small.fa_per_frame == pytest.approx(2 / 3)
+    assert (middle.targets, middle.pd, middle.map50, middle.fa_per_frame) == pytest.approx((1, 1, 1, 0))
+    assert none.targets == 0
+    assert all(math.isnan(value) for value in (none.pd, none.map50, none.pr, none.re, none.f1))
+    assert none.fa_per_frame == 0.0
+    assert (large.pd, large.map50, large.fa_per_frame) == pytest.approx((0, 1 / 2, 1 / 3))
+    assert large.pd_at_fa_per_frame["1"] == pytest.approx(1.0)
+    assert large.pd_at_fa_per_frame["0.1"] == pytest.approx(0.0)
+    assert sum(group.targets for group in metrics.by_size) == metrics.targets
+    assert sum(group.fa_per_frame for group in metrics.by_size) == pytest.approx(metrics.fa_per_frame)
+
+
+def test_groups_by_snr() -> None:
+    metrics = evaluate_images(RESULTS, score_threshold=0.5)
+    assert [(group.label, group.targets, group.pd) for group in metrics.by_snr if group.targets] == [
+        ("SNR < 3", 1, 1.0),
+        ("SNR 6–12", 2, 0.5),
+        ("SNR ≥ 12", 1, 0.0),
     ]
-    roc = detection_roc(results, centre_distance_px=3.0)
-    assert roc.thresholds.tolist() == [0.9, 0.8, 0.6, 0.3]
-    assert roc.pd.tolist() == pytest.approx([1 / 3] * 4)
-    assert roc.fa_per_frame.tolist() == pytest.approx([0, 0.25, 0.5, 0.75])
-    assert roc.pd_at(0.0) == pytest.approx(1 / 3)
-    assert roc.threshold_at(0.5) == 0.6
-    assert roc.at_threshold(0.7) == pytest.approx((1 / 3, 0.25))
-    assert detection_roc(results, centre_distance_px=5.0).pd_at(0.0) == pytest.approx(2 / 3)
+    assert [group.fa_per_frame for group in metrics.by_snr] == pytest.approx([2 / 3, 0, 0, 1 / 3])
 
 
-def test_two_detections_on_one_target_are_a_hit_and_a_false_alarm() -> None:
-    roc = detection_roc([frame([(10, 10), (11, 10)], [0.9, 0.8], [(10, 10)])])
-    assert roc.pd[-1] == 1.0
-    assert roc.fa_per_frame[-1] == 1.0
-
-
-def test_equal_scores_are_one_operating_point() -> None:
-    roc = detection_roc([frame([(10, 10), (50, 50)], [0.5, 0.5], [(10, 10)])])
-    assert roc.thresholds.tolist() == [0.5]
-    assert roc.pd_at(0.5) == 0.0  # one cannot have the hit without the alarm
-
-
-def test_a_target_and_an_alarm_too_many() -> None:
-    empty = detection_roc([frame([], [], [])])
-    assert math.isnan(empty.pd_at(0.1))
-    assert empty.threshold_at(0.1) == 1.0
-    noisy = detection_roc([frame([(1, 1), (20, 20)], [0.5, 0.5], [(40, 40)])])
-    assert noisy.pd_at(0.1) == 0.0
-    assert noisy.threshold_at(0.1) == 1.0
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10_000))
-def test_a_lower_threshold_never_loses_a_target_or_an_alarm(seed: int) -> None:
-    generator = np.random.default_rng(seed)
-    results = []
-    for _ in range(8):
-        truth = [tuple(point) for point in generator.uniform(0, 60, (int(generator.integers(0, 4)), 2)).tolist()]
-        near = [(x + generator.normal(0, 2), y + generator.normal(0, 2)) for x, y in truth]
-        results.append(frame(near, generator.random(len(near)).round(2).tolist(), truth))
-    roc = detection_roc(results)
-    assert (np.diff(roc.pd) >= 0).all()
-    assert (np.diff(roc.fa_per_frame) >= 0).all()
-    assert (np.diff(roc.thresholds) < 0).all()
-    for threshold, pd, fa in zip(roc.thresholds, roc.pd, roc.fa_per_frame, strict=True):
-        assert roc.at_threshold(float(threshold)) == pytest.approx((pd, fa))
-
-
-def test_greedy_matching_lets_the_better_score_choose() -> None:
-    affinity = np.array([[0.9, 0.8], [0.95, 0.1]])
-    assert match_greedily(affinity, np.array([0.9, 0.5]), at_least=0.5).tolist() == [0, -1]
-    assert match_greedily(affinity, np.array([0.5, 0.9]), at_least=0.5).tolist() == [1, 0]
-    assert match_greedily(np.empty((2, 0)), np.array([0.5, 0.9]), at_least=0.5).tolist() == [-1, -1]
-
-
-def test_the_report_says_everything_and_null_where_undefined() -> None:
-    results = [frame([(10, 10)], [0.9], [(10, 10)]), frame([(30, 30)], [0.2], [(50, 50)])]
+def test_targets_of_unknown_snr_are_a_group_of_their_own() -> None:
+    results = [frame([(SMALL, 0.9, 5.0)], [(SMALL, math.nan), (LARGE, 20.0)])]
     metrics = evaluate_images(results, score_threshold=0.5)
-    assert metrics.frames == 2
-    assert metrics.targets == 2
-    assert metrics.pd == 0.5
-    assert metrics.fa_per_frame == 0.0
-    assert [(group.targets, group.pd) for group in metrics.by_size if group.targets] == [(2, 0.5)]
-    assert [group.label for group in metrics.by_snr if group.targets] == ["SNR 6–12"]
-    document = json.loads(json.dumps(metrics.to_dict(), allow_nan=False))
+    assert [(group.label, group.targets) for group in metrics.by_snr if group.targets] == [
+        ("SNR ≥ 12", 1),
+        ("SNR unknown", 1),
+    ]
+    assert metrics.by_snr[-1].pd == 1.0
+
+
+def test_without_the_snr_of_detections_nobody_knows_whose_the_false_alarms_are() -> None:
+    box = np.array([[8.0, 8, 12, 12]])
+    one, zero = np.array([0.9]), np.array([0])
+    metrics = evaluate_images([ImageResult(box, one, zero, box, zero, truth_snr=np.array([7.0]))], score_threshold=0.5)
+    (group,) = (group for group in metrics.by_snr if group.targets)
+    assert (group.pd, group.re) == (1.0, 1.0)
+    assert all(math.isnan(value) for value in (group.map50, group.pr, group.f1, group.fa_per_frame))
+    assert evaluate_images([ImageResult(box, one, zero, box, zero)], score_threshold=0.5).by_snr == ()
+
+
+def test_by_sequence() -> None:
+    day, night = evaluate_images(RESULTS, score_threshold=0.5).by_sequence
+    assert (day.sequence, day.frames, day.targets, day.pd, day.fa_per_frame) == ("day", 1, 2, 1.0, 1.0)
+    assert (night.sequence, night.frames, night.targets, night.pd, night.fa_per_frame) == ("night", 2, 2, 0.0, 1.0)
+    empty = evaluate_images([frame([], [], sequence="calm"), frame([], [])], score_threshold=0.5).by_sequence
+    assert [(each.sequence, each.targets) for each in empty] == [("calm", 0)]
+    assert math.isnan(empty[0].pd)
+
+
+def test_by_class() -> None:
+    results = [
+        frame([(SMALL, 0.9, 5.0)], [(SMALL, 5.0)]),
+        frame([(FALSE_LARGE, 0.9, 5.0)], [(LARGE, 5.0)], label=2),
+        frame([], [(LARGE, 5.0)], label=7),
+    ]
+    metrics = evaluate_images(results, score_threshold=0.5, class_names=("drone", "bird", "plane"))
+    assert [(each.label, each.targets, each.ap50) for each in metrics.by_class] == [
+        ("drone", 1, 1.0),
+        ("plane", 1, 0.0),
+        ("7", 1, 0.0),
+    ]
+    assert metrics.map50 == pytest.approx(1 / 3)
+    assert metrics.by_class[0].precision_at_recall == (1.0,) * 101
+
+
+def test_the_order_of_frames_does_not_matter() -> None:
+    forwards = evaluate_images(RESULTS, score_threshold=0.5).to_dict()
+    backwards = evaluate_images(RESULTS[::-1], score_threshold=0.5).to_dict()
+    assert forwards == backwards
+
+
+def test_json_has_everything_and_null_where_undefined() -> None:
+    metrics = evaluate_images(RESULTS, score_threshold=0.5)
+    document = json.loads(metrics.to_json())
+    assert document == metrics.to_dict()
     assert document["map50"] == pytest.approx(metrics.map50)
-    assert document["pd_at_fa_per_frame"]["0.1"] == pytest.approx(0.5)
+    assert document["pd_at_fa_per_frame"]["1"] == pytest.approx(0.75)
+    assert document["by_size"][2]["pd"] is None
+    assert document["by_size"][3]["high"] is None  # without bound
+    assert document["roc"][-1] == {"fa_per_frame": 1.0, "pd": 0.75, "score_threshold": 0.2}
+    assert len(document["by_class"][0]["precision_at_recall"]) == 101
 
-    nothing = evaluate_images([frame([], [], [])], score_threshold=0.5).to_dict()
-    assert nothing["map50"] is None
-    assert nothing["pd"] is None
-    assert "map50" not in evaluate_images([frame([], [], [])], score_threshold=0.5).headline()
+    nothing = evaluate_images([frame([], [])], score_threshold=0.5)
+    empty = json.loads(nothing.to_json())
+    undefined = ("map50", "pr", "re", "f1", "plain_precision", "plain_recall", "plain_f1", "pd")
+    assert [empty[name] for name in undefined] == [None] * len(undefined)
+    assert empty["fa_per_frame"] == 0.0
+    assert "map50" not in nothing.headline()
+    assert nothing.headline()["frames"] == 1.0
 
+
+def test_the_table_shows_figures_and_a_dash_where_undefined() -> None:
     text = io.StringIO()
-    Console(file=text, width=120).print(metrics.table(title="sky:test"))
-    assert "Pd at Fa ≤ 0.1 per frame" in text.getvalue()
+    console = Console(file=text, width=120)
+    console.print(evaluate_images(RESULTS, score_threshold=0.5).table(title="sky:test"))
+    printed = text.getvalue()
+    assert "sky:test" in printed
+    assert "Pd at Fa ≤ 0.1 per frame" in printed
+    assert "targets, < 5 px" in printed
+    assert "10–20 px" not in printed  # no targets
+    console.print(evaluate_images([frame([], [])], score_threshold=0.5).table(title="nothing"))
+    assert "–" in text.getvalue()
+    two_classes = [frame([], [(SMALL, 5.0)]), frame([], [(SMALL, 5.0)], label=1)]
+    console.print(evaluate_images(two_classes, score_threshold=0.5, class_names=("drone", "bird")).table(title=""))
+    assert "AP50 of 1 targets, bird" in text.getvalue()
 
 
 def test_impossible_requests_are_refused() -> None:
     with pytest.raises(ValueError, match="no frames"):
         evaluate_images([], score_threshold=0.5)
-    with pytest.raises(ValueError, match="centre_distance_px must be above 0"):
-        detection_roc([frame([], [], [])], centre_distance_px=0.0)
+    for threshold in (-0.1, 1.1, math.nan):
+        with pytest.raises(ValueError, match=r"score_threshold must be in \[0, 1\]"):
+            evaluate_images(RESULTS, score_threshold=threshold)

@@ -2,20 +2,25 @@
 
 from loddis_trainer.metrics.average_precision import PrecisionRecall, mean_average_precision, precision_recall
 from loddis_trainer.metrics.detection_probability import DetectionRoc, detection_roc
+from loddis_trainer.metrics.groups import ClassScores, Group, SequenceScores
 from loddis_trainer.metrics.images import ImageResult
-from loddis_trainer.metrics.paper import PaperScores, paper_scores
-from loddis_trainer.metrics.report import Group, Metrics, evaluate_images
+from loddis_trainer.metrics.paper import PaperScores, PlainScores, paper_scores, plain_scores
+from loddis_trainer.metrics.report import Metrics, evaluate_images
 
 __all__ = [
+    "ClassScores",
     "DetectionRoc",
     "Group",
     "ImageResult",
     "Metrics",
     "PaperScores",
+    "PlainScores",
     "PrecisionRecall",
+    "SequenceScores",
     "detection_roc",
     "evaluate_images",
     "mean_average_precision",
     "paper_scores",
+    "plain_scores",
     "precision_recall",
 ]

@@ -1,89 +1,98 @@
-"""Everything that is measured of a detector on one split, in one object.
+"""Everything that is measured of a detector on one split, in one object; docs/metrics.md defines each figure.
 
 Undefined figures (recall without targets, precision without detections) are NaN here and null in JSON, never 0 or 1.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.table import Table
 
-from loddis_trainer.metrics.average_precision import mean_average_precision
-from loddis_trainer.metrics.detection_probability import DetectionRoc, detection_roc
-from loddis_trainer.metrics.images import ImageResult
-from loddis_trainer.metrics.paper import paper_scores
+from loddis_trainer.metrics.average_precision import MOST_DETECTIONS, class_curves, mean_over_classes
+from loddis_trainer.metrics.detection_probability import DetectionRoc, roc_of_match
+from loddis_trainer.metrics.groups import (
+    FA_POINTS,
+    SIZE_EDGES_PX,
+    SNR_EDGES,
+    ClassScores,
+    Group,
+    Matches,
+    SequenceScores,
+    box_sides_px,
+    scores_by_class,
+    scores_by_sequence,
+    scores_by_value,
+)
+from loddis_trainer.metrics.images import ImageResult, pool_frames
+from loddis_trainer.metrics.matching import match_greedily, pairs_by_distance, pairs_by_overlap
+from loddis_trainer.metrics.paper import scores_of_curves, scores_of_match
 
-__all__ = ["FA_POINTS", "Group", "Metrics", "evaluate_images"]
-
-FA_POINTS = (0.01, 0.05, 0.1, 1.0)  # false alarms per frame at which Pd is reported
-SIZE_EDGES_PX = (0.0, 5.0, 10.0, 20.0, math.inf)
-SNR_EDGES = (-math.inf, 3.0, 6.0, 12.0, math.inf)
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Targets of one size or SNR, at the operating point.
-
-    Attributes:
-        label: Such as ``5–10 px``.
-        targets: How many.
-        pd: Share of them detected, in [0, 1]; NaN without targets.
-    """
-
-    label: str
-    targets: int
-    pd: float
+__all__ = ["Metrics", "evaluate_images"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Metrics:
-    """Figures of a detector on one split; docs/metrics.md defines each.
+    """Figures of a detector on one split.
 
     Attributes:
         frames: Labelled frames.
         targets: Ground truths.
-        map50: COCO AP at IoU 0.5, mean over classes, in [0, 1].
+        iou_threshold: Overlap from which a detection hits, for all figures up to `misses`.
+        map50: COCO AP, mean over classes, in [0, 1].
         score_threshold: The operating point of the figures below.
-        pr: Mean interpolated precision up to `re`.
-        re: Recall at IoU 0.5.
-        f1: Of both.
-        plain_precision: Hits / detections at IoU 0.5.
-        centre_distance_px: Within which a detection counts for Pd and Fa.
-        pd: Detection probability by centre distance.
-        fa_per_frame: False alarms per frame by centre distance.
+        pr: The field's: mean interpolated precision up to `re`, in [0, 1].
+        re: The field's: recall, in [0, 1].
+        f1: The field's: harmonic mean of both.
+        plain_precision: Hits / detections.
+        plain_recall: Hits / targets, over all classes together.
+        plain_f1: Of both.
+        hits: Detections that hit.
+        false_alarms: Detections that do not.
+        misses: Targets that are not hit.
+        centre_distance_px: Within which a detection counts for Pd and Fa, frame pixels.
+        pd: Detection probability, in [0, 1].
+        fa_per_frame: False alarms per frame.
         roc: All other operating points.
-        by_size: Targets by the square root of their box's area.
+        by_class: Each class that has ground truth.
+        by_size: Targets by √(width · height) of their box, frame pixels.
         by_snr: Targets by local SNR; empty where it was not measured.
+        by_sequence: Each named sequence.
     """
 
     frames: int
     targets: int
+    iou_threshold: float
     map50: float
     score_threshold: float
     pr: float
     re: float
     f1: float
     plain_precision: float
+    plain_recall: float
+    plain_f1: float
+    hits: int
+    false_alarms: int
+    misses: int
     centre_distance_px: float
     pd: float
     fa_per_frame: float
     roc: DetectionRoc
+    by_class: tuple[ClassScores, ...]
     by_size: tuple[Group, ...]
     by_snr: tuple[Group, ...]
+    by_sequence: tuple[SequenceScores, ...]
 
     def pd_at(self, fa_per_frame: float) -> float:
         """Give the largest Pd at no more than so many false alarms per frame."""
         return self.roc.pd_at(fa_per_frame)
 
     def threshold_at(self, fa_per_frame: float) -> float:
-        """Give the lowest score threshold with no more than so many false alarms per frame."""
+        """Give a score threshold with no more than so many false alarms per frame and all the Pd that they allow."""
         return self.roc.threshold_at(fa_per_frame)
 
     def headline(self) -> dict[str, float]:
@@ -103,35 +112,47 @@ class Metrics:
         return {name: round(value, 5) for name, value in figures.items() if math.isfinite(value)}
 
     def to_dict(self) -> dict[str, Any]:
-        """Give every figure, ready for JSON; the ROC at `FA_POINTS`."""
-        scalars = {
-            name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("roc", "by_size", "by_snr")
+        """Give every figure and both curves, ready for JSON: what is undefined or without bound is None."""
+        groups = ("by_class", "by_size", "by_snr", "by_sequence")
+        document: dict[str, Any] = {
+            name: getattr(self, name) for name in self.__dataclass_fields__ if name not in (*groups, "roc")
         }
-        document = scalars | {
-            "pd_at_fa_per_frame": {f"{fa:g}": self.pd_at(fa) for fa in FA_POINTS},
-            "by_size": [asdict(group) for group in self.by_size],
-            "by_snr": [asdict(group) for group in self.by_snr],
-        }
+        document["pd_at_fa_per_frame"] = {f"{fa:g}": self.pd_at(fa) for fa in FA_POINTS}
+        document |= {name: [asdict(group) for group in getattr(self, name)] for name in groups}
+        document["roc"] = [
+            {"fa_per_frame": fa, "pd": pd, "score_threshold": threshold} for fa, pd, threshold in self.roc.outline()
+        ]
         result: dict[str, Any] = _null_where_undefined(document)
         return result
+
+    def to_json(self) -> str:
+        """Give `to_dict` as JSON text."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
 
     def table(self, *, title: str) -> Table:
         """Give the figures as a table for people."""
         table = Table(title=title, show_header=False)
         table.add_column("figure")
         table.add_column("value", justify="right")
+        at, distance = f"at score ≥ {self.score_threshold:.3f}", f"centre distance ≤ {self.centre_distance_px:g} px"
+        plain = (self.plain_precision, self.plain_recall, self.plain_f1)
         table.add_row("frames / targets", f"{self.frames} / {self.targets}")
         table.add_row("mAP50", _percent(self.map50))
-        table.add_row(
-            f"Pr, Re, F1 at score ≥ {self.score_threshold:.3f}", ", ".join(map(_percent, (self.pr, self.re, self.f1)))
-        )
-        distance = f"centre distance ≤ {self.centre_distance_px:g} px"
-        table.add_row(f"Pd at Fa per frame, {distance}", f"{_percent(self.pd)} at {self.fa_per_frame:.3f}")
+        table.add_row(f"Pr, Re, F1 {at}", _percent(self.pr, self.re, self.f1))
+        table.add_row(f"plain precision, recall, F1 {at}", _percent(*plain))
+        table.add_row(f"Pd at Fa per frame, {distance}, {at}", f"{_percent(self.pd)} at {self.fa_per_frame:.3f}")
         for fa in FA_POINTS:
             table.add_row(f"Pd at Fa ≤ {fa:g} per frame", _percent(self.pd_at(fa)))
-        for group in (*self.by_size, *self.by_snr):
-            if group.targets:
-                table.add_row(f"Pd of {group.targets} targets, {group.label}", _percent(group.pd))
+        if len(self.by_class) > 1:
+            table.add_section()
+            for each in self.by_class:
+                table.add_row(f"AP50 of {each.targets} targets, {each.label}", _percent(each.ap50))
+        for groups in (self.by_size, self.by_snr):
+            table.add_section()
+            for group in groups:
+                if group.targets:
+                    row = f"Pd, mAP50 of {group.targets} targets, {group.label}"
+                    table.add_row(row, _percent(group.pd, group.map50))
         return table
 
 
@@ -141,69 +162,71 @@ def evaluate_images(
     score_threshold: float,
     iou_threshold: float = 0.5,
     centre_distance_px: float = 3.0,
+    class_names: Sequence[str] = (),
 ) -> Metrics:
     """Measure everything.
 
     Args:
         results: All labelled frames, with detections down to a low score: AP and ROC need them.
         score_threshold: The operating point, in [0, 1].
-        iou_threshold: Overlap from which a detection hits, for AP, Pr, Re and F1.
-        centre_distance_px: Distance up to which one hits, for Pd and Fa.
+        iou_threshold: Overlap from which a detection hits, for AP, Pr, Re and F1, in (0, 1].
+        centre_distance_px: Distance up to which one hits, for Pd and Fa, frame pixels.
+        class_names: By class id, for the report.
 
     Raises:
-        ValueError: No frames.
+        ValueError: No frames, or a threshold or distance out of its range.
     """
-    roc = detection_roc(results, centre_distance_px=centre_distance_px)
-    paper = paper_scores(results, score_threshold=score_threshold, iou_threshold=iou_threshold)
+    if not 0 <= score_threshold <= 1:
+        raise ValueError(f"score_threshold must be in [0, 1], got {score_threshold}")
+    pool = pool_frames(results)
+    matched = match_greedily(pool, pairs_by_distance(pool, centre_distance_px=centre_distance_px))
+    roc = roc_of_match(pool, matched)
+    best = pool.best(MOST_DETECTIONS)
+    matches = Matches(pool, matched, roc, best, pairs_by_overlap(best, iou_threshold=iou_threshold))
+    curves = class_curves(best, matches.pairs)
+    paper = scores_of_curves(curves, score_threshold=score_threshold)
+    plain = scores_of_match(best, matches.pairs, score_threshold=score_threshold)
     pd, fa = roc.at_threshold(score_threshold)
-    truth = np.concatenate([result.truth_boxes_xyxy for result in results]).astype(np.float64)
-    sides = np.sqrt((truth[:, 2:] - truth[:, :2]).prod(axis=1))
-    with_snr = all(len(result.truth_snr) == len(result.truth_boxes_xyxy) for result in results)
-    snr = np.concatenate([result.truth_snr for result in results]) if with_snr else np.empty(0)
-    detected = roc.target_scores >= score_threshold
+    sides = (box_sides_px(pool.truth_boxes_xyxy), box_sides_px(pool.boxes_xyxy), box_sides_px(best.boxes_xyxy))
+    snrs = (pool.truth_snr, pool.snr, best.snr)
+    snr_known = bool((pool.truth_snr == pool.truth_snr).any())
     return Metrics(
-        frames=len(results),
-        targets=len(truth),
-        map50=mean_average_precision(results, iou_threshold=iou_threshold),
+        frames=pool.frames,
+        targets=len(pool.truth_class_ids),
+        iou_threshold=iou_threshold,
+        map50=mean_over_classes(curves),
         score_threshold=score_threshold,
         pr=paper.pr,
         re=paper.re,
         f1=paper.f1,
-        plain_precision=paper.plain_precision,
+        plain_precision=plain.precision,
+        plain_recall=plain.recall,
+        plain_f1=plain.f1,
+        hits=plain.hits,
+        false_alarms=plain.false_alarms,
+        misses=plain.misses,
         centre_distance_px=centre_distance_px,
         pd=pd,
         fa_per_frame=fa,
         roc=roc,
-        by_size=_groups(sides, detected, SIZE_EDGES_PX, "{} px"),
-        by_snr=_groups(snr, detected, SNR_EDGES, "SNR {}") if len(snr) else (),
+        by_class=scores_by_class(curves, score_threshold=score_threshold, class_names=class_names),
+        by_size=scores_by_value(
+            matches, values=sides, edges=SIZE_EDGES_PX, label="{} px", score_threshold=score_threshold
+        ),
+        by_snr=scores_by_value(matches, values=snrs, edges=SNR_EDGES, label="SNR {}", score_threshold=score_threshold)
+        if snr_known
+        else (),
+        by_sequence=scores_by_sequence(matches, score_threshold=score_threshold),
     )
 
 
-def _groups(
-    values: NDArray[np.floating], detected: NDArray[np.bool_], edges: tuple[float, ...], text: str
-) -> tuple[Group, ...]:
-    groups = []
-    for low, high in pairwise(edges):
-        inside = (values >= low) & (values < high)
-        count = int(inside.sum())
-        pd = float(detected[inside].mean()) if count else math.nan
-        groups.append(Group(text.format(_interval(low, high)), count, pd))
-    return tuple(groups)
-
-
-def _interval(low: float, high: float) -> str:
-    if not math.isfinite(high):
-        return f"≥ {low:g}"
-    return f"{low:g}–{high:g}" if math.isfinite(low) and low > 0 else f"< {high:g}"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %" if math.isfinite(value) else "–"
+def _percent(*values: float) -> str:
+    return ", ".join(f"{100 * value:.1f} %" if math.isfinite(value) else "–" for value in values)
 
 
 def _null_where_undefined(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _null_where_undefined(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [_null_where_undefined(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
