@@ -1,23 +1,33 @@
 """Run a detector over a split and measure it; checkpoints and bundles alike go through the runtime's `Detector`.
 
-Legend: N detections, M ground truths of a frame.
+Legend: T frames of a window, h w network pixels, N detections, M ground truths of a frame.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from rich.progress import track
 
 from loddis_runtime import Detections, Detector, load
+from loddis_runtime.detector import PreparedFrame
 from loddis_runtime.photometry import measure_targets
 from loddis_trainer.checkpoint import INFO
 from loddis_trainer.data import DomainDataset
 from loddis_trainer.metrics import ImageResult, Metrics, evaluate_images
 
-__all__ = ["SCORE_FLOOR", "collect_results", "evaluate", "evaluate_model", "image_result", "open_model"]
+__all__ = [
+    "SCORE_FLOOR",
+    "collect_results",
+    "evaluate",
+    "evaluate_model",
+    "image_result",
+    "open_model",
+    "prepare_window",
+]
 
 SCORE_FLOOR = 0.01  # detections below it take part in nothing: AP and ROC end there
 FRAMES_A_BATCH = 8
@@ -43,8 +53,12 @@ def evaluate(
         progress: Show a bar.
     """
     results = collect_results(detector, dataset, numbers=numbers, progress=progress)
-    threshold = detector.manifest.score_threshold if score_threshold is None else score_threshold
-    return evaluate_images(results, score_threshold=threshold, centre_distance_px=centre_distance_px)
+    return evaluate_images(
+        results,
+        score_threshold=detector.manifest.score_threshold if score_threshold is None else score_threshold,
+        centre_distance_px=centre_distance_px,
+        class_names=detector.manifest.classes,
+    )
 
 
 def collect_results(
@@ -56,10 +70,17 @@ def collect_results(
     results = []
     for start in track(starts, description=f"{dataset.name}:{dataset.split}", disable=not progress, transient=True):
         batch = chosen[start : start + FRAMES_A_BATCH]
-        # A window of past frames, where the model wants one, comes with streams; T = 1 sees the key frame alone.
-        found = detector.detect_batch([dataset.frame(number) for number in batch], score_threshold=SCORE_FLOOR)
-        results += [image_result(dataset, number, one) for number, one in zip(batch, found, strict=True)]
+        prepared = [prepare_window(detector, dataset, number) for number in batch]
+        for number, key, rows in zip(batch, prepared, detector.infer(prepared), strict=True):
+            found = detector.finish(key, rows, score_threshold=SCORE_FLOOR)
+            results.append(image_result(dataset, number, found))
     return results
+
+
+def prepare_window(detector: Detector, dataset: DomainDataset, number: int) -> PreparedFrame:
+    """Prepare a frame with those before it in its sequence, as many as the model wants: what training shows it."""
+    seen = [detector.prepare(frame) for frame in dataset.window(number, detector.manifest.window)]
+    return replace(seen[-1], tensor=np.stack([frame.tensor[-1] for frame in seen]))  # (T, h, w), oldest first
 
 
 def image_result(dataset: DomainDataset, number: int, found: Detections) -> ImageResult:
@@ -73,6 +94,9 @@ def image_result(dataset: DomainDataset, number: int, found: Detections) -> Imag
         truth_boxes_xyxy=boxes,
         truth_class_ids=dataset.class_ids(number),
         truth_snr=snr,
+        snr=found.snr,
+        sequence=dataset.sequence_of(number),
+        frame_index=dataset.records[number].frame_index,
     )
 
 
