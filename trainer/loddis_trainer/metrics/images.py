@@ -108,11 +108,6 @@ class FramePool:
     truth_frame_ids: NDArray[np.int64]
     truth_snr: NDArray[np.float64]
 
-    @property
-    def classes(self) -> list[int]:
-        """Classes that have ground truth, rising."""
-        return [int(label) for label in np.unique(self.truth_class_ids)]
-
     def best(self, count: int) -> FramePool:
         """Keep the `count` best detections of every frame and class; of equal scores, those that come first."""
         order = np.lexsort((-self.scores, self.class_ids, self.frame_ids))
