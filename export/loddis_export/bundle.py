@@ -93,6 +93,7 @@ def _build(
         if threshold is None:
             on_held_out = _evaluate(detector, held_out, settings, score_threshold=0.5, progress=progress)
             threshold = on_held_out.threshold_at(settings.max_false_alarms)
+        threshold = round(threshold, 4)  # before anything is measured at it: what is written is what was used
         metrics = {
             name: _evaluate(
                 detector,
@@ -106,7 +107,7 @@ def _build(
 
     manifest = manifest.model_copy(
         update={
-            "score_threshold": round(threshold, 4),
+            "score_threshold": threshold,
             "metrics": {name.replace(":", "/"): m.headline() for name, m in metrics.items()},
         }
     )
