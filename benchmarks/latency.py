@@ -2,8 +2,8 @@
 
     python benchmarks/latency.py --model sky-nano --json benchmarks/results/latency.json
 
-All sides take turns within one run, frame by frame, so that a machine whose speed drifts drifts for all of them;
-medians and ratios are what to quote.
+All sides take turns within one run, a few frames each, so that a machine whose speed drifts drifts for all of them; the
+first frames of a turn are not counted: threads of the side before still spin. Medians and ratios are what to quote.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ from torch_reference import detector_of_graph
 from loddis_client import Client
 from loddis_runtime import Detector, load
 from loddis_runtime.scenes import Scene, SceneConfig
+
+TURN = 10  # frames that a side has in a row
+SETTLE = 3  # and before them some that are not counted
 
 
 def main() -> None:
@@ -79,7 +82,9 @@ def measured_sides(detector: Detector, client: Client) -> dict[str, Callable[[ND
 
     def in_torch(frame: NDArray[Any]) -> object:
         with torch.inference_mode():
-            tensor = torch.from_numpy(detector.prepare(frame).tensor)[None].to(memory_format=torch.channels_last)
+            tensor = torch.from_numpy(np.array(detector.prepare(frame).tensor))[None].to(
+                memory_format=torch.channels_last
+            )
             return reference(tensor)
 
     return {"in process": detector.detect, "over HTTP": client.detect, "torch eager, network alone": in_torch}
@@ -88,17 +93,18 @@ def measured_sides(detector: Detector, client: Client) -> dict[str, Callable[[ND
 def measure(
     sides: dict[str, Callable[[NDArray[Any]], object]], frames: list[NDArray[Any]], *, rounds: int
 ) -> dict[str, list[float]]:
-    """Time each side on each frame in turn; milliseconds."""
+    """Time the sides by turns; milliseconds."""
     samples: dict[str, list[float]] = {name: [] for name in sides}
-    warm_up = min(20, rounds)
-    for turn in range(warm_up + rounds):
-        frame = frames[turn % len(frames)]
+    turns = -(-rounds // TURN) + 1  # the first turn warms up
+    for turn in range(turns):
         for name, side in sides.items():
-            started = time.perf_counter()
-            side(frame)
-            elapsed = (time.perf_counter() - started) * 1e3
-            if turn >= warm_up:
-                samples[name].append(elapsed)
+            for number in range(-SETTLE, TURN):
+                frame = frames[(turn * TURN + number) % len(frames)]
+                started = time.perf_counter()
+                side(frame)
+                elapsed = (time.perf_counter() - started) * 1e3
+                if turn > 0 and number >= 0 and len(samples[name]) < rounds:
+                    samples[name].append(elapsed)
     return samples
 
 
@@ -109,7 +115,7 @@ def summary(values: list[float]) -> dict[str, float]:
 
 
 def ratios(samples: dict[str, list[float]]) -> dict[str, float]:
-    """Compare the sides turn by turn: medians of pairs, not pairs of medians."""
+    """Compare the sides pair by pair, and give the median of the pairs."""
     here, http, eager = (np.array(samples[name]) for name in samples)
     return {
         "torch eager / in process": round(float(np.median(eager / here)), 3),
