@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,13 @@ def findings(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, Any]]:
     return {finding["subject"]: finding for finding in report["findings"]}
 
 
-def test_doctor_runs_every_model(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_runs_every_model(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    for name in [name for name in os.environ if name.startswith("LODDIS_")]:  # where data are, say
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("LODDIS_MODEL_REPOSITORY", str(repository))
+    monkeypatch.setenv("LODDIS_MODELS", "spot")
     monkeypatch.setenv("LODDIS_PROT", "8080")
     assert run(Server, ["--threads", "1", "doctor", "--json"]) == 0
     found = findings(capsys)

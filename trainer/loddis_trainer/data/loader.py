@@ -97,6 +97,8 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
         augmentation: AugmentConfig,
         seed: int,
     ) -> None:
+        # Loader processes are forked, and OpenCV's pool of threads does not survive that: it must not come into being.
+        cv2.setNumThreads(1)
         self.mixture = mixture
         self.size_hw = size_hw
         self.window = window
@@ -162,7 +164,6 @@ class TrainingLoader:
             batch_sampler=self.draws(epoch),
             collate_fn=collate,
             num_workers=self.workers,
-            worker_init_fn=_one_thread,
         )
         yield from loader
 
@@ -217,8 +218,3 @@ class TrainingLoader:
         rounds = -(-count // size) if count else 0
         parts = [generator.permutation(size) for _ in range(rounds)]
         return np.concatenate(parts)[:count] if parts else np.empty(0, dtype=np.int64)
-
-
-def _one_thread(_: int) -> None:
-    """Keep OpenCV from starting a pool of threads in every loader process."""
-    cv2.setNumThreads(1)
