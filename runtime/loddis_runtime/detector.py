@@ -178,6 +178,7 @@ class Detector:
         *,
         score_threshold: float | None = None,
         max_detections: int | None = None,
+        measure: bool = True,
     ) -> Detections:
         """Third stage: choose among a frame's candidates, map them to the frame, measure the targets there.
 
@@ -186,6 +187,7 @@ class Detector:
             raw: Its row ``(K, 6)`` of what `infer` gave. Rows that are not finite count as no candidates.
             score_threshold: As `detect`.
             max_detections: As `detect`.
+            measure: Measure centroid and SNR of each target; if not, they are the box's centre and NaN, at no cost.
 
         Raises:
             ConfigError: As `detect`.
@@ -214,7 +216,11 @@ class Detector:
         )
         if not len(kept):
             return Detections.empty(manifest.classes)
-        centroids, snr = measure_targets(prepared.frame, boxes_xyxy[kept])
+        if measure:
+            centroids, snr = measure_targets(prepared.frame, boxes_xyxy[kept])
+        else:
+            centroids = (boxes_xyxy[kept, :2] + boxes_xyxy[kept, 2:]) * np.float32(0.5)
+            snr = np.full(len(kept), np.nan, dtype=np.float32)
         return Detections(
             boxes_xyxy=boxes_xyxy[kept],
             scores=np.clip(candidates[kept, 4], 0.0, 1.0),

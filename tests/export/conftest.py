@@ -29,7 +29,7 @@ def trained() -> TrainingModel:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     config = FitConfig(task=["dark"], auxiliary=["bright"], learning_rate=5e-3)
-    model = build_training_model(config, num_domains=2).train()
+    model = build_training_model(config, roles=["task", "auxiliary"]).train()
     optimiser = build_optimiser(config, model)
     generator = torch.Generator().manual_seed(1)
     for step in range(25):

@@ -82,6 +82,16 @@ def test_boxes_are_in_pixels_of_the_frame_whatever_its_size(detector: Detector, 
     assert abs((y1 + y2) / 2 - centre[1]) <= 0.8 / scale
 
 
+def test_without_measuring_a_target_has_its_boxs_centre_and_no_snr(detector: Detector) -> None:
+    prepared = detector.prepare(frame_with_spots((30.4, 20.7), (70.2, 50.1)))
+    rows = detector.infer([prepared])[0]
+    measured, plain = (detector.finish(prepared, rows, measure=wanted) for wanted in (True, False))
+    assert np.isfinite(measured.snr).all()
+    assert np.isnan(plain.snr).all()
+    np.testing.assert_array_equal(plain.boxes_xyxy, measured.boxes_xyxy)
+    np.testing.assert_allclose(plain.centroids, (plain.boxes_xyxy[:, :2] + plain.boxes_xyxy[:, 2:]) / 2)
+
+
 def test_nothing_there_nothing_found(detector: Detector) -> None:
     found = detector.detect(frame_with_spots())
     assert len(found) == 0

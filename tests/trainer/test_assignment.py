@@ -157,6 +157,39 @@ def test_only_the_targets_class_is_asked_for() -> None:
     assert (gradient[:, 2] < gradient[:, 0]).all()
 
 
+def test_an_untrusted_box_teaches_where_and_what_but_not_how_large() -> None:
+    """The gradient of a frame of trust 0 is that of its place and class; the trusted frame beside it is as if alone."""
+    raw = quiet_predictions(2)
+    for part in (raw.offsets, raw.objectness, raw.classes):
+        part.requires_grad_()
+    target = torch.tensor([[24.0, 16.0, 36.0, 28.0]])
+    label = torch.zeros(1, dtype=torch.int64)
+    truth = pad_truth([target, target * 1.1], [label, label], device="cpu")
+    both = detection_loss(raw, truth, stride=STRIDE, box_trust=torch.tensor([1.0, 0.0]))
+    both.total.backward()
+    assert raw.offsets.grad is not None
+    assert raw.objectness.grad is not None
+    assert raw.classes.grad is not None
+    assert float(raw.offsets.grad[0].abs().sum()) > 0
+    assert float(raw.offsets.grad[1].abs().sum()) == 0
+    assert (raw.objectness.grad[1] < 0).any()
+    assert float(raw.classes.grad[1].min()) < float(raw.classes.grad[0].min())  # asked for in full, not by overlap
+
+    alone = RawPredictions(raw.offsets[:1], raw.objectness[:1], raw.classes[:1], raw.size_hw)
+    trusted = detection_loss(alone, pad_truth([target], [label], device="cpu"), stride=STRIDE)
+    assert float(both.box.detach()) == pytest.approx(float(trusted.box.detach()))
+
+
+def test_full_trust_is_the_plain_loss() -> None:
+    raw = quiet_predictions(2)
+    label = torch.zeros(1, dtype=torch.int64)
+    target = torch.tensor([[24.0, 16.0, 36.0, 28.0]])
+    truth = pad_truth([target, target + 5], [label, label], device="cpu")
+    plain = detection_loss(raw, truth, stride=STRIDE)
+    trusted = detection_loss(raw, truth, stride=STRIDE, box_trust=torch.ones(2))
+    assert [float(part) for part in plain] == [float(part) for part in trusted]
+
+
 def test_gradients_agree_with_finite_differences() -> None:
     torch.manual_seed(0)
     boxes = (torch.rand(5, 2, dtype=torch.float64) * 10).repeat(1, 2)

@@ -27,7 +27,7 @@ def make_batch(seed: int = 0, *, domains: tuple[int, ...] = (0, 0, 1, 1)) -> Bat
 def test_the_total_is_equation_1() -> None:
     config = FitConfig(task=["a"], auxiliary=["b"], alpha=0.3, beta=0.7, eta=0.2)
     torch.manual_seed(0)
-    losses: TrainingLosses = build_training_model(config, num_domains=2)(*make_batch())
+    losses: TrainingLosses = build_training_model(config, roles=["task", "auxiliary"])(*make_batch())
     assert losses.correlation is not None
     assert losses.confusion is not None
     assert losses.consistency is not None
@@ -39,23 +39,23 @@ def test_the_total_is_equation_1() -> None:
 @pytest.mark.parametrize("off", ["alpha", "beta", "eta"])
 def test_a_loss_of_weight_0_is_not_computed(off: str) -> None:
     config = FitConfig.model_validate({"task": ["a"], "auxiliary": ["b"], off: 0.0})
-    losses: TrainingLosses = build_training_model(config, num_domains=2)(*make_batch())
+    losses: TrainingLosses = build_training_model(config, roles=["task", "auxiliary"])(*make_batch())
     values = {"alpha": losses.correlation, "beta": losses.confusion, "eta": losses.consistency}
     assert [name for name, value in values.items() if value is None] == [off]
 
 
 def test_plain_training_has_no_branches() -> None:
     plain = FitConfig(task=["a"], auxiliary=["b"], alpha=0, beta=0, eta=0)
-    assert build_training_model(plain, num_domains=2).branches is None
+    assert build_training_model(plain, roles=["task", "auxiliary"]).branches is None
     alone = FitConfig(task=["a"])
-    assert build_training_model(alone, num_domains=1).branches is None
+    assert build_training_model(alone, roles=["task"]).branches is None
 
 
 def test_the_branches_teach_the_detector() -> None:
     """The gradient of the method's losses reaches the detector's first layer: they are no ornament."""
     config = FitConfig(task=["a"], auxiliary=["b"], pooling="boxes")
     torch.manual_seed(0)
-    model = build_training_model(config, num_domains=2)
+    model = build_training_model(config, roles=["task", "auxiliary"])
     losses: TrainingLosses = model(*make_batch())
     (losses.total - losses.detection.total).backward()
     gradient = model.detector.backbone.stem.conv.weight.grad
@@ -63,8 +63,20 @@ def test_the_branches_teach_the_detector() -> None:
     assert float(gradient.abs().sum()) > 0
 
 
+def test_box_trust_belongs_to_the_auxiliary_domain_alone() -> None:
+    config = FitConfig(task=["a"], auxiliary=["b"], alpha=0, beta=0, eta=0, auxiliary_box_trust=0.0)
+    model = build_training_model(config, roles=["task", "auxiliary"])
+    for domain, learns in ((0, True), (1, False)):
+        model.zero_grad()
+        losses: TrainingLosses = model(*make_batch(domains=(domain, domain)))
+        losses.total.backward()
+        gradient = model.detector.head.box_offsets.weight.grad
+        assert gradient is not None
+        assert (float(gradient.abs().sum()) > 0) == learns
+
+
 def test_a_batch_of_one_domain_trains_without_what_it_cannot_give() -> None:
-    model = build_training_model(FitConfig(task=["a"], auxiliary=["b"]), num_domains=2)
+    model = build_training_model(FitConfig(task=["a"], auxiliary=["b"]), roles=["task", "auxiliary"])
     losses: TrainingLosses = model(*make_batch(domains=(0, 0, 0, 0)))
     assert losses.confusion is None
     assert losses.consistency is None
@@ -89,7 +101,7 @@ def test_a_resumed_training_has_the_losses_of_an_uninterrupted_one(name: str) ->
 
     def fresh(seed: int) -> tuple[TrainingModel, WeightAverage, Optimizer]:
         torch.manual_seed(seed)
-        model = build_training_model(config, num_domains=2)
+        model = build_training_model(config, roles=["task", "auxiliary"])
         return model, WeightAverage(model, decay=0.9), build_optimiser(config, model)
 
     straight = fresh(0)
@@ -107,16 +119,16 @@ def test_a_resumed_training_has_the_losses_of_an_uninterrupted_one(name: str) ->
 
 def test_a_state_of_another_model_is_refused() -> None:
     config = FitConfig(task=["a"], auxiliary=["b"])
-    model = build_training_model(config, num_domains=2)
+    model = build_training_model(config, roles=["task", "auxiliary"])
     state = training_state(model, WeightAverage(model, decay=0.9), build_optimiser(config, model))
-    other = build_training_model(FitConfig(task=["a"], auxiliary=["b"], variant="tiny"), num_domains=2)
+    other = build_training_model(FitConfig(task=["a"], auxiliary=["b"], variant="tiny"), roles=["task", "auxiliary"])
     with pytest.raises(CheckpointError, match="does not fit"):
         restore_training(state, other, WeightAverage(other, decay=0.9), build_optimiser(config, other))
 
 
 def test_weight_decay_spares_biases_and_normalisation() -> None:
     config = FitConfig(task=["a"], weight_decay=0.1)
-    model = build_training_model(config, num_domains=1)
+    model = build_training_model(config, roles=["task"])
     groups = build_optimiser(config, model).param_groups
     decayed, spared = groups
     assert decayed["weight_decay"] == 0.1

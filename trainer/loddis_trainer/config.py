@@ -64,6 +64,10 @@ class FitConfig(BaseModel):
     task_share: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.7, description="Share of the task domains in a batch where balance is `domain`."
     )
+    auxiliary_box_trust: Fraction = Field(
+        default=1.0,
+        description="How far box sizes are learned from auxiliary domains, whose convention may be another; 0: not.",
+    )
     optimiser: Literal["sgd", "adamw"] = Field(default="adamw", description="sgd: Nesterov momentum 0.937.")
     learning_rate: Positive = Field(default=1e-3, description="At the peak of the schedule.")
     weight_decay: Annotated[float, Field(ge=0)] = Field(default=5e-2, description="On convolution kernels only.")

@@ -62,9 +62,22 @@ def evaluate(
 
 
 def collect_results(
-    detector: Detector, dataset: DomainDataset, *, numbers: Sequence[int] | None = None, progress: bool = True
+    detector: Detector,
+    dataset: DomainDataset,
+    *,
+    numbers: Sequence[int] | None = None,
+    measure: bool = True,
+    progress: bool = True,
 ) -> list[ImageResult]:
-    """Detect on every frame, down to a score of 0.01, and pair with its ground truth."""
+    """Detect on every frame, down to a score of 0.01, and pair with its ground truth.
+
+    Args:
+        detector: Any `Detector` of the runtime.
+        dataset: The split.
+        numbers: Only these frames.
+        measure: Measure the SNR of detections and targets, for figures by SNR; most of the time goes into it.
+        progress: Show a bar.
+    """
     chosen = list(range(len(dataset))) if numbers is None else list(numbers)
     starts = range(0, len(chosen), FRAMES_A_BATCH)
     results = []
@@ -72,8 +85,8 @@ def collect_results(
         batch = chosen[start : start + FRAMES_A_BATCH]
         prepared = [prepare_window(detector, dataset, number) for number in batch]
         for number, key, rows in zip(batch, prepared, detector.infer(prepared), strict=True):
-            found = detector.finish(key, rows, score_threshold=SCORE_FLOOR)
-            results.append(image_result(dataset, number, found))
+            found = detector.finish(key, rows, score_threshold=SCORE_FLOOR, measure=measure)
+            results.append(image_result(dataset, number, found, measure=measure))
     return results
 
 
@@ -83,10 +96,12 @@ def prepare_window(detector: Detector, dataset: DomainDataset, number: int) -> P
     return replace(seen[-1], tensor=np.stack([frame.tensor[-1] for frame in seen]))  # (T, h, w), oldest first
 
 
-def image_result(dataset: DomainDataset, number: int, found: Detections) -> ImageResult:
-    """Pair the detections on a frame with its ground truth and the targets' local SNR."""
+def image_result(dataset: DomainDataset, number: int, found: Detections, *, measure: bool = True) -> ImageResult:
+    """Pair the detections on a frame with its ground truth and, where asked for, the targets' local SNR."""
     boxes = dataset.boxes(number)
-    snr = measure_targets(dataset.frame(number), boxes)[1] if len(boxes) else np.empty(0, dtype=np.float32)
+    snr = np.full(len(boxes), np.nan, dtype=np.float32)
+    if measure and len(boxes):
+        snr = measure_targets(dataset.frame(number), boxes)[1]
     return ImageResult(
         boxes_xyxy=found.boxes_xyxy,
         scores=found.scores,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -26,7 +27,7 @@ from loddis_trainer.checkpoint import (
     save_checkpoint,
 )
 from loddis_trainer.config import FitConfig
-from loddis_trainer.data import Batch, EpochPlan, Mixture, TrainingLoader, TrainingSamples
+from loddis_trainer.data import Batch, EpochPlan, Mixture, Role, TrainingLoader, TrainingSamples
 from loddis_trainer.ema import WeightAverage
 from loddis_trainer.errors import CheckpointError, TrainingError
 from loddis_trainer.journal import Journal
@@ -93,7 +94,7 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
     loader = _build_loader(config, mixture, fabric)
     total_steps = config.epochs * loader.steps_per_epoch
 
-    training = build_training_model(config, num_domains=len(mixture.domains))
+    training = build_training_model(config, roles=[domain.role for domain in mixture.domains])
     earlier = start_from(config.init, training) if config.init is not None and before is None else ()
     training.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = WeightAverage(training, decay=config.ema_decay)
@@ -139,8 +140,13 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
     return FitResult(config.out, epoch, step, best, time.monotonic() - started)
 
 
-def build_training_model(config: FitConfig, *, num_domains: int) -> TrainingModel:
-    """Build the detector and, where a loss of the method is on and there are domains to tell apart, its branches."""
+def build_training_model(config: FitConfig, *, roles: Sequence[Role]) -> TrainingModel:
+    """Build the detector and, where a loss of the method is on and there are domains to tell apart, its branches.
+
+    Args:
+        config: The run.
+        roles: Of each domain, by domain id.
+    """
     detector = build_detector(config.variant, num_classes=len(config.classes), window=config.window)
     weighted: tuple[tuple[BranchLoss, float], ...] = (
         ("correlation", config.alpha),
@@ -149,10 +155,10 @@ def build_training_model(config: FitConfig, *, num_domains: int) -> TrainingMode
     )
     enabled = frozenset(name for name, weight in weighted if weight > 0)
     branches = None
-    if num_domains > 1 and enabled:
+    if len(roles) > 1 and enabled:
         branches = LoddisBranches(
             detector.fused_channels,
-            num_domains=num_domains,
+            num_domains=len(roles),
             embed_channels=config.embed_channels,
             pooling=config.pooling,
             kernel=config.kernel,
@@ -161,7 +167,8 @@ def build_training_model(config: FitConfig, *, num_domains: int) -> TrainingMode
             enabled=enabled,
         )
     weights = LossWeights(alpha=config.alpha, beta=config.beta, eta=config.eta)
-    return TrainingModel(detector, branches, weights=weights)
+    trust = [config.auxiliary_box_trust if role == "auxiliary" else 1.0 for role in roles]
+    return TrainingModel(detector, branches, weights=weights, box_trust=trust)
 
 
 def start_from(folder: Path, model: TrainingModel) -> Stages:

@@ -5,9 +5,11 @@ Legend: B batch, T frames, H W network pixels, M ground truths of a frame.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from loddis_trainer.assignment import pad_truth
@@ -74,13 +76,24 @@ class TrainingModel(nn.Module):
         detector: What will be exported.
         branches: What only training sees; ``None`` trains plainly.
         weights: Of equation 1.
+        box_trust: By domain id, in [0, 1]: how far the detection loss learns from its boxes; all are trusted if none.
     """
 
-    def __init__(self, detector: LoddisDetector, branches: LoddisBranches | None, *, weights: LossWeights) -> None:
+    box_trust: Tensor | None
+
+    def __init__(
+        self,
+        detector: LoddisDetector,
+        branches: LoddisBranches | None,
+        *,
+        weights: LossWeights,
+        box_trust: Sequence[float] | None = None,
+    ) -> None:
         super().__init__()
         self.detector = detector
         self.branches = branches
         self.weights = weights
+        self.register_buffer("box_trust", None if box_trust is None else torch.tensor(box_trust), persistent=False)
 
     def forward(
         self,
@@ -99,7 +112,8 @@ class TrainingModel(nn.Module):
         """
         fused = self.detector.fuse(frames)
         truth = pad_truth(boxes_xyxy, class_ids, device=frames.device)
-        detection = detection_loss(self.detector.predict(fused), truth, stride=self.detector.stride)
+        trust = None if self.box_trust is None else self.box_trust[domain_ids]
+        detection = detection_loss(self.detector.predict(fused), truth, stride=self.detector.stride, box_trust=trust)
         total = detection.total
         if self.branches is None:
             return TrainingLosses(total, detection, None, None, None, None)

@@ -67,7 +67,7 @@ def validate(model: LoddisDetector, config: FitConfig, held_out: Mixture) -> Val
     for domain in held_out.domains:
         count = min(config.validate_frames or len(domain.dataset), len(domain.dataset))
         numbers = np.unique(np.linspace(0, len(domain.dataset) - 1, count).astype(int)).tolist()
-        results += collect_results(detector, domain.dataset, numbers=numbers, progress=False)
+        results += collect_results(detector, domain.dataset, numbers=numbers, measure=False, progress=False)
     first = evaluate_images(results, score_threshold=0.5)
     threshold = first.threshold_at(MAX_FALSE_ALARMS)
     there = evaluate_images(results, score_threshold=threshold)

@@ -4,7 +4,7 @@ from loddis_trainer.data.augment import AugmentConfig
 from loddis_trainer.data.domain import DomainDataset, find_domain
 from loddis_trainer.data.errors import DataError
 from loddis_trainer.data.loader import Batch, EpochPlan, TrainingLoader, TrainingSamples
-from loddis_trainer.data.mixture import DomainSpec, MixedDomain, Mixture
+from loddis_trainer.data.mixture import DomainSpec, MixedDomain, Mixture, Role
 
 __all__ = [
     "AugmentConfig",
@@ -15,6 +15,7 @@ __all__ = [
     "EpochPlan",
     "MixedDomain",
     "Mixture",
+    "Role",
     "TrainingLoader",
     "TrainingSamples",
     "find_domain",

@@ -33,7 +33,8 @@ class AugmentConfig(BaseModel):
     )
     offset: Probability = Field(default=0.0, description="Largest change of level, of the full range.")
     noise: Annotated[float, Field(ge=0, le=1)] = Field(
-        default=0.0, description="Largest sigma of added temporal noise, of the full range."
+        default=0.0,
+        description="Largest sigma of added temporal noise, of the full range; most frames get far less of it.",
     )
 
     @property
@@ -77,7 +78,7 @@ def augment(
         level = np.float32(frames[-1].mean())
         frames = [np.clip((frame - level) * gain + (level + offset), 0, 1) for frame in frames]
     if config.noise > 0:
-        sigma = np.float32(config.noise * generator.random())
+        sigma = np.float32(config.noise * generator.random() ** 2)  # half of the frames get less than a quarter
         frames = [
             np.clip(frame + generator.standard_normal(frame.shape, dtype=np.float32) * sigma, 0, 1) for frame in frames
         ]

@@ -13,7 +13,7 @@ from typing import Literal
 from loddis_trainer.data.domain import DomainDataset, find_domain
 from loddis_trainer.data.errors import DataError
 
-__all__ = ["DomainSpec", "MixedDomain", "Mixture"]
+__all__ = ["DomainSpec", "MixedDomain", "Mixture", "Role"]
 
 Role = Literal["task", "auxiliary"]
 

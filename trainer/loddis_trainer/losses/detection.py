@@ -2,6 +2,9 @@
 
 Legend: B batch, A grid points, C classes.
 
+How tightly targets are boxed is a convention, and domains differ in it: the same 3 px target has a box of 7 px in one
+and of 20 px in another. `box_trust` says how far the boxes of a frame are to be learned from.
+
 References:
     The paper, equation 1 (L_D); Ge et al. 2021, YOLOX, arXiv:2107.08430.
     Rezatofighi et al. 2019, Generalized Intersection over Union, arXiv:1902.09630.
@@ -28,9 +31,9 @@ class DetectionLoss(NamedTuple):
 
     Attributes:
         total: 5 · box + objectness + classes.
-        box: Mean of 1 − GIoU over assigned points, in [0, 2].
+        box: Mean of 1 − GIoU over assigned points, weighted by trust, in [0, 2].
         objectness: Binary cross entropy over all points, per assigned point.
-        classes: Binary cross entropy against the IoU-weighted class, per assigned point.
+        classes: Binary cross entropy against the class, asked for by IoU where boxes are trusted, per assigned point.
         assigned: Number of assigned points.
     """
 
@@ -68,7 +71,9 @@ def generalised_iou_loss(boxes_xyxy: Tensor, targets_xyxy: Tensor) -> Tensor:
     return 1 - overlap / union + (hull - union) / hull
 
 
-def detection_loss(raw: RawPredictions, truth: PaddedTruth, *, stride: int) -> DetectionLoss:
+def detection_loss(
+    raw: RawPredictions, truth: PaddedTruth, *, stride: int, box_trust: Tensor | None = None
+) -> DetectionLoss:
     """Assign grid points to targets (SimOTA) and measure how far the predictions are from them.
 
     Frames without targets count too: all their points should say "nothing here". Sums are divided by the number of
@@ -78,6 +83,8 @@ def detection_loss(raw: RawPredictions, truth: PaddedTruth, *, stride: int) -> D
         raw: The head's output for B frames.
         truth: Their ground truth, network pixels.
         stride: Input pixels per grid point.
+        box_trust: ``(B,)`` in [0, 1]: weight of a frame's boxes; at 0 it teaches where targets are and what, not how
+            large. All are trusted if none.
     """
     boxes = decode_boxes(raw, stride=stride)  # (B, A, 4)
     objectness, classes = raw.objectness.float(), raw.classes.float()
@@ -89,10 +96,14 @@ def detection_loss(raw: RawPredictions, truth: PaddedTruth, *, stride: int) -> D
     index = found.target_index
     target_boxes = torch.gather(truth.boxes_xyxy, 1, index[..., None].expand(-1, -1, 4))  # (B, A, 4)
     target_labels = torch.gather(truth.class_ids, 1, index)  # (B, A)
-    # The class is asked for as strongly as the box overlaps: the score then ranks boxes by how good they are.
-    target_classes = F.one_hot(target_labels, classes.shape[-1]) * found.iou[..., None]  # (B, A, C)
+    trust = torch.ones(len(boxes), device=boxes.device) if box_trust is None else box_trust.to(boxes.dtype)
+    trust = torch.where(found.foreground, trust[:, None], 0.0)  # (B, A)
+    # The class is asked for as strongly as the box overlaps: the score then ranks boxes by how good they are. A box
+    # that is not trusted cannot say how good one is; its target is asked for in full.
+    wanted = 1 - trust * (1 - found.iou)
+    target_classes = F.one_hot(target_labels, classes.shape[-1]) * wanted[..., None]  # (B, A, C)
 
-    box = torch.where(found.foreground, generalised_iou_loss(boxes, target_boxes), 0.0).sum() / norm
+    box = (trust * generalised_iou_loss(boxes, target_boxes)).sum() / trust.sum().clamp(min=1)
     seen = F.binary_cross_entropy_with_logits(objectness, found.foreground.float(), reduction="sum") / norm
     per_class = F.binary_cross_entropy_with_logits(classes, target_classes, reduction="none")
     named = torch.where(found.foreground[..., None], per_class, 0.0).sum() / norm
