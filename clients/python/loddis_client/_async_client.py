@@ -10,12 +10,13 @@ from typing import Any, Literal
 
 import httpx
 
-from loddis_client._client import RETRIED, check_many, check_options, may_retry, translate
-from loddis_client._errors import LoddisClientError
+from loddis_client._client import check_many
+from loddis_client._errors import LoddisClientError, UsageError
 from loddis_client._models import DetectionResult, ModelInfo
-from loddis_client._requests import DEFAULT_URL, Request, base_headers, check_base_url, detect_request
+from loddis_client._requests import DEFAULT_URL, Request, detect_request
 from loddis_client._responses import parse_detection_result, parse_models, parse_png, retry_after_s
 from loddis_client._retries import RetryPolicy
+from loddis_client._wire import LIMITS, RETRIED, Wire, may_retry, translate
 
 __all__ = ["AsyncClient"]
 
@@ -48,16 +49,11 @@ class AsyncClient:
         retries: int = 2,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        check_options(timeout_s=timeout_s, retries=retries)
-        self._http = httpx.AsyncClient(
-            base_url=check_base_url(base_url),
-            headers=base_headers(api_key),
-            timeout=timeout_s,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
-            transport=transport,
-        )
-        self._model = model
         self._retries = RetryPolicy(retries)
+        self._wire = Wire(base_url, api_key=api_key, timeout_s=timeout_s)
+        self._transport = transport or httpx.AsyncHTTPTransport(limits=LIMITS)
+        self._closed = False
+        self._model = model
 
     async def detect(
         self,
@@ -138,13 +134,15 @@ class AsyncClient:
     async def ready(self) -> bool:
         """Tell whether the server takes frames now; ``False`` also where it cannot be reached."""
         try:
-            return (await self._http.get("readyz")).status_code == 200
+            response = await self._answer(Request("GET", "readyz"))
         except httpx.HTTPError:
             return False
+        return response.status_code == 200
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        self._closed = True
+        await self._transport.aclose()
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -154,21 +152,27 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
+    async def _answer(self, request: Request) -> httpx.Response:
+        if self._closed:
+            raise UsageError("the client is closed")
+        wanted = self._wire.request(request)
+        response = await self._transport.handle_async_request(wanted)
+        response.request = wanted
+        try:
+            await response.aread()
+        finally:
+            await response.aclose()
+        return response
+
     async def _send(self, request: Request) -> httpx.Response:
         attempt = 0
         while True:
             try:
-                response = await self._http.request(
-                    request.method,
-                    request.path,
-                    params=request.params,
-                    headers=request.headers,
-                    content=request.body,
-                )
-            except (httpx.HTTPError, RuntimeError) as error:
+                response = await self._answer(request)
+            except httpx.HTTPError as error:
                 pause = self._retries.pause_s(attempt) if may_retry(error) else None
                 if pause is None:
-                    raise translate(error, str(self._http.base_url)) from error
+                    raise translate(error, self._wire.url) from error
             else:
                 full = response.status_code in RETRIED
                 pause = self._retries.pause_s(attempt, retry_after_s=retry_after_s(response)) if full else None

@@ -11,15 +11,14 @@ from typing import Any, Literal, overload
 
 import httpx
 
-from loddis_client._errors import ConnectionFailed, LoddisClientError, TimedOut, UsageError
+from loddis_client._errors import LoddisClientError, UsageError
 from loddis_client._models import DetectionResult, ModelInfo
-from loddis_client._requests import DEFAULT_URL, Request, base_headers, check_base_url, detect_request
+from loddis_client._requests import DEFAULT_URL, Request, detect_request
 from loddis_client._responses import parse_detection_result, parse_models, parse_png, retry_after_s
 from loddis_client._retries import RetryPolicy
+from loddis_client._wire import LIMITS, RETRIED, Wire, may_retry, translate
 
 __all__ = ["Client"]
-
-RETRIED = (429, 503)
 
 
 class Client:
@@ -50,16 +49,11 @@ class Client:
         retries: int = 2,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        check_options(timeout_s=timeout_s, retries=retries)
-        self._http = httpx.Client(
-            base_url=check_base_url(base_url),
-            headers=base_headers(api_key),
-            timeout=timeout_s,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
-            transport=transport,
-        )
-        self._model = model
         self._retries = RetryPolicy(retries)
+        self._wire = Wire(base_url, api_key=api_key, timeout_s=timeout_s)
+        self._transport = transport or httpx.HTTPTransport(limits=LIMITS)
+        self._closed = False
+        self._model = model
 
     def detect(
         self,
@@ -182,13 +176,15 @@ class Client:
     def ready(self) -> bool:
         """Tell whether the server takes frames now; ``False`` also where it cannot be reached."""
         try:
-            return self._http.get("readyz").status_code == 200
+            response = self._answer(Request("GET", "readyz"))
         except httpx.HTTPError:
             return False
+        return response.status_code == 200
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._closed = True
+        self._transport.close()
 
     def __enter__(self) -> Client:
         return self
@@ -198,21 +194,27 @@ class Client:
     ) -> None:
         self.close()
 
+    def _answer(self, request: Request) -> httpx.Response:
+        if self._closed:
+            raise UsageError("the client is closed")
+        wanted = self._wire.request(request)
+        response = self._transport.handle_request(wanted)
+        response.request = wanted
+        try:
+            response.read()
+        finally:
+            response.close()
+        return response
+
     def _send(self, request: Request) -> httpx.Response:
         attempt = 0
         while True:
             try:
-                response = self._http.request(
-                    request.method,
-                    request.path,
-                    params=request.params,
-                    headers=request.headers,
-                    content=request.body,
-                )
-            except (httpx.HTTPError, RuntimeError) as error:
+                response = self._answer(request)
+            except httpx.HTTPError as error:
                 pause = self._retries.pause_s(attempt) if may_retry(error) else None
                 if pause is None:
-                    raise translate(error, str(self._http.base_url)) from error
+                    raise translate(error, self._wire.url) from error
             else:
                 full = response.status_code in RETRIED
                 pause = self._retries.pause_s(attempt, retry_after_s=retry_after_s(response)) if full else None
@@ -222,34 +224,12 @@ class Client:
             time.sleep(pause)
 
 
-def check_options(*, timeout_s: float, retries: int) -> None:
-    """Refuse options that make no sense."""
-    if not timeout_s > 0:
-        raise UsageError(f"timeout_s must be above 0, got {timeout_s}")
-    if retries < 0:
-        raise UsageError(f"retries must be at least 0, got {retries}")
-
-
 def check_many(*, concurrency: int, on_error: str) -> None:
     """Refuse options of `detect_many` that make no sense."""
     if concurrency < 1:
         raise UsageError(f"concurrency must be at least 1, got {concurrency}")
     if on_error not in ("raise", "yield"):
         raise UsageError(f"on_error must be 'raise' or 'yield', got {on_error!r}")
-
-
-def may_retry(error: Exception) -> bool:
-    """Tell whether a request that failed so may go better next time; time-outs are not retried: they cost too much."""
-    return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.TimeoutException)
-
-
-def translate(error: Exception, url: str) -> LoddisClientError:
-    """Give the client's own error for one of the HTTP library."""
-    if isinstance(error, httpx.TimeoutException):
-        return TimedOut(f"{url} did not answer in time ({type(error).__name__})")
-    if isinstance(error, httpx.HTTPError):
-        return ConnectionFailed(f"no connection to {url}: {error or type(error).__name__}")
-    return UsageError("the client is closed")
 
 
 def _in_parallel(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from loddis_client._errors import UsageError
+
 __all__ = ["RetryPolicy"]
 
 FIRST_PAUSE_S = 0.05
@@ -19,9 +21,16 @@ class RetryPolicy:
 
     Attributes:
         retries: How many.
+
+    Raises:
+        UsageError: Fewer than none.
     """
 
     retries: int
+
+    def __post_init__(self) -> None:
+        if self.retries < 0:
+            raise UsageError(f"retries must be at least 0, got {self.retries}")
 
     def pause_s(self, attempt: int, *, retry_after_s: float | None = None) -> float | None:
         """Give the seconds to wait after failed attempt number `attempt` (from 0); ``None``: give up.
