@@ -11,10 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
-import socket
-import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +29,7 @@ from torch_reference import detector_of_graph
 from loddis_client import Client
 from loddis_runtime import Detector, load
 from loddis_runtime.scenes import Scene, SceneConfig
+from loddis_server.local import running_server
 
 TURN = 10  # frames that a side has in a row
 SETTLE = 3  # and before them some that are not counted
@@ -44,7 +42,7 @@ def main() -> None:
     frames = [scene_frame.image for scene_frame in Scene(SceneConfig(size_hw=(256, 320), frames=32, seed=0))]
     with (
         load(options.model, threads=options.threads) as detector,
-        running_server(options.model, options.threads) as url,
+        local_server(options.model, options.threads) as url,
         Client(url) as client,
     ):
         sides = measured_sides(detector, client)
@@ -126,31 +124,19 @@ def ratios(samples: dict[str, list[float]]) -> dict[str, float]:
 
 
 @contextmanager
-def running_server(model: str, threads: int) -> Iterator[str]:
-    """Run the real server in a process of its own on a free loopback port; give its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "loddis_server", "--host", "127.0.0.1", "--port", str(port)]
-    environment = {**os.environ, "LODDIS_THREADS": str(threads)}
-    if Path(model).is_dir():
-        folder = Path(model).resolve()
-        environment["LODDIS_MODEL_REPOSITORY"] = str(folder.parent.parent)
-        model = folder.parent.name
-    environment["LODDIS_DEFAULT_MODEL"] = model
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 60
-        with Client(url, retries=0) as client:
-            while not client.ready():
-                if server.poll() is not None or time.monotonic() > deadline:
-                    raise SystemExit("the server did not come up")
-                time.sleep(0.1)
+def local_server(model: str, threads: int) -> Iterator[str]:
+    """Run the real server in a process of its own, for a shipped name or a bundle's folder."""
+    folder = Path(model).resolve() if Path(model).is_dir() else None
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        running_server(
+            folder.parent.name if folder else model,
+            repository=folder.parent.parent if folder else None,
+            settings={"LODDIS_THREADS": str(threads)},
+            log=Path(scratch) / "server.log",
+        ) as url,
+    ):
         yield url
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(30)
 
 
 def show(result: dict[str, Any]) -> None:

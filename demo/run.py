@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import sys
 import time
@@ -22,7 +21,6 @@ from typing import TypeVar
 import av
 import cv2
 import numpy as np
-from local_server import ServerFailedError, running_server
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
@@ -31,7 +29,9 @@ from rich.table import Table
 from loddis_client import Client, DetectionResult, LoddisClientError
 from loddis_runtime import Detections
 from loddis_runtime.drawing import draw_detections
+from loddis_runtime.errors import LoddisError
 from loddis_runtime.scenes import CameraMotion, Scene, SceneConfig, SceneFrame, TargetConfig, Weather
+from loddis_server.local import running_server
 
 HIT_PX = 5.0  # a detection this near to a target's centre is one of it
 VIDEO_SCALE = 3
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         run(options)
-    except (ServerFailedError, LoddisClientError, OSError, av.FFmpegError) as error:
+    except (LoddisError, LoddisClientError, OSError, av.FFmpegError) as error:
         print(f"demo: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -94,8 +94,6 @@ def run(options: argparse.Namespace) -> None:
     console.print(
         f"clip: {len(clip)} frames of {width} x {height}, {clip[0].image.dtype}, {len(scene.config.targets)} targets"
     )
-    # Where a proxy is set, it is not for a server on this machine.
-    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
     log = options.output / "server.log"
     with (
         running_server(options.model, repository=options.model_repository, log=log) as url,

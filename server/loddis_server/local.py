@@ -1,4 +1,4 @@
-"""A server of the demo's own, which lives no longer than the demo."""
+"""A server of one's own on a free loopback port, for as long as a context: for demos, benchmarks, tests of clients."""
 
 from __future__ import annotations
 
@@ -8,28 +8,34 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from loddis_client import Client
+from loddis_runtime.errors import LoddisError
+
+__all__ = ["ServerFailedError", "running_server"]
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 POLL_S = 0.05
 
 
-class ServerFailedError(Exception):
+class ServerFailedError(LoddisError):
     """The server ended, or was not ready in time; the message says why."""
 
 
 @contextmanager
-def running_server(model: str, *, repository: Path | None, log: Path) -> Iterator[str]:
+def running_server(
+    model: str, *, repository: Path | None = None, settings: Mapping[str, str] | None = None, log: Path
+) -> Iterator[str]:
     """Run `loddis-server` on a free loopback port until the context ends, whatever ends it.
 
     Args:
         model: To serve.
         repository: Folder of models besides the shipped ones.
+        settings: Others of the server, by the names of their environment variables.
         log: File that takes what the server says.
 
     Yields:
@@ -45,26 +51,26 @@ def running_server(model: str, *, repository: Path | None, log: Path) -> Iterato
     command = [sys.executable, "-m", "loddis_server", "--host", "127.0.0.1", "--port", str(port)]
     # What this machine's operator has set for other servers, a key say, is not for this one.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LODDIS_")}
-    environment |= {"LODDIS_MODELS": model, "LODDIS_DEFAULT_MODEL": model}
+    environment |= {"LODDIS_MODELS": model, "LODDIS_DEFAULT_MODEL": model, **(settings or {})}
     if repository is not None:
         environment["LODDIS_MODEL_REPOSITORY"] = str(repository)
     server: subprocess.Popen[bytes] | None = None
     try:
-        with log.open("wb") as output, undisturbed():
+        with log.open("wb") as output, _undisturbed():
             # A session of its own: Ctrl-C reaches this process alone, which then ends the server in good order.
             server = subprocess.Popen(  # noqa: S603
                 command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
-        wait_until_ready(server, url, log)
+        _wait_until_ready(server, url, log)
         yield url
     finally:
         if server is not None:
-            with undisturbed():
-                stop(server)
+            with _undisturbed():
+                _stop(server)
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def _undisturbed() -> Iterator[None]:
     """Put requests to stop off until the context ends: no server is lost between its start and its name."""
     held: list[signal.Signals] = []
     before = {
@@ -80,7 +86,7 @@ def undisturbed() -> Iterator[None]:
         signal.raise_signal(first)
 
 
-def stop(server: subprocess.Popen[bytes]) -> None:
+def _stop(server: subprocess.Popen[bytes]) -> None:
     """Ask the server to end; make it end if it does not."""
     server.send_signal(signal.SIGTERM)
     try:
@@ -90,14 +96,24 @@ def stop(server: subprocess.Popen[bytes]) -> None:
         server.wait()
 
 
-def wait_until_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def _wait_until_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
     """Wait until the server takes frames."""
     deadline = time.monotonic() + START_TIMEOUT_S
-    with Client(url, retries=0) as client:
-        while not client.ready():
-            if server.poll() is not None:
-                last = log.read_text(errors="replace").strip().splitlines()[-1:]
-                raise ServerFailedError(f"the server ended with status {server.returncode}: {' '.join(last)}")
-            if time.monotonic() > deadline:
-                raise ServerFailedError(f"the server was not ready after {START_TIMEOUT_S:.0f} s; see {log}")
-            time.sleep(POLL_S)
+    direct = urllib.request.build_opener(
+        urllib.request.ProxyHandler({})
+    )  # a proxy is not for this machine's own servers
+    while not _is_ready(direct, url):
+        if server.poll() is not None:
+            last = log.read_text(errors="replace").strip().splitlines()[-1:]
+            raise ServerFailedError(f"the server ended with status {server.returncode}: {' '.join(last)}")
+        if time.monotonic() > deadline:
+            raise ServerFailedError(f"the server was not ready after {START_TIMEOUT_S:.0f} s; see {log}")
+        time.sleep(POLL_S)
+
+
+def _is_ready(opener: urllib.request.OpenerDirector, url: str) -> bool:
+    try:
+        with opener.open(f"{url}/readyz", timeout=START_TIMEOUT_S):
+            return True
+    except OSError:  # not there yet, or it says 503
+        return False
