@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from loddis_trainer.ema import WeightAverage
-from loddis_trainer.schedule import learning_rate_factor
+from loddis_trainer.schedule import learning_rate_factor, reversal_factor
 
 
 def test_the_average_follows_the_model_and_forgets_its_start() -> None:
@@ -67,3 +67,12 @@ def test_the_learning_rate_rises_then_falls_along_a_cosine() -> None:
 
 def test_a_constant_schedule_stays() -> None:
     assert learning_rate_factor(77, total_steps=100, warmup_steps=0, schedule="constant") == 1.0
+
+
+def test_the_reversal_ramps_from_nothing_to_all_as_ganin_has_it() -> None:
+    factors = [reversal_factor(step, total_steps=1000, schedule="ramp") for step in range(1001)]
+    assert factors[0] == 0
+    assert factors[100] == pytest.approx(0.46212, abs=1e-5)  # 2 / (1 + exp(-1)) - 1
+    assert factors == sorted(factors)
+    assert factors[-1] == pytest.approx(0.99991, abs=1e-5)
+    assert {reversal_factor(step, total_steps=9, schedule="constant") for step in range(9)} == {1.0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from loddis_trainer.config import FitConfig
 from loddis_trainer.data import DataError
 from loddis_trainer.errors import CheckpointError, TrainingError
 from loddis_trainer.fit import fit
+from loddis_trainer.losses.branches import BranchLosses, LoddisBranches
 from support.domains import write_coco_domain, write_drone_csv_domain
 
 
@@ -100,6 +102,31 @@ def test_a_second_stage_starts_from_the_weights_of_the_first(domains: Path, tmp_
     assert [stage["epochs"] for stage in read_info(tmp_path / "two" / "last").earlier] == [1]
     with pytest.raises(CheckpointError, match="does not fit: its weight"):
         fit(make_config(domains, tmp_path / "three", init=tmp_path / "one" / "last", variant="tiny"), progress=False)
+
+
+def test_a_training_that_learns_nothing_more_stops_early_and_stays_stopped(domains: Path, tmp_path: Path) -> None:
+    stuck = {"learning_rate": 1e-12, "epochs": 9, "patience": 2, "share_per_epoch": 0.3}
+    result = fit(make_config(domains, tmp_path / "run", **stuck), progress=False)
+    assert result.epochs == 3  # the first is the best there is, the next two are no better
+    again = fit(make_config(domains, tmp_path / "run", **stuck, resume=True), progress=False)
+    assert again.epochs == 3
+    further = fit(make_config(domains, tmp_path / "run", **stuck | {"patience": 3}, resume=True), progress=False)
+    assert further.epochs == 4
+
+
+def test_the_reversal_follows_its_schedule(domains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float] = []
+    original = LoddisBranches.forward
+
+    def forward(self: LoddisBranches, *args: Any, **options: Any) -> BranchLosses:
+        seen.append(self.reversal_strength)
+        return original(self, *args, **options)
+
+    monkeypatch.setattr(LoddisBranches, "forward", forward)
+    fit(make_config(domains, tmp_path / "run", reversal_strength=0.5, reversal_schedule="ramp"), progress=False)
+    assert seen[0] == 0
+    assert seen == sorted(seen)
+    assert 0.4 < seen[-1] < 0.5
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_frames(domains: Path, tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ class CheckpointInfo(BaseModel):
     epoch: int = Field(description="Epochs completed.")
     step: int = Field(description="Optimiser steps completed.")
     best_map50: float | None = Field(default=None, description="Best validation mAP50 so far, in [0, 1].")
+    stale: int = Field(default=0, description="Validations since the best.", ge=0)
     score_threshold: float | None = Field(
         default=None, description="Operating point chosen on the validation split, in [0, 1]."
     )

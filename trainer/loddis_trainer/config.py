@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from loddis_runtime.intensity import FullRange, IntensityPolicy
 from loddis_trainer.data.augment import AugmentConfig
 from loddis_trainer.models import VariantName
-from loddis_trainer.schedule import ScheduleName
+from loddis_trainer.schedule import ReversalScheduleName, ScheduleName
 
 __all__ = ["FitConfig"]
 
@@ -83,6 +83,10 @@ class FitConfig(BaseModel):
     beta: Annotated[float, Field(ge=0)] = Field(default=1.0, description="Weight of domain confusing; 0 is off.")
     eta: Annotated[float, Field(ge=0)] = Field(default=1.0, description="Weight of target consistency; 0 is off.")
     reversal_strength: Annotated[float, Field(ge=0)] = Field(default=1.0, description="λ of the gradient reversal.")
+    reversal_schedule: ReversalScheduleName = Field(
+        default="constant",
+        description="constant: λ throughout, as in the paper; ramp: it rises from 0 over the training.",
+    )
     temperature: Positive = Field(default=0.2, description="τ of the contrastive loss.")
     pooling: Literal["gap", "boxes"] = Field(
         default="gap", description="What z and b are pooled over: the whole map (paper), or boxes and the rest."
@@ -99,6 +103,9 @@ class FitConfig(BaseModel):
     threads: Annotated[int, Field(ge=0)] = Field(default=0, description="CPU threads of torch; 0: all cores allowed.")
     workers: Annotated[int, Field(ge=0)] = Field(default=0, description="Loader processes; 0: in the training process.")
     validate_every: Count = Field(default=1, description="Epochs between validations.")
+    patience: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Stop after this many validations without a better mAP50; 0: never."
+    )
     validate_frames: Annotated[int, Field(ge=0)] = Field(
         default=1000, description="Most frames of a validation, evenly spaced; 0: all."
     )

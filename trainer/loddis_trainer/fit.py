@@ -33,8 +33,9 @@ from loddis_trainer.errors import CheckpointError, TrainingError
 from loddis_trainer.journal import Journal
 from loddis_trainer.losses.branches import BranchLoss, LoddisBranches
 from loddis_trainer.models import LoddisDetector, build_detector
+from loddis_trainer.progress import TrainingProgress
 from loddis_trainer.resume import restore_training, training_state
-from loddis_trainer.schedule import learning_rate_factor
+from loddis_trainer.schedule import learning_rate_factor, reversal_factor
 from loddis_trainer.software import software_versions
 from loddis_trainer.training_model import LossWeights, TrainingLosses, TrainingModel
 from loddis_trainer.validation import Validation, validate
@@ -46,7 +47,7 @@ Stages: TypeAlias = tuple[dict[str, Any], ...]
 log = logging.getLogger(__name__)
 
 # A resumed run may differ from the one it goes on from in these, and in nothing else.
-FREE_ON_RESUME = {"resume", "out", "cache_dir", "data_root", "threads", "workers", "accelerator", "epochs"}
+FREE_ON_RESUME = {"resume", "out", "cache_dir", "data_root", "threads", "workers", "accelerator", "epochs", "patience"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,44 +101,40 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
     average = WeightAverage(training, decay=config.ema_decay)
     average.average.to(fabric.device)
     model, optimiser = fabric.setup(training, build_optimiser(config, training))
-    epoch, step, best = 0, 0, -math.inf
+    done = TrainingProgress()
     if before is not None:
         restore_training(read_state(config.out / "last"), training, average, optimiser)
-        epoch, step = before.epoch, before.step
-        best = -math.inf if before.best_map50 is None else before.best_map50
+        done = TrainingProgress.of(before)
         earlier = before.earlier
 
     with Journal(config.out, total_steps=total_steps, active=speaks, visible=progress) as journal:
         journal.note(f"{mixture.label}: {mixture.describe()}; {loader.steps_per_epoch} steps an epoch")
-        while epoch < config.epochs:
+        while done.epoch < config.epochs and not fabric.broadcast(done.exhausted(config.patience)):
             model.train()
-            journal.begin_epoch(step)
-            for batch in loader.epoch(epoch):
-                factor = learning_rate_factor(
-                    step, total_steps=total_steps, warmup_steps=config.warmup_steps, schedule=config.schedule
-                )
-                for group in optimiser.param_groups:
-                    group["lr"] = config.learning_rate * factor
+            journal.begin_epoch(done.step)
+            for batch in loader.epoch(done.epoch):
+                rate = _set_schedules(config, training, optimiser, step=done.step, total_steps=total_steps)
                 losses = train_step(fabric, model, optimiser, batch, clip_grad_norm=config.clip_grad_norm)
                 average.update(training)
-                step += 1
-                journal.log_step(step, losses, learning_rate=config.learning_rate * factor, frames=len(batch.frames))
-            epoch += 1
+                done.step += 1
+                journal.log_step(done.step, losses, learning_rate=rate, frames=len(batch.frames))
+            done.epoch += 1
 
             if speaks:
                 result: Validation | None = None
-                if epoch % config.validate_every == 0 or epoch == config.epochs:
+                if done.epoch % config.validate_every == 0 or done.epoch == config.epochs:
                     result = validate(_detector(average.average), config, held_out)
-                journal.end_epoch(epoch, step, result.headline() if result else {})
-                better = result is not None and result.map50 > best
-                best = max(best, result.map50) if result is not None else best
-                info = _describe(config, mixture, earlier, epoch=epoch, step=step, best=best, result=result)
+                journal.end_epoch(done.epoch, done.step, result.headline() if result else {})
+                better = result is not None and done.judge(result.map50)
+                info = _describe(config, mixture, earlier, done=done, result=result)
                 state = training_state(training, average, optimiser)
                 save_checkpoint(config.out / "last", info, average.average, state=state)
                 if better:
                     save_checkpoint(config.out / "best", info, average.average)
             fabric.barrier()
-    return FitResult(config.out, epoch, step, best, time.monotonic() - started)
+        if done.epoch < config.epochs:
+            journal.note(f"stopped: {done.stale} validations brought nothing better")
+    return FitResult(config.out, done.epoch, done.step, done.best_map50, time.monotonic() - started)
 
 
 def build_training_model(config: FitConfig, *, roles: Sequence[Role]) -> TrainingModel:
@@ -187,6 +184,22 @@ def start_from(folder: Path, model: TrainingModel) -> Stages:
         elif name.startswith("detector."):
             raise CheckpointError(f"{folder} does not fit: its weight '{name}' is {tuple(value.shape)}")
     return (*info.earlier, info.config)
+
+
+def _set_schedules(
+    config: FitConfig, model: TrainingModel, optimiser: Optimizer, *, step: int, total_steps: int
+) -> float:
+    """Set what changes from step to step; give the learning rate."""
+    rate = config.learning_rate * learning_rate_factor(
+        step, total_steps=total_steps, warmup_steps=config.warmup_steps, schedule=config.schedule
+    )
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    if model.branches is not None:
+        model.branches.reversal_strength = config.reversal_strength * reversal_factor(
+            step, total_steps=total_steps, schedule=config.reversal_schedule
+        )
+    return rate
 
 
 def build_optimiser(config: FitConfig, model: nn.Module) -> Optimizer:
@@ -285,9 +298,7 @@ def _describe(
     mixture: Mixture,
     earlier: Stages,
     *,
-    epoch: int,
-    step: int,
-    best: float,
+    done: TrainingProgress,
     result: Validation | None,
 ) -> CheckpointInfo:
     domains = tuple(
@@ -309,9 +320,10 @@ def _describe(
         keep=100,
         intensity=config.intensity,
         domains=domains,
-        epoch=epoch,
-        step=step,
-        best_map50=best if math.isfinite(best) else None,
+        epoch=done.epoch,
+        step=done.step,
+        best_map50=done.best_map50 if math.isfinite(done.best_map50) else None,
+        stale=done.stale,
         score_threshold=result.score_threshold if result else None,
         metrics=result.headline() if result else {},
         config=config.model_dump(mode="json"),

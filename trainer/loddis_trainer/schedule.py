@@ -1,13 +1,20 @@
-"""Learning rate over the steps of a training."""
+"""What changes over the steps of a training: the learning rate, and how strongly gradients are reversed.
+
+References:
+    Ganin et al. 2016, Domain-Adversarial Training of Neural Networks, JMLR 17(59):1–35 (the ramp).
+"""
 
 from __future__ import annotations
 
 import math
 from typing import Literal
 
-__all__ = ["ScheduleName", "learning_rate_factor"]
+__all__ = ["ReversalScheduleName", "ScheduleName", "learning_rate_factor", "reversal_factor"]
 
 ScheduleName = Literal["constant", "cosine"]
+ReversalScheduleName = Literal["constant", "ramp"]
+
+RAMP_STEEPNESS = 10.0  # Ganin et al., section 5.2
 
 
 def learning_rate_factor(
@@ -30,3 +37,20 @@ def learning_rate_factor(
         return 1.0
     progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
     return final_factor + (1 - final_factor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def reversal_factor(step: int, *, total_steps: int, schedule: ReversalScheduleName) -> float:
+    """Give the factor on λ of the gradient reversal for a step, in [0, 1].
+
+    It is 1 throughout (`constant`, as in the paper), or rises from 0 as 2 / (1 + exp(−10 p)) − 1 of the progress p
+    (`ramp`): a classifier that knows nothing yet has nothing to teach.
+
+    Args:
+        step: From 0.
+        total_steps: Steps of the whole training.
+        schedule: Shape.
+    """
+    if schedule == "constant":
+        return 1.0
+    progress = min(1.0, step / max(1, total_steps))
+    return 2 / (1 + math.exp(-RAMP_STEEPNESS * progress)) - 1
