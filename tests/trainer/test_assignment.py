@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from loddis_trainer.assignment import Assignment, assign, elementwise_iou, pad_truth
-from loddis_trainer.losses.detection import detection_loss, generalised_iou_loss
+from loddis_trainer.losses.boxes import generalised_iou_loss, wasserstein_loss
+from loddis_trainer.losses.detection import detection_loss
 from loddis_trainer.models.head import RawPredictions, decode_boxes, grid_points
 
 STRIDE = 8
@@ -106,6 +107,29 @@ def test_a_box_that_misses_its_target_is_pulled_towards_it() -> None:
     generalised_iou_loss(box, torch.tensor([[20.0, 0.0, 24.0, 4.0]])).sum().backward()
     assert box.grad is not None
     assert float(box.grad[0, 2]) < 0  # a larger x2 would cost less
+
+
+def test_the_wasserstein_loss_is_that_of_the_gaussians_in_the_boxes() -> None:
+    """Against the general formula of two Gaussians, with covariance matrices."""
+    a, b = torch.tensor([10.0, 20.0, 13.0, 26.0]), torch.tensor([12.0, 19.0, 16.0, 24.0])
+    means = [(box[:2] + box[2:]) / 2 for box in (a, b)]
+    covariances = [torch.diag(((box[2:] - box[:2]) / 2) ** 2) for box in (a, b)]
+    roots = [covariance.sqrt() for covariance in covariances]
+    cross = (roots[1] @ covariances[0] @ roots[1]).sqrt()
+    squared = (means[0] - means[1]).square().sum() + torch.trace(sum(covariances) - 2 * cross)
+    expected = 1 - math.exp(-math.sqrt(float(squared)) / 12.8)
+    assert float(wasserstein_loss(a, b)) == pytest.approx(expected, abs=1e-5)
+    assert float(wasserstein_loss(a, a)) == pytest.approx(0, abs=1e-3)
+
+
+def test_the_wasserstein_loss_falls_with_the_shift_where_the_overlap_is_gone_and_stays_finite() -> None:
+    target = torch.tensor([50.0, 50.0, 52.0, 52.0])
+    losses = [float(wasserstein_loss(target + shift, target)) for shift in range(12)]
+    assert losses == sorted(losses)
+    perfect = target.clone().requires_grad_()
+    wasserstein_loss(perfect, target).backward()
+    assert perfect.grad is not None
+    assert torch.isfinite(perfect.grad).all()
 
 
 def perfect_predictions(target: Tensor) -> RawPredictions:

@@ -75,6 +75,17 @@ def test_box_trust_belongs_to_the_auxiliary_domain_alone() -> None:
         assert (float(gradient.abs().sum()) > 0) == learns
 
 
+def test_the_box_loss_is_the_one_asked_for() -> None:
+    seen = {}
+    for name in ("giou", "nwd"):
+        config = FitConfig.model_validate({"task": ["a"], "box_loss": name})
+        torch.manual_seed(0)
+        losses: TrainingLosses = build_training_model(config, roles=["task"])(*make_batch(domains=(0, 0)))
+        seen[name] = float(losses.detection.box.detach())
+    assert 0 < seen["nwd"] < 1
+    assert seen["giou"] != pytest.approx(seen["nwd"])
+
+
 def test_a_batch_of_one_domain_trains_without_what_it_cannot_give() -> None:
     model = build_training_model(FitConfig(task=["a"], auxiliary=["b"]), roles=["task", "auxiliary"])
     losses: TrainingLosses = model(*make_batch(domains=(0, 0, 0, 0)))

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from loddis_runtime.intensity import FullRange, IntensityPolicy
 from loddis_trainer.data.augment import AugmentConfig
+from loddis_trainer.losses.boxes import BoxLoss
 from loddis_trainer.models import VariantName
 from loddis_trainer.schedule import ReversalScheduleName, ScheduleName
 
@@ -67,6 +68,9 @@ class FitConfig(BaseModel):
     auxiliary_box_trust: Fraction = Field(
         default=1.0,
         description="How far box sizes are learned from auxiliary domains, whose convention may be another; 0: not.",
+    )
+    box_loss: BoxLoss = Field(
+        default="giou", description="giou: overlap; nwd: normalised Wasserstein distance, for targets of 1 to 5 px."
     )
     optimiser: Literal["sgd", "adamw"] = Field(default="adamw", description="sgd: Nesterov momentum 0.937.")
     learning_rate: Positive = Field(default=1e-3, description="At the peak of the schedule.")

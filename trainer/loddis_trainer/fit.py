@@ -165,7 +165,7 @@ def build_training_model(config: FitConfig, *, roles: Sequence[Role]) -> Trainin
         )
     weights = LossWeights(alpha=config.alpha, beta=config.beta, eta=config.eta)
     trust = [config.auxiliary_box_trust if role == "auxiliary" else 1.0 for role in roles]
-    return TrainingModel(detector, branches, weights=weights, box_trust=trust)
+    return TrainingModel(detector, branches, weights=weights, box_loss=config.box_loss, box_trust=trust)
 
 
 def start_from(folder: Path, model: TrainingModel) -> Stages:

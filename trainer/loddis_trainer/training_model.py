@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from loddis_trainer.assignment import pad_truth
+from loddis_trainer.losses.boxes import BoxLoss
 from loddis_trainer.losses.branches import LoddisBranches
 from loddis_trainer.losses.detection import DetectionLoss, detection_loss
 from loddis_trainer.models import LoddisDetector
@@ -76,6 +77,7 @@ class TrainingModel(nn.Module):
         detector: What will be exported.
         branches: What only training sees; ``None`` trains plainly.
         weights: Of equation 1.
+        box_loss: Of the detection loss.
         box_trust: By domain id, in [0, 1]: how far the detection loss learns from its boxes; all are trusted if none.
     """
 
@@ -87,12 +89,14 @@ class TrainingModel(nn.Module):
         branches: LoddisBranches | None,
         *,
         weights: LossWeights,
+        box_loss: BoxLoss = "giou",
         box_trust: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         self.detector = detector
         self.branches = branches
         self.weights = weights
+        self.box_loss: BoxLoss = box_loss
         self.register_buffer("box_trust", None if box_trust is None else torch.tensor(box_trust), persistent=False)
 
     def forward(
@@ -113,7 +117,13 @@ class TrainingModel(nn.Module):
         fused = self.detector.fuse(frames)
         truth = pad_truth(boxes_xyxy, class_ids, device=frames.device)
         trust = None if self.box_trust is None else self.box_trust[domain_ids]
-        detection = detection_loss(self.detector.predict(fused), truth, stride=self.detector.stride, box_trust=trust)
+        detection = detection_loss(
+            self.detector.predict(fused),
+            truth,
+            stride=self.detector.stride,
+            box_trust=trust,
+            box_loss=self.box_loss,
+        )
         total = detection.total
         if self.branches is None:
             return TrainingLosses(total, detection, None, None, None, None)

@@ -7,7 +7,6 @@ and of 20 px in another. `box_trust` says how far the boxes of a frame are to be
 
 References:
     The paper, equation 1 (L_D); Ge et al. 2021, YOLOX, arXiv:2107.08430.
-    Rezatofighi et al. 2019, Generalized Intersection over Union, arXiv:1902.09630.
 """
 
 from __future__ import annotations
@@ -19,9 +18,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from loddis_trainer.assignment import PaddedTruth, assign
+from loddis_trainer.losses.boxes import BOX_LOSSES, BoxLoss
 from loddis_trainer.models.head import RawPredictions, decode_boxes, grid_points
 
-__all__ = ["DetectionLoss", "detection_loss", "generalised_iou_loss"]
+__all__ = ["DetectionLoss", "detection_loss"]
 
 BOX_WEIGHT = 5.0
 
@@ -31,7 +31,7 @@ class DetectionLoss(NamedTuple):
 
     Attributes:
         total: 5 · box + objectness + classes.
-        box: Mean of 1 − GIoU over assigned points, weighted by trust, in [0, 2].
+        box: Mean box loss over assigned points, weighted by trust; in [0, 2] for `giou`, [0, 1] for `nwd`.
         objectness: Binary cross entropy over all points, per assigned point.
         classes: Binary cross entropy against the class, asked for by IoU where boxes are trusted, per assigned point.
         assigned: Number of assigned points.
@@ -44,35 +44,13 @@ class DetectionLoss(NamedTuple):
     assigned: Tensor
 
 
-def generalised_iou_loss(boxes_xyxy: Tensor, targets_xyxy: Tensor) -> Tensor:
-    """Give 1 − GIoU of boxes that correspond, ``(…, 4)`` twice to ``(…)`` in [0, 2].
-
-    Unlike 1 − IoU it still has a gradient where a box misses its target altogether, common with 1–20 px targets.
-    """
-    size = (boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]).clamp(min=0)
-    target_size = (targets_xyxy[..., 2:] - targets_xyxy[..., :2]).clamp(min=0)
-    overlap = (
-        (
-            torch.minimum(boxes_xyxy[..., 2:], targets_xyxy[..., 2:])
-            - torch.maximum(boxes_xyxy[..., :2], targets_xyxy[..., :2])
-        )
-        .clamp(min=0)
-        .prod(-1)
-    )
-    hull = (
-        (
-            torch.maximum(boxes_xyxy[..., 2:], targets_xyxy[..., 2:])
-            - torch.minimum(boxes_xyxy[..., :2], targets_xyxy[..., :2])
-        )
-        .prod(-1)
-        .clamp(min=1e-9)
-    )
-    union = (size.prod(-1) + target_size.prod(-1) - overlap).clamp(min=1e-9)
-    return 1 - overlap / union + (hull - union) / hull
-
-
 def detection_loss(
-    raw: RawPredictions, truth: PaddedTruth, *, stride: int, box_trust: Tensor | None = None
+    raw: RawPredictions,
+    truth: PaddedTruth,
+    *,
+    stride: int,
+    box_trust: Tensor | None = None,
+    box_loss: BoxLoss = "giou",
 ) -> DetectionLoss:
     """Assign grid points to targets (SimOTA) and measure how far the predictions are from them.
 
@@ -85,6 +63,7 @@ def detection_loss(
         stride: Input pixels per grid point.
         box_trust: ``(B,)`` in [0, 1]: weight of a frame's boxes; at 0 it teaches where targets are and what, not how
             large. All are trusted if none.
+        box_loss: How far a box is from its target, see `loddis_trainer.losses.boxes`.
     """
     boxes = decode_boxes(raw, stride=stride)  # (B, A, 4)
     objectness, classes = raw.objectness.float(), raw.classes.float()
@@ -103,7 +82,7 @@ def detection_loss(
     wanted = 1 - trust * (1 - found.iou)
     target_classes = F.one_hot(target_labels, classes.shape[-1]) * wanted[..., None]  # (B, A, C)
 
-    box = (trust * generalised_iou_loss(boxes, target_boxes)).sum() / trust.sum().clamp(min=1)
+    box = (trust * BOX_LOSSES[box_loss](boxes, target_boxes)).sum() / trust.sum().clamp(min=1)
     seen = F.binary_cross_entropy_with_logits(objectness, found.foreground.float(), reduction="sum") / norm
     per_class = F.binary_cross_entropy_with_logits(classes, target_classes, reduction="none")
     named = torch.where(found.foreground[..., None], per_class, 0.0).sum() / norm
