@@ -23,7 +23,11 @@ def detector_of_graph(graph_path: str, manifest: Manifest) -> LoddisDetector:
         t.name: torch.from_numpy(np.array(numpy_helper.to_array(t))) for t in onnx.load(graph_path).graph.initializer
     }
     detector = build_detector(
-        manifest.variant, num_classes=len(manifest.classes), window=manifest.window, keep=manifest.max_detections
+        manifest.variant,
+        num_classes=len(manifest.classes),
+        window=manifest.window,
+        stride=4 if manifest.stride == 4 else 8,
+        keep=manifest.max_detections,
     )
     state = detector.state_dict()
     for name, value in state.items():

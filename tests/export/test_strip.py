@@ -12,6 +12,7 @@ import torch
 
 from loddis_export.graph import INPUT_NAME, OPSET, OUTPUT_NAME, graph_parameters, write_graph
 from loddis_export.strip import strip_checkpoint
+from loddis_trainer.models import build_detector
 from loddis_trainer.training_model import TrainingModel
 from support.domains import SIZE_HW
 
@@ -89,4 +90,17 @@ def test_any_batch_gives_what_torch_gives(graph: Path, checkpoint: Path, batch: 
     with torch.no_grad():
         expected = detector(frames).numpy()
     assert found.shape == expected.shape
+    assert np.abs(found[..., 4] - expected[..., 4]).max() < 1e-4
+
+
+def test_windows_and_stride_4_export_alike(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    detector = build_detector("nano", window=3, stride=4, keep=20).eval()
+    write_graph(detector, tmp_path / "model.onnx", window=3, size_hw=SIZE_HW)
+    frames = torch.rand(2, 3, *SIZE_HW)
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {INPUT_NAME: frames.numpy()})
+    with torch.no_grad():
+        expected = detector(frames).numpy()
+    assert found.shape == expected.shape == (2, 20, 6)
     assert np.abs(found[..., 4] - expected[..., 4]).max() < 1e-4

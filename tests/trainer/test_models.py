@@ -7,9 +7,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from loddis_trainer.models import VARIANTS, VariantName, build_detector
+from loddis_trainer.models import VARIANTS, Stride, VariantName, build_detector
 from loddis_trainer.models.blocks import PoolingPyramid
 from loddis_trainer.models.head import RawPredictions, decode_boxes, grid_points, keep_best
+
+STRIDES: tuple[Stride, Stride] = (8, 4)
 
 
 def count_flops(model: nn.Module, frames: torch.Tensor) -> int:
@@ -45,6 +47,26 @@ def test_output_is_sorted_finite_and_of_the_promised_shape(variant: VariantName,
     assert (scores.diff(dim=1) <= 0).all()
     assert ((scores >= 0) & (scores <= 1)).all()
     assert set(classes.unique().tolist()) <= {0.0, 1.0, 2.0}
+
+
+def test_stride_4_has_four_times_the_cells_at_a_bearable_cost() -> None:
+    coarse, fine = (build_detector("nano", stride=stride).eval() for stride in STRIDES)
+    frames = torch.zeros(1, 1, 256, 320)
+    assert coarse.predict(coarse.fuse(frames)).size_hw == (32, 40)
+    assert fine.predict(fine.fuse(frames)).size_hw == (64, 80)
+    assert count_flops(fine, frames) < 2 * count_flops(coarse, frames)
+
+
+def test_at_stride_4_a_detection_stands_where_its_cell_is() -> None:
+    """Raise one cell's objectness through the head's last bias-free path: the box must be centred there."""
+    model = build_detector("nano", stride=4, keep=1).eval()
+    raw = model.predict(torch.zeros(1, model.fused_channels, 16, 24))
+    raw.offsets.zero_()
+    raw.objectness.fill_(-10)
+    raw.objectness[0, 5 * 24 + 7] = 10
+    best = keep_best(raw, stride=model.stride, keep=1)[0, 0]
+    centre = (best[:2] + best[2:4]) / 2
+    assert centre.tolist() == [7 * 4, 5 * 4]
 
 
 def test_a_window_of_frames_costs_only_the_stem() -> None:
@@ -106,6 +128,7 @@ def test_sizes_stay_finite_whatever_the_head_says() -> None:
         ({"variant": "xl"}, "variant must be one of nano, tiny, s, got 'xl'"),
         ({"variant": "nano", "num_classes": 0}, "num_classes must be at least 1, got 0"),
         ({"variant": "nano", "window": 0}, "window must be at least 1, got 0"),
+        ({"variant": "nano", "stride": 16}, "stride must be 4 or 8, got 16"),
         ({"variant": "nano", "keep": -1}, "keep must be at least 1, got -1"),
     ],
 )

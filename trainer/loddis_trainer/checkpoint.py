@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from loddis_runtime.intensity import IntensityPolicy
 from loddis_trainer.errors import CheckpointError
-from loddis_trainer.models import LoddisDetector, VariantName, build_detector
+from loddis_trainer.models import LoddisDetector, Stride, VariantName, build_detector
 
 __all__ = [
     "CheckpointInfo",
@@ -64,7 +64,7 @@ class CheckpointInfo(BaseModel):
     classes: tuple[str, ...]
     window: int
     size_hw: tuple[int, int]
-    stride: int
+    stride: Stride
     keep: int
     intensity: IntensityPolicy
     domains: tuple[DomainInfo, ...]
@@ -149,7 +149,9 @@ def load_detector(folder: Path) -> tuple[LoddisDetector, CheckpointInfo]:
     """
     info = read_info(folder)
     weights = read_weights(folder)
-    detector = build_detector(info.variant, num_classes=len(info.classes), window=info.window, keep=info.keep)
+    detector = build_detector(
+        info.variant, num_classes=len(info.classes), window=info.window, stride=info.stride, keep=info.keep
+    )
     prefix = "detector."
     own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
     try:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from loddis_runtime.intensity import FullRange, IntensityPolicy
 from loddis_trainer.data.augment import AugmentConfig
 from loddis_trainer.losses.boxes import BoxLoss
-from loddis_trainer.models import VariantName
+from loddis_trainer.models import Stride, VariantName
 from loddis_trainer.schedule import ReversalScheduleName, ScheduleName
 
 __all__ = ["FitConfig"]
@@ -47,6 +47,7 @@ class FitConfig(BaseModel):
         min_length=1,
     )
     variant: VariantName = Field(default="nano", description="Size of the detector; `s` is the paper's.")
+    stride: Stride = Field(default=8, description="Pixels per cell of the fused map; 4 for targets under 4 px.")
     window: Literal[1, 3, 5] = Field(default=1, description="Frames that the network sees, the last is detected on.")
     size_hw: tuple[int, int] = Field(
         default=(256, 320), description="Network height and width, pixels, multiples of 32; letterboxed into."

@@ -144,7 +144,9 @@ def build_training_model(config: FitConfig, *, roles: Sequence[Role]) -> Trainin
         config: The run.
         roles: Of each domain, by domain id.
     """
-    detector = build_detector(config.variant, num_classes=len(config.classes), window=config.window)
+    detector = build_detector(
+        config.variant, num_classes=len(config.classes), window=config.window, stride=config.stride
+    )
     weighted: tuple[tuple[BranchLoss, float], ...] = (
         ("correlation", config.alpha),
         ("confusion", config.beta),
@@ -316,7 +318,7 @@ def _describe(
         classes=tuple(config.classes),
         window=config.window,
         size_hw=config.size_hw,
-        stride=8,
+        stride=config.stride,
         keep=100,
         intensity=config.intensity,
         domains=domains,

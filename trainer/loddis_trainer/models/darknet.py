@@ -16,7 +16,7 @@ __all__ = ["CspDarknet"]
 
 
 class CspDarknet(nn.Module):
-    """Turn a window of frames into maps at strides 8, 16 and 32 (and 4 on request).
+    """Turn a window of frames into maps at strides 4, 8, 16 and 32.
 
     Args:
         window: Frames T in the input channels.
@@ -44,16 +44,17 @@ class CspDarknet(nn.Module):
             CspStage(16 * w, 16 * w, depth=d, shortcut=False),
         )
 
-    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Extract the pyramid.
 
         Args:
             frames: ``(B, T, H, W)`` in [0, 1], H and W multiples of 32.
 
         Returns:
-            Maps at stride 8 ``(B, 4W, H/8, W/8)``, 16 ``(B, 8W, …)`` and 32 ``(B, 16W, …)``.
+            Maps at stride 4 ``(B, 2W, H/4, W/4)``, 8 ``(B, 4W, …)``, 16 ``(B, 8W, …)`` and 32 ``(B, 16W, …)``.
         """
-        c8 = self.stage8(self.stage4(self.stem(frames)))
+        c4 = self.stage4(self.stem(frames))
+        c8 = self.stage8(c4)
         c16 = self.stage16(c8)
         c32 = self.stage32(c16)
-        return c8, c16, c32
+        return c4, c8, c16, c32

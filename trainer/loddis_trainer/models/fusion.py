@@ -1,4 +1,4 @@
-"""Top-down fusion of the pyramid to one stride-8 map.
+"""Top-down fusion of the pyramid to one map, at stride 8 or, for targets under 4 px, at stride 4.
 
 Legend: B batch, W base width (64 x the variant's width); maps are named after their stride.
 
@@ -9,12 +9,16 @@ target's own fine detail meet all coarser context at once, where a 3 px target s
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 import torch
 from torch import Tensor, nn
 
 from loddis_trainer.models.blocks import ConvBnAct, CspStage
 
-__all__ = ["StrideFusion", "TopDownFusion"]
+__all__ = ["Stride", "StrideFusion", "TopDownFusion"]
+
+Stride: TypeAlias = Literal[4, 8]
 
 
 class StrideFusion(nn.Module):
@@ -39,31 +43,43 @@ class StrideFusion(nn.Module):
 
 
 class TopDownFusion(nn.Module):
-    """Bring the maps at strides 32 and 16 down to stride 8 and fuse all of them there.
+    """Bring the coarser maps down to the finest and fuse all of them there.
+
+    At stride 4 there are four times as many cells, each with half of the channels.
 
     Args:
         base_width: Channels W after the backbone's stem.
         base_depth: Bottlenecks of each CSP stage.
+        stride: Of the fused map, 8 or 4.
     """
 
-    def __init__(self, *, base_width: int, base_depth: int) -> None:
+    def __init__(self, *, base_width: int, base_depth: int, stride: Stride = 8) -> None:
         super().__init__()
         w = base_width
-        self.out_channels = 4 * w
+        self.stride = stride
+        self.out_channels = 4 * w if stride == 8 else 2 * w
         self.upsample = nn.Upsample(scale_factor=2.0, mode="nearest")
         self.lateral32 = ConvBnAct(16 * w, 8 * w)
         self.merge16 = CspStage(16 * w, 8 * w, depth=base_depth, shortcut=False)
         self.lateral16 = ConvBnAct(8 * w, 4 * w)
         self.merge8 = CspStage(8 * w, 4 * w, depth=base_depth, shortcut=False)
-        self.fuse = StrideFusion(16 * w, self.out_channels)
+        if stride == 4:
+            self.lateral8 = ConvBnAct(4 * w, 2 * w)
+            self.merge4 = CspStage(4 * w, 2 * w, depth=base_depth, shortcut=False)
+        self.fuse = StrideFusion(4 * self.out_channels if stride == 8 else 8 * w, self.out_channels)
 
-    def forward(self, pyramid: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """Fuse the pyramid of `CspDarknet` to the map Z ``(B, 4W, H/8, W/8)`` (paper, figure 2)."""
-        c8, c16, c32 = pyramid
+    def forward(self, pyramid: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
+        """Fuse the pyramid of `CspDarknet` to the map Z ``(B, out, H / stride, W / stride)`` (paper, figure 2)."""
+        c4, c8, c16, c32 = pyramid
         p32 = self.lateral32(c32)  # (B, 8W, H/32, W/32)
         p32_at16 = self.upsample(p32)
         p16 = self.lateral16(self.merge16(torch.cat((p32_at16, c16), dim=1)))  # (B, 4W, H/16, W/16)
         p16_at8 = self.upsample(p16)
         p8 = self.merge8(torch.cat((p16_at8, c8), dim=1))  # (B, 4W, H/8, W/8)
-        out: Tensor = self.fuse([p8, p16_at8, self.upsample(p32_at16)])
+        maps = [p8, p16_at8, self.upsample(p32_at16)]
+        if self.stride == 4:
+            p8_at4 = self.upsample(self.lateral8(p8))  # (B, 2W, H/4, W/4)
+            p4 = self.merge4(torch.cat((p8_at4, c4), dim=1))
+            maps = [p4, p8_at4, self.upsample(p16_at8)]
+        out: Tensor = self.fuse(maps)
         return out
