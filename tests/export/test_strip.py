@@ -76,7 +76,10 @@ def test_the_graph_keeps_the_contract(graph: Path) -> None:
 
 
 def test_the_graph_does_not_tell_where_it_was_made(graph: Path) -> None:
-    content = graph.read_bytes()
+    model = onnx.load(str(graph))
+    for tensor in model.graph.initializer:
+        tensor.ClearField("raw_data")  # a million weights spell any short word by chance
+    content = model.SerializeToString()
     for word in (b".py", b"site-packages", str(Path.home()).encode() + b"/", b"stack_trace"):
         assert word not in content
 
