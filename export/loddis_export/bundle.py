@@ -153,6 +153,7 @@ def _describe(stripped: StrippedCheckpoint, out: Path, settings: ExportSettings)
             version=settings.version or out.name,
             classes=info.classes,
             window=info.window,
+            register_window=info.register_window,
             size_hw=info.size_hw,
             stride=info.stride,
             variant=info.variant,

@@ -28,6 +28,7 @@ from loddis_runtime.intensity import normalise
 from loddis_runtime.letterbox import LetterboxTransform, letterbox
 from loddis_runtime.manifest import MANIFEST_NAME, Manifest
 from loddis_runtime.photometry import measure_targets
+from loddis_runtime.registration import register
 from loddis_runtime.repository import ModelRepository, shipped_repository
 from loddis_runtime.suppression import suppress
 
@@ -157,6 +158,34 @@ class Detector:
         key = levels if levels.shape == size_hw else letterbox(levels, size_hw)  # (h, w)
         window = np.broadcast_to(key, (self.manifest.window, *size_hw))  # (T, h, w)
         return PreparedFrame(checked, window, LetterboxTransform.fit((checked.shape[0], checked.shape[1]), size_hw))
+
+    def prepare_window(self, frames: Sequence[ArrayLike]) -> PreparedFrame:
+        """First stage, of a frame with those before it: what `prepare` does, and registration if the model wants it.
+
+        Args:
+            frames: At least one, oldest first; the last is detected on. The model's window takes the newest T; where
+                there are fewer, the scene is taken to have stood still before.
+
+        Raises:
+            FrameError: No frame, one that cannot be used, or frames of several sizes.
+        """
+        length, size_hw = self.manifest.window, self.manifest.size_hw
+        checked = [as_frame(frame) for frame in frames[-length:]]
+        if not checked:
+            raise FrameError("a window needs at least one frame")
+        if len({frame.shape for frame in checked}) > 1:
+            sizes = ", ".join(f"{frame.shape[1]} x {frame.shape[0]}" for frame in checked)
+            raise FrameError(f"the frames of a window must be of one size, got {sizes}")
+        levels = [normalise(frame, self.manifest.intensity) for frame in checked]
+        if self.manifest.register_window:
+            levels = register(levels)
+        tensor = np.empty((length, *size_hw), dtype=np.float32)
+        missing = length - len(levels)
+        for row, level in zip(tensor[missing:], levels, strict=True):
+            letterbox(level, size_hw, out=row)
+        tensor[:missing] = tensor[missing]
+        key = checked[-1]
+        return PreparedFrame(key, tensor, LetterboxTransform.fit((key.shape[0], key.shape[1]), size_hw))
 
     def infer(self, prepared: Sequence[PreparedFrame]) -> NDArray[np.float32]:
         """Second stage: run the network on frames, all at once.

@@ -295,6 +295,37 @@ def test_a_single_frame_fills_a_window(tmp_path: Path, window: int) -> None:
         assert len(detector.detect(frame)) == 1
 
 
+class TestWindow:
+    """`prepare_window` gives what the network of a model with a window expects."""
+
+    @pytest.fixture
+    def frames(self) -> list[NDArray[np.uint16]]:
+        return [frame_with_spots((20 + 6 * step, 30), seed=step) for step in range(5)]
+
+    def test_the_newest_frames_oldest_first(self, tmp_path: Path, frames: list[NDArray[np.uint16]]) -> None:
+        with loddis_runtime.load(write_spot_bundle(tmp_path, window=3), threads=1) as detector:
+            prepared = detector.prepare_window(frames)
+            expected = [detector.prepare(frame).tensor[-1] for frame in frames[-3:]]
+        np.testing.assert_array_equal(prepared.tensor, np.stack(expected))
+        assert prepared.frame is frames[-1]
+
+    def test_a_start_repeats_the_first(self, tmp_path: Path, frames: list[NDArray[np.uint16]]) -> None:
+        with loddis_runtime.load(write_spot_bundle(tmp_path, window=5), threads=1) as detector:
+            tensor = detector.prepare_window(frames[:2]).tensor
+        for row in tensor[:4]:
+            np.testing.assert_array_equal(row, tensor[0])
+        assert not np.array_equal(tensor[3], tensor[4])
+
+    def test_frames_of_several_sizes_or_none_are_refused(
+        self, tmp_path: Path, frames: list[NDArray[np.uint16]]
+    ) -> None:
+        with loddis_runtime.load(write_spot_bundle(tmp_path, window=3), threads=1) as detector:
+            with pytest.raises(FrameError, match="of one size, got 96 x 64, 90 x 64"):
+                detector.prepare_window([frames[0], frames[1][:, :90]])
+            with pytest.raises(FrameError, match="at least one frame"):
+                detector.prepare_window([])
+
+
 def test_half_precision_finds_the_same(tmp_path: Path, detector: Detector) -> None:
     path = write_spot_bundle(tmp_path, precisions=("fp32", "fp16"))
     frame = frame_with_spots((30.4, 20.7), (70.2, 50.1))

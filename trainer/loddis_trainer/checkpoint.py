@@ -63,6 +63,7 @@ class CheckpointInfo(BaseModel):
     variant: VariantName
     classes: tuple[str, ...]
     window: int
+    register_window: bool = False
     size_hw: tuple[int, int]
     stride: Stride
     keep: int

@@ -49,6 +49,7 @@ class FitConfig(BaseModel):
     variant: VariantName = Field(default="nano", description="Size of the detector; `s` is the paper's.")
     stride: Stride = Field(default=8, description="Pixels per cell of the fused map; 4 for targets under 4 px.")
     window: Literal[1, 3, 5] = Field(default=1, description="Frames that the network sees, the last is detected on.")
+    register_window: bool = Field(default=False, description="Shift past frames of the window onto the last one.")
     size_hw: tuple[int, int] = Field(
         default=(256, 320), description="Network height and width, pixels, multiples of 32; letterboxed into."
     )

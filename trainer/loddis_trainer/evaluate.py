@@ -6,14 +6,12 @@ Legend: T frames of a window, h w network pixels, N detections, M ground truths 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from rich.progress import track
 
 from loddis_runtime import Detections, Detector, load
-from loddis_runtime.detector import PreparedFrame
 from loddis_runtime.photometry import measure_targets
 from loddis_trainer.checkpoint import INFO
 from loddis_trainer.data import DomainDataset
@@ -26,7 +24,6 @@ __all__ = [
     "evaluate_model",
     "image_result",
     "open_model",
-    "prepare_window",
 ]
 
 SCORE_FLOOR = 0.01  # detections below it take part in nothing: AP and ROC end there
@@ -83,17 +80,11 @@ def collect_results(
     results = []
     for start in track(starts, description=f"{dataset.name}:{dataset.split}", disable=not progress, transient=True):
         batch = chosen[start : start + FRAMES_A_BATCH]
-        prepared = [prepare_window(detector, dataset, number) for number in batch]
+        prepared = [detector.prepare_window(dataset.window(number, detector.manifest.window)) for number in batch]
         for number, key, rows in zip(batch, prepared, detector.infer(prepared), strict=True):
             found = detector.finish(key, rows, score_threshold=SCORE_FLOOR, measure=measure)
             results.append(image_result(dataset, number, found, measure=measure))
     return results
-
-
-def prepare_window(detector: Detector, dataset: DomainDataset, number: int) -> PreparedFrame:
-    """Prepare a frame with those before it in its sequence, as many as the model wants: what training shows it."""
-    seen = [detector.prepare(frame) for frame in dataset.window(number, detector.manifest.window)]
-    return replace(seen[-1], tensor=np.stack([frame.tensor[-1] for frame in seen]))  # (T, h, w), oldest first
 
 
 def image_result(dataset: DomainDataset, number: int, found: Detections, *, measure: bool = True) -> ImageResult:

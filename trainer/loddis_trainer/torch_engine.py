@@ -70,6 +70,7 @@ def wrap_detector(
     variant: VariantName,
     classes: Sequence[str],
     window: int,
+    register_window: bool = False,
     size_hw: tuple[int, int],
     intensity: FullRange | Percentile,
     score_threshold: float = 0.5,
@@ -82,6 +83,7 @@ def wrap_detector(
         variant: Its size.
         classes: Names of its classes.
         window: Frames T.
+        register_window: Whether past frames are shifted onto the last.
         size_hw: Network height and width, pixels.
         intensity: Grey levels to [0, 1].
         score_threshold: The operating point.
@@ -93,6 +95,7 @@ def wrap_detector(
             "version": "0",
             "classes": tuple(classes),
             "window": window,
+            "register_window": register_window,
             "size_hw": size_hw,
             "stride": model.stride,
             "variant": variant,
@@ -121,6 +124,7 @@ def detector_of_checkpoint(folder: Path) -> Detector:
         variant=info.variant,
         classes=info.classes,
         window=info.window,
+        register_window=info.register_window,
         size_hw=info.size_hw,
         intensity=info.intensity,
         score_threshold=0.5 if info.score_threshold is None else info.score_threshold,

@@ -59,6 +59,7 @@ def validate(model: LoddisDetector, config: FitConfig, held_out: Mixture) -> Val
         variant=config.variant,
         classes=config.classes,
         window=config.window,
+        register_window=config.register_window,
         size_hw=config.size_hw,
         intensity=config.intensity,
         autocast=config.precision != "32-true",

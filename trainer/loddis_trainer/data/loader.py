@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from loddis_runtime.intensity import FullRange, Percentile, normalise
 from loddis_runtime.letterbox import LetterboxTransform, letterbox
+from loddis_runtime.registration import register
 from loddis_trainer.data.augment import AugmentConfig, augment
 from loddis_trainer.data.errors import DataError
 from loddis_trainer.data.mixture import Mixture
@@ -85,6 +86,7 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
         intensity: Grey levels to [0, 1].
         augmentation: Random changes.
         seed: Of the changes.
+        register_window: Shift past frames onto the last.
     """
 
     def __init__(
@@ -96,12 +98,14 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
         intensity: FullRange | Percentile,
         augmentation: AugmentConfig,
         seed: int,
+        register_window: bool = False,
     ) -> None:
         # Loader processes are forked, and OpenCV's pool of threads does not survive that: it must not come into being.
         cv2.setNumThreads(1)
         self.mixture = mixture
         self.size_hw = size_hw
         self.window = window
+        self.register_window = register_window
         self.intensity = intensity
         self.augmentation = augmentation
         self.seed = seed
@@ -110,6 +114,8 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
         """Give frames ``(T, H, W)``, boxes ``(M, 4)``, class ids ``(M,)``, the domain id and the frame's name."""
         dataset = self.mixture.domains[draw.domain].dataset
         frames = [normalise(frame, self.intensity) for frame in dataset.window(draw.number, self.window)]
+        if self.register_window:
+            frames = register(frames)
         boxes, labels = dataset.boxes(draw.number), dataset.class_ids(draw.number)
         if self.augmentation.active:
             generator = np.random.default_rng((self.seed, draw.epoch, draw.domain, draw.number))
