@@ -6,14 +6,15 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 from rich.console import Console
 
 from loddis_runtime.command import CliPositionalArg, CliSubCommand, Command, SubCommand, run
 from loddis_trainer.config import FitConfig
+from loddis_trainer.presets import merge, read_preset
 
 __all__ = ["main"]
 
@@ -21,16 +22,30 @@ __all__ = ["main"]
 class Fit(FitConfig, SubCommand):
     """Train a detector on a mixture of task and auxiliary domains.
 
-    For example: loddis-trainer fit --data-root data --task sky:0.3 --auxiliary ground:0.7 --out runs/sky
+    For example: loddis-trainer fit --preset edge --data-root data --task sky:0.3 --auxiliary ground:0.7 --out runs/sky
     """
 
+    preset: str | None = Field(
+        default=None, description="paper, quick or edge, or a YAML file of these fields; flags win over it."
+    )
     as_json: bool = Field(default=False, alias="json", description="Print the result as JSON.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _over_preset(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or not given.get("preset"):
+            return given
+        preset = read_preset(str(given["preset"]))
+        unknown = [name for name in preset if name not in FitConfig.model_fields]
+        if unknown:
+            raise ValueError(f"{given['preset']} has fields that a training does not: {', '.join(unknown)}")
+        return merge(preset, given)
 
     def cli_cmd(self) -> None:
         """Train."""
         from loddis_trainer.fit import fit  # torch takes seconds to import; --help does not wait for it
 
-        config = FitConfig.model_validate(self.model_dump(exclude={"as_json"}))
+        config = FitConfig.model_validate(self.model_dump(exclude={"as_json", "preset"}))
         result = fit(config, progress=not self.as_json)
         if self.as_json:
             print(
