@@ -17,7 +17,7 @@ from loddis_trainer.presets import PRESETS, read_preset
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[Fit]:
     """Parse `fit` and go no further; gives what was parsed."""
     seen: list[Fit] = []
-    monkeypatch.setattr(Fit, "cli_cmd", seen.append)
+    monkeypatch.setattr(Fit, "cli_cmd", lambda self: seen.append(self))
     return seen
 
 
