@@ -18,13 +18,28 @@ __all__ = ["Admission", "Ticket"]
 
 
 class Ticket:
-    """One admitted request, from `Admission.enter`; leave the `with` block and the place is free again."""
+    """One admitted request, from `Admission.enter`.
 
-    __slots__ = ("_admission", "_arrived")
+    Leave the `with` block and the place is free again, unless somebody still holds the request's body: then once they
+    let go. A client that leaves takes nothing out of the memory of a thread that is reading its frame.
+    """
+
+    __slots__ = ("_admission", "_arrived", "_holders")
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
         self._arrived = False
+        self._holders = 1
+
+    def hold(self) -> None:
+        """Keep the place beyond the `with` block, until `release`; on the event loop."""
+        self._holders += 1
+
+    def release(self) -> None:
+        """Let go; on the event loop."""
+        self._holders -= 1
+        if self._holders == 0:
+            self._admission.leave()
 
     def arrived(self) -> None:
         """Say that the frame is in the queue of the network, from any thread."""
@@ -40,7 +55,7 @@ class Ticket:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.arrived()
-        self._admission.leave()
+        self.release()
 
 
 class Admission:
@@ -101,7 +116,7 @@ class Admission:
         return Ticket(self)
 
     def leave(self) -> None:
-        """Free the place of a request; its ticket does this."""
+        """Free the place of a request; its ticket does this, when its last holder lets go."""
         self._in_flight -= 1
         if self._in_flight == 0:
             self._idle.set()

@@ -140,7 +140,7 @@ def _read_form(body: bytes, *, headers: Mapping[str, str], boundary: bytes, max_
         # Raw pixels may be described by the headers of the request or of the part.
         described = {name: headers[name] for name in RAW_HEADERS if name in headers}
         own = {name: part.headers[name] for name in (*RAW_HEADERS, "content-type") if name in part.headers}
-        if own.get("content-type", "").lower().startswith(MULTIPART):
+        if own.get("content-type", "").partition(";")[0].strip().lower() == MULTIPART:
             raise ProblemError(UNSUPPORTED_MEDIA, "a part of a form cannot be a form itself")
         return plan_body(described | own, max_pixels=max_pixels)(part.data)
 

@@ -154,6 +154,13 @@ def check_size(header: ImageHeader, *, max_pixels: int) -> None:
     Raises:
         ProblemError: More than `max_pixels`, or a side below 8 pixels.
     """
+    values = header.pixels * header.channels
+    if header.channels > 1 and values > max_pixels:
+        raise ProblemError(
+            FRAME_TOO_LARGE,
+            f"{header.width} x {header.height} in {header.channels} channels are {values} values, this server takes up "
+            f"to {max_pixels}; send one channel",
+        )
     if header.pixels > max_pixels:
         raise ProblemError(
             FRAME_TOO_LARGE,

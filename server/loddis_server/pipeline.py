@@ -11,9 +11,11 @@ to the inference thread and back.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
@@ -40,7 +42,7 @@ class DetectionJob:
     """One frame on its way. Made on the event loop; `future` belongs to it.
 
     Args:
-        reader: Gives the frame.
+        reader: Gives the frame; forgotten once it was asked, with the body that it holds.
         model: To detect with.
         ticket: Of the request.
         score_threshold: The model's if none.
@@ -48,6 +50,7 @@ class DetectionJob:
 
     Attributes:
         future: The detections, or what went wrong.
+        work: Of the decode worker that reads the frame, if one does.
         frame: Once it is read.
         seconds: Time spent in each stage so far.
     """
@@ -63,12 +66,13 @@ class DetectionJob:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Detections] = self._loop.create_future()
-        self.reader = reader
+        self.reader: FrameReader | None = reader
         self.model = model
         self.ticket = ticket
         self.score_threshold = score_threshold
         self.max_detections = max_detections
         self.abandoned = False
+        self.work: Future[None] | None = None
         self.frame: Frame | None = None
         self.prepared: PreparedFrame | None = None
         self.prepared_at = 0.0
@@ -83,6 +87,8 @@ class DetectionJob:
         """Give the job up: what has not begun is left out, and no result comes any more."""
         self.abandoned = True
         self.future.cancel()
+        if self.work is not None and self.work.cancel():
+            self.reader = None  # the worker's queue keeps the job until its turn comes, but not the body
 
     def resolve(self, detections: Detections) -> None:
         """Hand in the result, from any thread."""
@@ -122,6 +128,7 @@ class Pipeline:
             deadline_s=settings.batch_deadline_ms / 1000,
             on_the_way=lambda: admission.on_the_way,
         )
+        self._reading: dict[int, float] = {}  # since when, by thread
         metrics.queue_depth.set_function(lambda: self.batcher.depth)
 
     def start(self) -> None:
@@ -133,12 +140,21 @@ class Pipeline:
         self.batcher.stop(timeout_s=timeout_s)
         self._workers.shutdown(wait=False, cancel_futures=True)
 
+    @property
+    def busy_s(self) -> float:
+        """How long the oldest work under way has been running; 0 if there is none."""
+        since = min(self._reading.copy().values(), default=None)
+        return max(self.batcher.busy_s, 0.0 if since is None else time.monotonic() - since)
+
     def submit(self, job: DetectionJob) -> asyncio.Future[Detections]:
         """Send a frame on its way; call on the event loop."""
-        if job.reader.is_quick:
+        if job.reader is not None and job.reader.is_quick:
             self._read(job)
-        else:
-            self._workers.submit(self._read, job)
+            return job.future
+        loop = asyncio.get_running_loop()
+        job.ticket.hold()
+        job.work = self._workers.submit(self._read, job)
+        job.work.add_done_callback(lambda _: _call_on(loop, job.ticket.release))
         return job.future
 
     async def run_in_worker(self, function: Callable[[], T]) -> T:
@@ -147,17 +163,21 @@ class Pipeline:
 
     def _read(self, job: DetectionJob) -> None:
         """First stage: decode and prepare."""
-        if job.abandoned:
+        reader, job.reader = job.reader, None
+        if job.abandoned or reader is None:
             return
+        self._reading[threading.get_ident()] = time.monotonic()
         try:
             started = time.perf_counter()
-            job.frame = job.reader.read()
+            job.frame = reader.read()
             decoded = time.perf_counter()
             job.prepared = job.model.detector.prepare(job.frame)
             job.prepared_at = time.perf_counter()
         except Exception as error:
             job.fail(error)
             return
+        finally:
+            del self._reading[threading.get_ident()]
         self._record(job, "decode", decoded - started)
         self._record(job, "prepare", job.prepared_at - decoded)
         self.batcher.submit(job)
@@ -203,3 +223,9 @@ class Pipeline:
         """Note how long a stage took."""
         job.seconds[stage] = seconds
         self._metrics.stages[stage].observe(seconds)
+
+
+def _call_on(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+    """Call something on an event loop from any thread; once the loop has ended, nobody waits for it."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(function)

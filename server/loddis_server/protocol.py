@@ -3,6 +3,10 @@
 - The head of a request (request line and headers) has a limit of bytes and of time.
 - After an answer that came before the whole body, what is left of the body is read and dropped for some seconds, so
   that the other side sees the answer; then the connection is closed.
+- An answer that nobody reads is given up after some time.
+- Trailers after a body in chunks are not kept, and have the limit of a head.
+- An offer to change the protocol (`Upgrade: h2c`, which some clients make with every request) is overlooked, as RFC
+  9110 section 7.8 has it; the parser alone would take the body for the other protocol.
 - What is no HTTP is answered with a problem document, too.
 """
 
@@ -12,6 +16,7 @@ import asyncio
 import uuid
 from typing import Any
 
+import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -27,6 +32,7 @@ __all__ = ["MAX_HEAD_BYTES", "LimitedHttpProtocol"]
 MAX_HEAD_BYTES = 32 * 1024
 HEAD_TIMEOUT_S = 10.0
 LINGER_S = 5.0
+UNREAD_S = 30.0
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
@@ -36,6 +42,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._head_bytes = 0
         self._in_head = True
+        self._silent_bytes = 0
         self._refusal = MALFORMED_REQUEST
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -60,10 +67,50 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._deadline is None:
                 self._close_in(HEAD_TIMEOUT_S)
-        super().data_received(data)
+        elif self._silent_bytes > MAX_HEAD_BYTES:  # neither body nor a new head: trailers without end
+            self._refusal = HEAD_TOO_LARGE
+            self.send_400_response("")
+            return
+        self._silent_bytes += len(data)
+        self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        """Parse what came."""
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._upgrade_offered():
+                self._overlook_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("this is no HTTP request")
+
+    def _upgrade_offered(self) -> bool:
+        return bool(self.parser.should_upgrade()) and any(name == b"upgrade" for name, _ in self.headers)
+
+    def _overlook_upgrade(self, rest: bytes) -> None:
+        """Parse the request again without its offer, and what follows the head as its body."""
+        head = [self.parser.get_method(), b" ", self.url, b" HTTP/", self.parser.get_http_version().encode(), b"\r\n"]
+        for name, value in self.headers:
+            if name != b"upgrade":
+                head += [name, b": ", value, b"\r\n"]
+        self.parser = httptools.HttpRequestParser(self)
+        self._feed(b"".join([*head, b"\r\n", rest]))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; what comes after the body is none."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._silent_bytes = 0
+        super().on_body(body)
 
     def on_headers_complete(self) -> None:
         """End the head's time; the application has limits of its own from here."""
+        if self._upgrade_offered():
+            return
         self._in_head = False
         self._head_bytes = 0
         self._clear_deadline()
@@ -74,8 +121,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Begin to wait for the next head."""
+        if self._upgrade_offered():
+            return
         super().on_message_complete()
         self._in_head = True
+        self._silent_bytes = 0
         self._clear_deadline()
         if self.cycle.response_complete:  # a late end of a body: no answer follows that would start the time
             self._close_in(self.timeout_keep_alive)
@@ -85,6 +135,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self.cycle.response_complete and self.cycle.more_body:
             self._close_in(LINGER_S)
+        if self.transport.get_write_buffer_size():
+            self.loop.call_later(UNREAD_S, self._give_up_unread)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, or too much of it."""
@@ -95,6 +147,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         head = f"content-type: {PROBLEM_MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
         self.transport.write(STATUS_LINE[self._refusal.status] + head.encode() + body)
         self.transport.close()
+
+    def _give_up_unread(self) -> None:
+        if not self.transport.is_closing() and self.transport.get_write_buffer_size():
+            self.transport.abort()
 
     def _close_in(self, seconds: float) -> None:
         self._clear_deadline()

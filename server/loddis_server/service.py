@@ -47,6 +47,7 @@ class Service:
         self.pipeline = Pipeline(settings, self.admission, self.metrics)
         self.state: State = "starting"
         self.failure: Exception | None = None
+        self._loader: threading.Thread | None = None
         self.on_started: Callable[[], None] = lambda: None
         self._started = asyncio.Event()
         self.metrics.ready.set_function(lambda: self.state == "ready")
@@ -66,7 +67,8 @@ class Service:
             except RuntimeError:  # the event loop has ended: nobody waits for the models any more
                 self.models.close()
 
-        threading.Thread(target=load, name="loddis-loader", daemon=True).start()
+        self._loader = threading.Thread(target=load, name="loddis-loader", daemon=True)
+        self._loader.start()
 
     async def started(self) -> State:
         """Wait until the models are loaded, or failed to; give the state then."""
@@ -92,18 +94,24 @@ class Service:
         return True
 
     async def stop(self) -> None:
-        """End the threads and give back the models."""
+        """End the threads and give back the models; what does not end in time shows in `is_finished`."""
         self.begin_drain()
+        if self._loader is not None:
+            await asyncio.to_thread(self._loader.join, STOP_TIMEOUT_S)
         await asyncio.to_thread(self.pipeline.stop, timeout_s=STOP_TIMEOUT_S)
         self.models.close()
 
     @property
     def is_alive(self) -> bool:
-        """Whether it does its work or may yet do so: the inference thread is there and does not hang."""
+        """Whether it does its work or may yet do so: the inference thread is there, and no thread hangs."""
         if self.state == "ready":
-            batcher = self.pipeline.batcher
-            return batcher.alive and batcher.busy_s < STALL_LIMIT_S
+            return self.pipeline.batcher.alive and self.pipeline.busy_s < STALL_LIMIT_S
         return self.state != "failed"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether no thread is at work any more."""
+        return (self._loader is None or not self._loader.is_alive()) and self.pipeline.busy_s == 0
 
     def _loaded(self, failure: Exception | None) -> None:
         """Open for requests, or give up."""

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 30
+INTERRUPTED = 130  # exit status after SIGINT
 CLOSE_TIMEOUT_S = 1  # for answers on their way out, after the drain
 
 
@@ -69,6 +70,11 @@ class DetectionServer(uvicorn.Server):
         else:
             self.force_exit = True
             self._end()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether no thread of the service is at work any more."""
+        return self._service.is_finished
 
     def raise_failure(self) -> None:
         """Raise what kept the server from starting, if anything did.
@@ -146,6 +152,11 @@ def serve(settings: ServerSettings) -> None:
     server.run(sockets=listen(settings.host, settings.port))
     server.raise_failure()
     logger.info("stopped")
+    if not server.is_finished:
+        # A decoder in the middle of a file cannot be interrupted, and the interpreter would wait for it: every request
+        # has its answer, so nothing is lost.
+        logging.shutdown()
+        os._exit(INTERRUPTED if server.interrupted else 0)
     if server.interrupted:
         raise KeyboardInterrupt
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import resource
 import struct
+import zlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from loddis_server.decoding import decode_file, format_of
-from loddis_server.problems import ProblemError
+from loddis_server.problems import BAD_FRAME, FRAME_TOO_LARGE, ProblemError
 from support.frame_files import (
     jpeg_file,
     npy_file,
@@ -61,6 +66,7 @@ LOSSLESS: dict[str, tuple[Callable[..., bytes], dict[str, Any], NDArray[Any]]] =
     "tiff 16, tiles": (tiff_file, {"tile": (16, 16)}, NOISE16),
     "tiff 32, Deflate, strips": (tiff_file, {"compression": "zlib", "rowsperstrip": 4}, NOISE32),
     "tiff 16, LZW": (tiff_file, {"compression": "lzw"}, NOISE16),
+    "tiff 8, PackBits, strips": (tiff_file, {"compression": "packbits", "rowsperstrip": 5}, NOISE8),
 }
 
 
@@ -360,3 +366,102 @@ def test_the_content_counts_and_the_label_must_agree(declared: str | None, data:
     error = refusal(data, declared)
     assert error.kind.slug == "unsupported-media"
     assert cause in error.detail
+
+
+class TestFilesThatWouldKeepTheServerBusy:
+    """Small bodies that once took a decoder, or a pattern, minutes or gigabytes."""
+
+    @pytest.mark.timeout(10)
+    def test_blanks_between_the_fields_of_an_npy(self) -> None:
+        text = ("{" + f"'descr':'<u1'{' ' * 1200}" * 3 + "X").encode()
+        error = refusal(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text)
+        assert "not that of a plain array" in error.detail
+
+    @pytest.mark.timeout(10)
+    def test_numbers_of_an_npy_are_not_cut_in_two(self) -> None:
+        text = b"{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000100,), }"
+        assert "shape" in refusal(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text).detail
+
+    @pytest.mark.timeout(10)
+    def test_a_run_of_fill_bytes_in_a_jpeg(self) -> None:
+        whole = jpeg_file(NOISE8)
+        start = whole.index(b"\xff\xda")
+        with contextlib.suppress(ProblemError):  # damaged or not: it must end
+            decode(whole[: start + 14] + b"\xff" * 2_000_000 + b"\x00\xff\xd9")
+
+    @pytest.mark.timeout(10)
+    def test_comments_without_end_in_a_jpeg(self) -> None:
+        whole = jpeg_file(NOISE8)
+        assert "segments" in refusal(whole[:2] + b"\xff\xfe\x00\x02" * 100_000 + whole[2:]).detail
+
+    @pytest.mark.timeout(20)
+    def test_texts_of_a_png_are_not_unpacked(self) -> None:
+        text = png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(8_000_000), 9))
+        whole = png_file(NOISE8)
+        cut = 8 + 25  # signature and IHDR
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        np.testing.assert_array_equal(decode(whole[:cut] + text * 100 + whole[cut:]), NOISE8)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB; it was 800 MB
+
+    @pytest.mark.parametrize("chunk", [b"acTL", b"fcTL", b"fdAT"])
+    def test_animations_are_refused_by_any_of_their_chunks(self, chunk: bytes) -> None:
+        whole = png_file(NOISE8)
+        assert "animation" in refusal(whole[:33] + png_chunk(chunk, bytes(26)) + whole[33:]).detail
+
+    def test_a_colour_picture_counts_all_its_channels(self) -> None:
+        frame = np.zeros((600, 700, 3), dtype=np.uint8)  # 420,000 pixels, 1.26 million values
+        error = refusal(png_file(frame))
+        assert error.kind is FRAME_TOO_LARGE
+        assert "3 channels" in error.detail
+
+
+def with_second_tag(file: bytes, tag: int, value: int, *, kind: int = 4) -> bytes:
+    """Put another entry of a tag before that of a little-endian TIFF, in a directory at the end of the file."""
+    (start,) = struct.unpack_from("<I", file, 4)
+    (count,) = struct.unpack_from("<H", file, start)
+    entries = file[start + 2 : start + 2 + 12 * count]
+    directory = struct.pack("<H", count + 1) + struct.pack("<HHII", tag, kind, 1, value) + entries + bytes(4)
+    return file[:4] + struct.pack("<I", len(file)) + file[8:] + directory
+
+
+class TestTiffsThatAreNotWhatTheySay:
+    """The decoder leaves black what does not unpack, and reads the first of two tags."""
+
+    @pytest.mark.parametrize("kind", [4, 9])
+    def test_a_tag_twice_is_refused(self, kind: int) -> None:
+        error = refusal(with_second_tag(tiff_file(NOISE16), 256, 30_000, kind=kind))
+        assert error.kind is BAD_FRAME
+
+    def test_a_size_in_signed_numbers_is_refused(self) -> None:
+        file = bytearray(tiff_file(NOISE16))
+        (start,) = struct.unpack_from("<I", file, 4)
+        (count,) = struct.unpack_from("<H", file, start)
+        width = next(
+            start + 2 + 12 * i for i in range(count) if file[start + 2 + 12 * i : start + 4 + 12 * i] == b"\0\1"
+        )
+        struct.pack_into("<H", file, width + 2, 9)  # SLONG
+        assert "no unsigned integer" in refusal(bytes(file)).detail
+
+    @pytest.mark.parametrize("compression", ["zlib", "packbits"])
+    def test_pixels_that_do_not_unpack_are_no_empty_sky(self, compression: str) -> None:
+        frame = spot_frame((40, 30))
+        whole = tiff_file(frame, compression=compression, rowsperstrip=16)
+        np.testing.assert_array_equal(decode(whole), frame)
+        with tifffile.TiffFile(io.BytesIO(whole)) as parsed:
+            starts, counts = parsed.pages[0].dataoffsets, parsed.pages[0].databytecounts
+        for start, count in zip(starts, counts, strict=True):
+            emptied = whole[:start] + bytes(count) + whole[start + count :]
+            assert refusal(emptied).kind is BAD_FRAME
+
+    def test_every_damaged_byte_of_deflate_is_noticed(self) -> None:
+        whole = tiff_file(spot_frame((40, 30)), compression="zlib", rowsperstrip=16)
+        with tifffile.TiffFile(io.BytesIO(whole)) as parsed:
+            (start, *_), (count, *_) = parsed.pages[0].dataoffsets, parsed.pages[0].databytecounts
+        for position in range(start, start + count):
+            damaged = bytearray(whole)
+            damaged[position] ^= 0x5A
+            assert refusal(bytes(damaged)).kind is BAD_FRAME
+
+    def test_tiles_far_larger_than_the_picture_are_refused(self) -> None:
+        file = tiff_file(NOISE16, tile=(4096, 4096), compression="zlib")
+        assert "needs no more than" in refusal(file).detail

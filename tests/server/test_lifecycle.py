@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -40,9 +41,10 @@ def environment(**variables: str) -> dict[str, str]:
 class ServerProcess:
     """`loddis-server` on a free port, its log read as it comes."""
 
-    def __init__(self, *arguments: str, **variables: str) -> None:
+    def __init__(self, *arguments: str, code: str | None = None, **variables: str) -> None:
+        program = ["-m", "loddis_server"] if code is None else ["-c", code]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "loddis_server", "--port", "0", *arguments],
+            [sys.executable, *program, "--port", "0", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment(**variables),
@@ -168,6 +170,28 @@ def test_ctrl_c_drains_too_and_exits_130(process: ServerProcess) -> None:
     process.signal(signal.SIGINT)
     process.logged("draining")
     assert process.end() == (130, "")
+
+
+STUCK = """
+import sys, time
+from loddis_server import bodies
+from loddis_server.cli import main
+bodies.decode_file = lambda *arguments, **options: time.sleep(600)
+main()
+"""
+
+
+def test_a_decoder_that_hangs_does_not_keep_the_process(repository: Path) -> None:
+    variables = {"LODDIS_MODEL_REPOSITORY": str(repository), "LODDIS_REQUEST_TIMEOUT_S": "0.3"}
+    with ServerProcess(code=STUCK, **variables) as process:
+        process.logged("ready")
+        status, problem = process.ask("POST", "/v1/detect", PNG)
+        assert (status, problem["type"]) == (504, "/problems/timeout")
+        process.signal(signal.SIGTERM)
+        process.logged("stopped")
+        started = time.monotonic()
+        assert process.end() == (0, "")
+        assert time.monotonic() - started < 5
 
 
 def test_it_can_be_stopped_while_it_starts(process: ServerProcess) -> None:

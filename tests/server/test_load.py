@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from loddis_runtime.detector import Detector, PreparedFrame
 from loddis_runtime.errors import EngineError
+from loddis_server import bodies
+from loddis_server.decoding import decode_file
 from support.frame_files import png_file, raw_headers, spot_frame
 from support.live_server import LiveServer, settings_for, wait_until
 
@@ -169,3 +171,33 @@ def test_a_client_that_leaves_is_given_up(repository: Path, network: HeldNetwork
         assert network.batch_sizes == [1, 1]
         dropped: Any = server.service.metrics.dropped.labels("client_left")
         assert dropped._value.get() == 1
+
+
+def test_a_client_that_leaves_keeps_its_place_while_its_body_is_held(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bodies in memory are bounded by the places, not by the patience of clients."""
+    reading, may_read = threading.Event(), threading.Event()
+
+    def read_slowly(*arguments: Any, **options: Any) -> NDArray[np.generic]:
+        reading.set()
+        assert may_read.wait(TIMEOUT_S)
+        return decode_file(*arguments, **options)
+
+    monkeypatch.setattr(bodies, "decode_file", read_slowly)
+    settings = settings_for(repository, decode_workers=1, queue_capacity=3)
+    png = png_file(spot_frame(PLACES[0]))
+    with LiveServer(settings) as server, client_of(server) as client:
+        for _ in range(8):  # one is read, the others wait for the worker and are forgotten when their clients leave
+            with pytest.raises(httpx.ReadTimeout):
+                client.post("/v1/detect", content=png, timeout=0.2)
+        assert reading.wait(TIMEOUT_S)
+        wait_until(lambda: server.service.admission.in_flight == 1)
+        assert server.service.pipeline.busy_s > 0.5
+        queue = server.service.pipeline._workers._work_queue
+        waiting = [queue.get_nowait().args[0] for _ in range(queue.qsize())]
+        assert [job.reader for job in waiting] == [None] * 7
+        may_read.set()
+        wait_until(lambda: server.service.admission.in_flight == 0)
+        assert server.service.is_finished
+        assert centroid(client.post("/v1/detect", content=png)) == pytest.approx(PLACES[0], abs=0.1)

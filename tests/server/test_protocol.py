@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -10,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from loddis_server import protocol
 from support.frame_files import png_file, spot_frame
-from support.live_server import LiveServer, settings_for
+from support.live_server import LiveServer, settings_for, wait_until
 
 PNG = png_file(spot_frame((40, 30)))
 TIMEOUT_S = 20.0
@@ -195,3 +197,57 @@ def test_a_client_that_expects_to_be_asked_is_asked(strict: LiveServer) -> None:
         connection._reader.readline()
         connection.send(PNG)
         assert connection.answer()[0] == 200
+
+
+@pytest.mark.parametrize("in_pieces", [False, True])
+def test_an_offer_to_upgrade_is_overlooked(strict: LiveServer, in_pieces: bool) -> None:
+    offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2_Settings": "AAMAAABkAAQAoAAAAAIAAAAA"}
+    message = head(**offer, Content_Length=str(len(PNG))) + PNG
+    with RawConnection(strict) as connection:
+        for _ in range(2):  # the connection serves on
+            for part in (message[:30], message[30:400], message[400:]) if in_pieces else (message,):
+                connection.send(part)
+            status, document = connection.answer()
+            assert status == 200
+            assert len(document["detections"]) == 1
+        connection.send(head(**offer, Transfer_Encoding="chunked") + b"%x\r\n%s\r\n0\r\n\r\n" % (len(PNG), PNG))
+        assert connection.answer()[0] == 200
+
+
+def test_trailers_are_not_kept(strict: LiveServer) -> None:
+    body = b"%x\r\n%s\r\n0\r\n" % (len(PNG), PNG)
+    with RawConnection(strict) as connection:
+        connection.send(head(Transfer_Encoding="chunked") + body + b"X-Checksum: 1\r\nX-Request-Id: trailing\r\n\r\n")
+        status, document = connection.answer()
+        assert status == 200
+        assert document["request_id"] != "trailing"
+        connection.send(head(Content_Length=str(len(PNG))) + PNG)
+        assert connection.answer()[0] == 200
+
+
+@pytest.mark.parametrize("line", [b"X-T: " + b"v" * 90 + b"\r\n", b"v" * 97])
+def test_trailers_without_end_are_cut_off(strict: LiveServer, line: bytes) -> None:
+    with RawConnection(strict) as connection:
+        connection.send(head(Transfer_Encoding="chunked") + b"%x\r\n%s\r\n0\r\nX-Long: " % (len(PNG), PNG))
+        sent = 0
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            while sent < 64 * 2**20:
+                connection.send(line * 100)
+                sent += len(line) * 100
+        assert sent < 16 * 2**20  # what the sockets buffer, and some
+    assert still_detects(strict)
+
+
+def test_an_answer_that_nobody_reads_is_given_up(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "UNREAD_S", 0.3)
+    with LiveServer(settings_for(repository, max_body_bytes=2**23)) as server:
+        frame = np.random.default_rng(0).integers(0, 256, (1000, 1000), dtype=np.uint8)
+        raw = {"X_Frame_Width": "1000", "X_Frame_Height": "1000", "X_Frame_Dtype": "uint8"}
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.connect(("127.0.0.1", server.port))
+            message = head(**raw, Content_Length=str(frame.size)).replace(b"/v1/detect", b"/v1/detect?return=image")
+            deaf.sendall(message + frame.tobytes())
+            connections = server.server.server_state.connections
+            wait_until(lambda: server.service.admission.in_flight == 0 and bool(connections))
+            wait_until(lambda: not connections)

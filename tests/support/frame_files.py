@@ -60,9 +60,12 @@ def jpeg_file(frame: NDArray[Any], *, progressive: bool = False) -> bytes:
 
 
 def tiff_file(frame: NDArray[Any], **options: Any) -> bytes:
-    """Encode with `tifffile`; LZW, which that lacks here, with OpenCV: `compression="lzw"`."""
-    if options.get("compression") == "lzw":
-        return _opencv(".tiff", frame, cv2.IMWRITE_TIFF_COMPRESSION, 5)
+    """Encode with `tifffile`; `compression="lzw"` and `"packbits"`, which that lacks here, with OpenCV."""
+    by_opencv = {"lzw": 5, "packbits": 32773}
+    if options.get("compression") in by_opencv:
+        rows = options.get("rowsperstrip", len(frame))
+        numbers = (cv2.IMWRITE_TIFF_COMPRESSION, by_opencv[options["compression"]], cv2.IMWRITE_TIFF_ROWSPERSTRIP, rows)
+        return _opencv(".tiff", frame, *numbers)
     target = io.BytesIO()
     tifffile.imwrite(target, frame, **options)
     return target.getvalue()

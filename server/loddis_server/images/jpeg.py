@@ -20,7 +20,8 @@ FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start of fr
 DECODABLE = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended, progressive; Huffman coded
 STANDALONE = frozenset({0x01, START_OF_IMAGE, *range(0xD0, 0xD8)})  # markers without a segment
 # In coded data 0xFF stands before a stuffed zero or a restart marker; before anything else, it begins a marker.
-MARKER_IN_SCAN = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+MAX_SEGMENTS = 4096  # tables, comments, metadata in pieces of 64 KiB: a picture has dozens
 MAX_SCANS = 200  # a progressive picture has about ten; thousands would keep a decoder busy for minutes
 
 
@@ -84,8 +85,11 @@ def decode(data: Buffer, header: ImageHeader) -> NDArray[np.generic]:
 
 def _segments(data: Buffer) -> Iterator[_Segment]:
     """Give all segments up to and with the end of the image; raise if the data ends before it."""
-    position = 0
+    position = segments = 0
     while True:
+        segments += 1
+        if segments > MAX_SEGMENTS:
+            raise damaged(NAME, f"it has more than {MAX_SEGMENTS} segments")
         if position + 2 > len(data):
             raise truncated(NAME, f"no end of image in {len(data)} bytes")
         if data[position] != 0xFF:

@@ -19,9 +19,13 @@ __all__ = ["check_complete", "decode", "read_header"]
 NAME = ".npy file"
 MAGIC_BYTES = 6
 MAX_HEADER_BYTES = 4096
-# A Python literal; what NumPy, and those who write like it, put into the files of plain arrays.
-FIELD = re.compile(r"""\s*['"](descr|fortran_order|shape)['"]\s*:\s*(['"][^'"]*['"]|True|False|\([\d,\s]*\))\s*,?\s*""")
-HEADER = re.compile(rf"\s*\{{(?:{FIELD.pattern}){{3}}\}}\s*")
+MAX_DIGITS = 9  # of a side
+# A Python literal; what NumPy, and those who write like it, put into the files of plain arrays. Possessive throughout:
+# blanks that may belong to two fields would be shared out in every way there is.
+FIELD = re.compile(
+    r"""\s*+['"](descr|fortran_order|shape)['"]\s*+:\s*+(['"][^'"]*+['"]|True|False|\([\d,\s]*+\))\s*+,?+\s*+"""
+)
+HEADER = re.compile(rf"\s*+\{{(?:{FIELD.pattern}){{3}}\}}\s*+")
 DEPTHS: dict[str, Depth] = {"u1": "uint8", "u2": "uint16", "f4": "float32", "f8": "float64"}
 
 
@@ -88,7 +92,8 @@ def _parse(data: Buffer) -> _Layout:
     descriptor = fields["descr"].strip("'\"")
     if descriptor[:1] not in tuple("<>|=") or descriptor[1:] not in DEPTHS:
         raise damaged(NAME, f"expected uint8, uint16 or float32, got {descriptor[:40]!r}")
-    shape = tuple(int(side) for side in re.findall(r"\d{1,9}", fields["shape"]))
+    sides = re.findall(r"\d+", fields["shape"])
+    shape = tuple(int(side) for side in sides) if all(len(side) <= MAX_DIGITS for side in sides) else ()
     if not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))) or not all(shape):
         raise damaged(NAME, f"expected (H, W), or grey in (H, W, 1 | 3 | 4), got shape {fields['shape'][:40]}")
     return _Layout(np.dtype(descriptor), shape, fields["fortran_order"] == "True", start)

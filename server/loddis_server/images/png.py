@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,8 @@ SIGNATURE_BYTES = 8
 CHUNK = struct.Struct(">I4s")  # length, type; data and a CRC of 4 bytes follow
 IHDR = struct.Struct(">IIBBBBB")
 MAX_CHUNKS = 65_536
+PICTURE = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+ANIMATION = frozenset({b"acTL", b"fcTL", b"fdAT"})
 # Colour type -> bit depths, channels that the decoder gives.
 KINDS: dict[int, tuple[tuple[int, ...], Literal[1, 3, 4]]] = {
     0: ((1, 2, 4, 8, 16), 1),  # grey
@@ -52,7 +55,24 @@ def check_complete(data: Buffer) -> None:
     Raises:
         ProblemError: The file is cut off or damaged, or an animation.
     """
+    for kind, _, _ in _chunks(memoryview(data)):
+        if kind in ANIMATION:
+            raise damaged(NAME, "it is an animation; send one frame a request")
+
+
+def decode(data: Buffer, header: ImageHeader) -> NDArray[np.generic]:
+    """Decode a file that `read_header` and `check_complete` accepted.
+
+    The decoder gets the chunks of the picture alone: texts and profiles may be compressed a thousandfold, and it would
+    unpack every one.
+    """
     view = memoryview(data)
+    picture = [view[:SIGNATURE_BYTES], *(view[start:end] for kind, start, end in _chunks(view) if kind in PICTURE)]
+    return decode_with_opencv(b"".join(picture), header, NAME)
+
+
+def _chunks(view: memoryview) -> Iterator[tuple[bytes, int, int]]:
+    """Give kind, first byte and end of all chunks up to and with the last; raise if the file ends before it."""
     start = SIGNATURE_BYTES
     for _ in range(MAX_CHUNKS):
         if start + CHUNK.size > len(view):
@@ -64,14 +84,8 @@ def check_complete(data: Buffer) -> None:
         (checksum,) = struct.unpack_from(">I", view, end)
         if zlib.crc32(view[start + 4 : end]) != checksum:
             raise damaged(NAME, f"the checksum of the chunk at byte {start} is wrong")
-        if kind == b"acTL":
-            raise damaged(NAME, "it is an animation; send one frame a request")
+        yield kind, start, end + 4
         if kind == b"IEND":
             return
         start = end + 4
     raise damaged(NAME, f"it has more than {MAX_CHUNKS} chunks")
-
-
-def decode(data: Buffer, header: ImageHeader) -> NDArray[np.generic]:
-    """Decode a file that `read_header` and `check_complete` accepted."""
-    return decode_with_opencv(data, header, NAME)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,9 @@ __all__ = ["check_complete", "decode", "read_header"]
 
 NAME = "TIFF"
 MAX_ENTRIES = 4096
-MAX_BLOCK_PIXELS = 2**26  # of one strip or tile: what a decoder allocates whatever the size of the picture
+# A decoder allocates whole strips or tiles, whatever the size of the picture.
+MAX_BLOCK_EXCESS = 4
+MIN_BLOCK_PIXELS = 2**16
 INTEGER_TYPES = {1: "u1", 3: "u2", 4: "u4", 16: "u8"}  # BYTE, SHORT, LONG, LONG8
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION = 256, 257, 258, 259, 262, 274
 STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_COUNTS, PLANAR = 273, 277, 278, 279, 284
@@ -92,8 +95,9 @@ def check_complete(data: Buffer) -> None:
     starts = page.tags.get(TILE_OFFSETS if tiled else STRIP_OFFSETS, NO_VALUES)
     counts = page.tags.get(TILE_COUNTS if tiled else STRIP_COUNTS, NO_VALUES)
     expected, block_pixels = _blocks(page, tiled=tiled)
-    if block_pixels > MAX_BLOCK_PIXELS:
-        raise damaged(NAME, f"its strips or tiles have {block_pixels} pixels, more than the {MAX_BLOCK_PIXELS} read")
+    largest = MAX_BLOCK_EXCESS * max(page.get(WIDTH, 0) * page.get(HEIGHT, 0), MIN_BLOCK_PIXELS)
+    if block_pixels > largest:
+        raise damaged(NAME, f"its strips or tiles have {block_pixels} pixels, the picture needs no more than {largest}")
     if len(starts) != expected or len(counts) != expected:
         raise damaged(NAME, f"expected {expected} strips or tiles, got {len(starts)} with {len(counts)} lengths")
     if not counts.all():
@@ -109,6 +113,18 @@ def check_complete(data: Buffer) -> None:
         held = int(counts.astype(np.int64).sum())
         if held < needed:
             raise truncated(NAME, f"its pixels need {needed} bytes, it holds {held}")
+    unpacked_size = UNPACKED_SIZES.get(page.get(COMPRESSION, UNCOMPRESSED))
+    if unpacked_size is None:
+        return
+    # The decoder leaves black what does not unpack, and says nothing: an empty sky.
+    samples = 1 if page.get(PLANAR, 1) == 2 else page.get(SAMPLES, 1)
+    whole = block_pixels * samples * page.get(BITS, 8) // 8
+    last = whole if tiled else _last_strip(page, block_pixels) * samples * page.get(BITS, 8) // 8
+    view = memoryview(data)
+    for start, count in zip(starts.tolist(), counts.tolist(), strict=True):
+        size = unpacked_size(view[start : start + count], whole)
+        if size is None or not last <= size <= whole:
+            raise damaged(NAME, f"the strip or tile at byte {start} does not unpack to its pixels")
 
 
 def decode(data: Buffer, header: ImageHeader) -> NDArray[np.generic]:
@@ -129,6 +145,43 @@ def _blocks(page: _Page, *, tiled: bool) -> tuple[int, int]:
     return -(-width // block_width) * -(-height // block_height) * planes, block_width * block_height
 
 
+def _last_strip(page: _Page, block_pixels: int) -> int:
+    """Give the pixels of the last strip, which may be shorter than the others."""
+    left = page.get(WIDTH, 0) * page.get(HEIGHT, 0) % block_pixels
+    return left or block_pixels
+
+
+def _inflated_size(packed: memoryview, limit: int) -> int | None:
+    """Give the bytes that a Deflate stream unpacks to, its checksum right; None if it does not, or to over `limit`."""
+    stream = zlib.decompressobj()
+    try:
+        unpacked = stream.decompress(packed, limit + 1)
+    except zlib.error:
+        return None
+    return len(unpacked) if stream.eof else None
+
+
+def _packbits_size(packed: memoryview, limit: int) -> int | None:
+    """Give the bytes that runs of PackBits unpack to; None if the last is cut off, or they are over `limit`."""
+    size = position = 0
+    while position < len(packed) and size <= limit:
+        head = packed[position]
+        if head < 128:  # that many bytes and one, as they are
+            size += head + 1
+            position += head + 2
+        else:  # one byte, repeated; 128 is nothing
+            size += 257 - head if head > 128 else 0
+            position += 2 if head > 128 else 1
+    return size if position <= len(packed) and size <= limit else None
+
+
+UNPACKED_SIZES: dict[int, Callable[[memoryview, int], int | None]] = {
+    8: _inflated_size,
+    32946: _inflated_size,
+    32773: _packbits_size,
+}
+
+
 def _read_page(data: Buffer) -> _Page:
     """Read the first directory of a file, in either byte order, classic or big."""
     order = "<" if bytes(data[:2]) == b"II" else ">"
@@ -142,11 +195,18 @@ def _read_page(data: Buffer) -> _Page:
         raise damaged(NAME, f"its directory has {entries} entries")
     tags: dict[int, NDArray[np.unsignedinteger[Any]]] = {}
     position = start + count_of.size
+    seen: set[int] = set()
     for _ in range(entries):
         tag, kind, count, inline = _unpack(data, entry, position)
         position += entry.size
-        if tag not in WANTED or kind not in INTEGER_TYPES:
+        # What is read here and what the decoder reads must be the same: readers differ in which of two they take.
+        if tag in seen:
+            raise damaged(NAME, f"its tag {tag} stands there twice")
+        seen.add(tag)
+        if tag not in WANTED:
             continue
+        if kind not in INTEGER_TYPES:
+            raise damaged(NAME, f"its tag {tag} is of type {kind}, no unsigned integer")
         dtype = np.dtype(order + INTEGER_TYPES[kind])
         if count * dtype.itemsize <= len(inline):
             tags[tag] = np.frombuffer(inline, dtype=dtype, count=count)
