@@ -151,7 +151,7 @@ def test_calls_that_make_no_sense_are_refused_before_anything_is_sent(server: Li
     with Client(server.url) as client:
         with pytest.raises(UsageError, match="score_threshold must be in"):
             client.detect(np.zeros((4, 4), np.uint8), score_threshold=2)
-        with pytest.raises(UsageError, match="max_detections must be at least 1"):
+        with pytest.raises(UsageError, match="max_detections must be a whole number from 1"):
             client.detect(np.zeros((4, 4), np.uint8), max_detections=0)
         with pytest.raises(UsageError, match="concurrency must be at least 1"):
             client.detect_many([], concurrency=0)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import httpx
 import numpy as np
@@ -20,6 +21,8 @@ from loddis_client import (
     Overloaded,
     ProtocolError,
     TimedOut,
+    UsageError,
+    _wire,
 )
 from loddis_client._retries import LONGEST_PAUSE_S, RetryPolicy
 
@@ -179,3 +182,65 @@ def test_the_asynchronous_client_retries_as_well(monkeypatch: pytest.MonkeyPatch
     assert asyncio.run(check(recovering, 2)) == 1
     with pytest.raises(Overloaded):
         asyncio.run(check(Script(full()), 0))
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        httpx.Response(200, content=b"[" * 200_000),
+        httpx.Response(422, content=b"[" * 200_000),
+        httpx.Response(200, json=ANSWER | {"frame": {"width": 1, "height": 1, "dtype": "uint8"}, "timing_ms": 3}),
+        httpx.Response(200, content=json.dumps(ANSWER).replace('"width": 4', '"width": 1e999').encode()),
+        httpx.Response(500, content=b"x" * 5000, headers={"Content-Type": "text/html; charset=hex"}),
+        httpx.Response(500, content=b"\xff\xfe", headers={"Content-Type": "text/html; charset=undefined"}),
+        httpx.Response(299, content=b"?"),
+    ],
+)
+def test_garbage_ends_in_the_clients_own_errors(response: httpx.Response) -> None:
+    with pytest.raises(LoddisClientError):
+        client(lambda _: response, retries=0).detect(FRAME)
+
+
+class Dripping(httpx.SyncByteStream):
+    """A body that comes in pieces, for ever."""
+
+    def __init__(self, piece: bytes, pause_s: float) -> None:
+        self.piece, self.pause_s, self.closed = piece, pause_s, False
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            time.sleep(self.pause_s)
+            yield self.piece
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_an_answer_that_drips_is_not_waited_for() -> None:
+    body = Dripping(b" ", 0.02)
+    with pytest.raises(TimedOut):
+        client(lambda _: httpx.Response(200, stream=body), retries=0, timeout_s=0.2).detect(FRAME)
+    assert body.closed
+
+
+def test_an_answer_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_wire, "LARGEST_ANSWER", 2**20)
+    body = Dripping(bytes(2**16), 0)
+    with pytest.raises(ProtocolError, match="without end"):
+        client(lambda _: httpx.Response(200, stream=body), retries=0).detect(FRAME)
+    assert body.closed
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://host:abc", "http://a..b", "http://xn--", "http://u:p@host"])
+def test_urls_that_cannot_be_are_refused_at_once(url: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Client(url)
+    assert ":p@" not in str(caught.value)
+
+
+def test_a_closed_client_says_so() -> None:
+    one = client(lambda _: httpx.Response(200, json=ANSWER))
+    one.close()
+    with pytest.raises(UsageError, match="closed"):
+        one.detect(FRAME)
+    assert one.ready() is False

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import httpx
 
@@ -16,7 +16,7 @@ from loddis_client._models import DetectionResult, ModelInfo
 from loddis_client._requests import DEFAULT_URL, Request, detect_request
 from loddis_client._responses import parse_detection_result, parse_models, parse_png, retry_after_s
 from loddis_client._retries import RetryPolicy
-from loddis_client._wire import LIMITS, RETRIED, Wire, may_retry, translate
+from loddis_client._wire import LIMITS, RETRIED, Answer, Receipt, Wire, may_retry, translate
 
 __all__ = ["AsyncClient"]
 
@@ -134,10 +134,10 @@ class AsyncClient:
     async def ready(self) -> bool:
         """Tell whether the server takes frames now; ``False`` also where it cannot be reached."""
         try:
-            response = await self._answer(Request("GET", "readyz"))
-        except httpx.HTTPError:
+            answer = await self._answer(Request("GET", "readyz"))
+        except (httpx.HTTPError, LoddisClientError):
             return False
-        return response.status_code == 200
+        return answer.status == 200
 
     async def close(self) -> None:
         """Close the connections."""
@@ -152,32 +152,33 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    async def _answer(self, request: Request) -> httpx.Response:
+    async def _answer(self, request: Request) -> Answer:
         if self._closed:
             raise UsageError("the client is closed")
         wanted = self._wire.request(request)
+        receipt = Receipt(self._wire, wanted)
         response = await self._transport.handle_async_request(wanted)
-        response.request = wanted
         try:
-            await response.aread()
+            async for chunk in cast(httpx.AsyncByteStream, response.stream):
+                receipt.add(chunk)
         finally:
             await response.aclose()
-        return response
+        return receipt.answer(response)
 
-    async def _send(self, request: Request) -> httpx.Response:
+    async def _send(self, request: Request) -> Answer:
         attempt = 0
         while True:
             try:
-                response = await self._answer(request)
+                answer = await self._answer(request)
             except httpx.HTTPError as error:
                 pause = self._retries.pause_s(attempt) if may_retry(error) else None
                 if pause is None:
                     raise translate(error, self._wire.url) from error
             else:
-                full = response.status_code in RETRIED
-                pause = self._retries.pause_s(attempt, retry_after_s=retry_after_s(response)) if full else None
+                full = answer.status in RETRIED
+                pause = self._retries.pause_s(attempt, retry_after_s=retry_after_s(answer)) if full else None
                 if pause is None:
-                    return response
+                    return answer
             attempt += 1
             await asyncio.sleep(pause)
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from types import TracebackType
-from typing import Any, Literal, overload
+from typing import Any, Literal, cast, overload
 
 import httpx
 
@@ -16,7 +16,7 @@ from loddis_client._models import DetectionResult, ModelInfo
 from loddis_client._requests import DEFAULT_URL, Request, detect_request
 from loddis_client._responses import parse_detection_result, parse_models, parse_png, retry_after_s
 from loddis_client._retries import RetryPolicy
-from loddis_client._wire import LIMITS, RETRIED, Wire, may_retry, translate
+from loddis_client._wire import LIMITS, RETRIED, Answer, Receipt, Wire, may_retry, translate
 
 __all__ = ["Client"]
 
@@ -176,10 +176,10 @@ class Client:
     def ready(self) -> bool:
         """Tell whether the server takes frames now; ``False`` also where it cannot be reached."""
         try:
-            response = self._answer(Request("GET", "readyz"))
-        except httpx.HTTPError:
+            answer = self._answer(Request("GET", "readyz"))
+        except (httpx.HTTPError, LoddisClientError):
             return False
-        return response.status_code == 200
+        return answer.status == 200
 
     def close(self) -> None:
         """Close the connections."""
@@ -194,32 +194,33 @@ class Client:
     ) -> None:
         self.close()
 
-    def _answer(self, request: Request) -> httpx.Response:
+    def _answer(self, request: Request) -> Answer:
         if self._closed:
             raise UsageError("the client is closed")
         wanted = self._wire.request(request)
+        receipt = Receipt(self._wire, wanted)
         response = self._transport.handle_request(wanted)
-        response.request = wanted
         try:
-            response.read()
+            for chunk in cast(httpx.SyncByteStream, response.stream):
+                receipt.add(chunk)
         finally:
             response.close()
-        return response
+        return receipt.answer(response)
 
-    def _send(self, request: Request) -> httpx.Response:
+    def _send(self, request: Request) -> Answer:
         attempt = 0
         while True:
             try:
-                response = self._answer(request)
+                answer = self._answer(request)
             except httpx.HTTPError as error:
                 pause = self._retries.pause_s(attempt) if may_retry(error) else None
                 if pause is None:
                     raise translate(error, self._wire.url) from error
             else:
-                full = response.status_code in RETRIED
-                pause = self._retries.pause_s(attempt, retry_after_s=retry_after_s(response)) if full else None
+                full = answer.status in RETRIED
+                pause = self._retries.pause_s(attempt, retry_after_s=retry_after_s(answer)) if full else None
                 if pause is None:
-                    return response
+                    return answer
             attempt += 1
             time.sleep(pause)
 

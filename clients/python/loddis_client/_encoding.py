@@ -74,8 +74,9 @@ def encode_frame(frame: Any) -> EncodedFrame:
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError as error:
-        raise FrameError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        cause = getattr(error, "strerror", None) or error
+        raise FrameError(f"{path} cannot be read: {cause}") from error
 
 
 def _from_bytes(body: bytes, *, name: str) -> EncodedFrame:
@@ -99,7 +100,11 @@ def _view(frame: Any) -> memoryview:
         return _view_of_interface(interface)
     as_array = getattr(frame, "__array__", None)
     if callable(as_array):
-        return memoryview(as_array())
+        try:
+            return memoryview(as_array())
+        except Exception as error:  # whatever a foreign array may raise
+            kind = type(frame).__name__
+            raise FrameError(f"the pixels of a {kind} cannot be read: {type(error).__name__} {error}") from error
     raise FrameError(f"a frame must be an array, the bytes of an image file, or its path, got {type(frame).__name__}")
 
 

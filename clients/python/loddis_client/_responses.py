@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import httpx
-
 from loddis_client._errors import (
     BadRequest,
     FrameRejected,
@@ -20,6 +18,7 @@ from loddis_client._errors import (
     Unauthorised,
 )
 from loddis_client._models import Detection, DetectionResult, ModelInfo, Problem
+from loddis_client._wire import Answer
 
 __all__ = ["error_of", "parse_detection_result", "parse_models", "parse_png", "retry_after_s"]
 
@@ -33,17 +32,19 @@ ABOUT_THE_FRAME = {
     "body-too-large",
     "truncated-image",
 }
+# What reading a document of another shape may end in.
+NOT_OURS = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 BY_STATUS: dict[int, type[ServerError]] = {401: Unauthorised, 403: Unauthorised, 404: NotFound}
 
 
-def parse_detection_result(response: httpx.Response) -> DetectionResult:
+def parse_detection_result(answer: Answer) -> DetectionResult:
     """Read the answer to `detect`.
 
     Raises:
         ServerError: The server refused.
         ProtocolError: The answer is not one of a Loddis server.
     """
-    document = _document(response)
+    document = _document(answer)
     try:
         return DetectionResult(
             model_name=str(document["model"]["name"]),
@@ -55,97 +56,97 @@ def parse_detection_result(response: httpx.Response) -> DetectionResult:
             timing_ms={str(name): float(value) for name, value in document["timing_ms"].items()},
             request_id=str(document["request_id"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _not_ours(response, f"{type(error).__name__} {error}") from error
+    except NOT_OURS as error:
+        raise _not_ours(answer, f"{type(error).__name__} {error}") from error
 
 
-def parse_models(response: httpx.Response) -> tuple[ModelInfo, ...]:
+def parse_models(answer: Answer) -> tuple[ModelInfo, ...]:
     """Read the list of models.
 
     Raises:
         ServerError: The server refused.
         ProtocolError: The answer is not one of a Loddis server.
     """
-    document = _document(response)
+    document = _document(answer)
     try:
         return tuple(
             ModelInfo(str(m["name"]), str(m["version"]), str(m["state"]), bool(m["default"]), dict(m))
             for m in document["models"]
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise _not_ours(response, f"{type(error).__name__} {error}") from error
+    except NOT_OURS as error:
+        raise _not_ours(answer, f"{type(error).__name__} {error}") from error
 
 
-def parse_png(response: httpx.Response) -> bytes:
+def parse_png(answer: Answer) -> bytes:
     """Read a picture.
 
     Raises:
         ServerError: The server refused.
         ProtocolError: The answer is no PNG.
     """
-    if response.status_code != 200:
-        raise error_of(response)
-    if not response.content.startswith(b"\x89PNG\r\n\x1a\n"):
-        raise _not_ours(response, "it is no PNG")
-    return response.content
+    if answer.status != 200:
+        raise error_of(answer)
+    if not answer.content.startswith(b"\x89PNG\r\n\x1a\n"):
+        raise _not_ours(answer, "it is no PNG")
+    return answer.content
 
 
-def error_of(response: httpx.Response) -> LoddisClientError:
+def error_of(answer: Answer) -> LoddisClientError:
     """Give the error that an answer stands for; a page that is no problem document (a proxy's, say) is kept as text."""
-    problem = _problem(response)
-    status = response.status_code
+    problem = _problem(answer)
+    status = answer.status
     if problem.slug in ABOUT_THE_FRAME:
         return FrameRejected(problem)
     if problem.slug == "unknown-model":
         return ModelNotFound(problem)
     if status in (503, 429):
-        return Overloaded(problem, retry_after_s=retry_after_s(response))
+        return Overloaded(problem, retry_after_s=retry_after_s(answer))
     if status in BY_STATUS:
         return BY_STATUS[status](problem)
     if status >= 500:
         return InternalError(problem)
     if status >= 400:
         return BadRequest(problem)
-    return _not_ours(response, f"status {status} was not expected")
+    return _not_ours(answer, f"status {status} was not expected")
 
 
-def retry_after_s(response: httpx.Response) -> float | None:
+def retry_after_s(answer: Answer) -> float | None:
     """Give the seconds of `Retry-After`; a date, or nonsense, counts as none."""
     try:
-        return max(0.0, float(response.headers["Retry-After"]))
+        return max(0.0, float(answer.headers["Retry-After"]))
     except (KeyError, ValueError):
         return None
 
 
-def _document(response: httpx.Response) -> dict[str, Any]:
-    if response.status_code != 200:
-        raise error_of(response)
+def _document(answer: Answer) -> dict[str, Any]:
+    if answer.status != 200:
+        raise error_of(answer)
     try:
-        document = json.loads(response.content)
-    except ValueError as error:
-        raise _not_ours(response, "it is no JSON") from error
+        document = json.loads(answer.content)
+    except (ValueError, RecursionError) as error:
+        raise _not_ours(answer, "it is no JSON") from error
     if not isinstance(document, dict):
-        raise _not_ours(response, "it is no JSON object")
+        raise _not_ours(answer, "it is no JSON object")
     return document
 
 
-def _problem(response: httpx.Response) -> Problem:
+def _problem(answer: Answer) -> Problem:
     try:
-        document = json.loads(response.content)
-    except ValueError:
+        document = json.loads(answer.content)
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        text = " ".join(response.text.split())[:200]
-        detail = f"HTTP {response.status_code} {response.reason_phrase}" + (f": {text}" if text else "")
-        request_id = response.headers.get("X-Request-Id", "")
-        return Problem("", response.reason_phrase, response.status_code, detail, request_id)
+        text = " ".join(answer.content[:2000].decode("utf-8", "replace").split())[:200]
+        detail = f"HTTP {answer.status} {answer.reason}" + (f": {text}" if text else "")
+        request_id = answer.headers.get("X-Request-Id", "")
+        return Problem("", answer.reason, answer.status, detail, request_id)
     kind = str(document.get("type", ""))
     return Problem(
         slug=kind.rsplit("/", 1)[-1] if "/problems/" in kind else "",
-        title=str(document.get("title", response.reason_phrase)),
-        status=response.status_code,
-        detail=str(document.get("detail", document.get("title", f"HTTP {response.status_code}"))),
-        request_id=str(document.get("request_id", response.headers.get("X-Request-Id", ""))),
+        title=str(document.get("title", answer.reason)),
+        status=answer.status,
+        detail=str(document.get("detail", document.get("title", f"HTTP {answer.status}"))),
+        request_id=str(document.get("request_id", answer.headers.get("X-Request-Id", ""))),
         document=document,
     )
 
@@ -163,5 +164,5 @@ def _detection(item: dict[str, Any]) -> Detection:
     )
 
 
-def _not_ours(response: httpx.Response, why: str) -> ProtocolError:
-    return ProtocolError(f"{response.request.url} did not answer as a Loddis server does: {why}")
+def _not_ours(answer: Answer, why: str) -> ProtocolError:
+    return ProtocolError(f"{answer.url} did not answer as a Loddis server does: {why}")

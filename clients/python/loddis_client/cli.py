@@ -7,15 +7,16 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TextIO
 
 from rich.console import Console
 from rich.table import Table
 
-from loddis_client import Client, DetectionResult, FrameError, LoddisClientError
-from loddis_client._requests import DEFAULT_URL
+from loddis_client import Client, DetectionResult, FrameError, LoddisClientError, UsageError
+from loddis_client._requests import DEFAULT_URL, check_options
 
 __all__ = ["main", "run"]
 
@@ -37,6 +38,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = options.do(options)
         return status
+    except UsageError as error:
+        _complain(str(error))
+        return FAILED if isinstance(error, FrameError) else USED_WRONGLY
     except (LoddisClientError, OSError) as error:
         _complain(str(error))
         return FAILED
@@ -74,32 +78,68 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _detect(options: argparse.Namespace) -> int:
+    check_options(score_threshold=options.score_threshold, max_detections=options.max_detections, model=options.model)
     paths = list(_files(options.paths))
-    failed = 0
-    lines: list[str] = []
-    table = Table("file", "target", "score", "box x1 y1 x2 y2", "centre x y", "SNR")
+    pictures = _picture_names(paths, options.overlay) if options.overlay is not None else None
     asked = {"score_threshold": options.score_threshold, "max_detections": options.max_detections}
-    with Client(options.url, api_key=options.api_key, timeout_s=options.timeout_s, model=options.model) as client:
+    failed = 0
+    table = Table("file", "target", "score", "box x1 y1 x2 y2", "centre x y", "SNR")
+    with (
+        Client(options.url, api_key=options.api_key, timeout_s=options.timeout_s, model=options.model) as client,
+        _opened(options.output) as output,
+    ):
         results = client.detect_many(paths, concurrency=options.concurrency, on_error="yield", **asked)
         for path, result in zip(paths, results, strict=True):
-            if isinstance(result, LoddisClientError):
+            outcome = result
+            if pictures is not None and isinstance(result, DetectionResult):
+                outcome = _save_picture(client, path, pictures[path], asked) or result
+            if isinstance(outcome, LoddisClientError):
                 failed += 1
-                _complain(f"{path}: {result}")
-                lines.append(json.dumps({"file": str(path), "error": str(result)}))
-                continue
-            lines.append(json.dumps({"file": str(path), **result.to_dict()}))
-            _add_rows(table, path, result)
-            if options.overlay is not None:
-                options.overlay.mkdir(parents=True, exist_ok=True)
-                (options.overlay / f"{path.stem}.png").write_bytes(client.detect_image(path, **asked))
-    if options.output is not None:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text("".join(line + "\n" for line in lines))
-    if options.json:
-        print("\n".join(lines))
-    else:
+                _complain(str(outcome) if str(path) in str(outcome) else f"{path}: {outcome}")
+                line = json.dumps({"file": str(path), "error": str(outcome)})
+            else:
+                line = json.dumps({"file": str(path), **outcome.to_dict()})
+                _add_rows(table, path, outcome)
+            # As it comes: whoever interrupts an hour's work keeps the hour.
+            if output is not None:
+                print(line, file=output, flush=True)
+            if options.json:
+                print(line, flush=True)
+    if not options.json and table.row_count:
         Console().print(table)
     return FAILED if failed else OK
+
+
+@contextmanager
+def _opened(path: Path | None) -> Iterator[TextIO | None]:
+    """Open the file for results, if there is to be one, before any work is done."""
+    if path is None:
+        yield None
+        return
+    with path.open("w", encoding="utf-8") as file:
+        yield file
+
+
+def _picture_names(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """Name a picture for each file: its own name as PNG, with as much of its folders as it takes to tell them apart."""
+    names = {path: Path(f"{path.stem}.png") for path in paths}
+    if len(set(names.values())) < len(names):
+        names = {path: Path(f"{path.name}.png") for path in paths}
+    if len(set(names.values())) < len(names):
+        common = Path(os.path.commonpath([path.absolute().parent for path in names]))
+        names = {path: path.absolute().relative_to(common).with_name(f"{path.name}.png") for path in paths}
+    return {path: folder / name for path, name in names.items()}
+
+
+def _save_picture(client: Client, path: Path, target: Path, asked: dict[str, Any]) -> LoddisClientError | None:
+    """Save a frame with its detections drawn in; give the error if the server does not make one."""
+    try:
+        picture = client.detect_image(path, **asked)
+    except LoddisClientError as error:
+        return error
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(picture)
+    return None
 
 
 def _models(options: argparse.Namespace) -> int:
