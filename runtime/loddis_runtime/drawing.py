@@ -4,41 +4,43 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from loddis_runtime.detections import Detections
 from loddis_runtime.errors import ConfigError
-from loddis_runtime.frames import Frame
+from loddis_runtime.frames import Frame, as_frame
 
 __all__ = ["draw_detections"]
 
 PALETTE_BGR = ((80, 220, 255), (120, 255, 120), (255, 200, 80), (200, 140, 255), (120, 160, 255), (255, 255, 120))
 STRETCH_PERCENTILES = (0.5, 99.9)
+LARGEST_SCALE = 16
 GAP_PX = 3  # between a box and its marks, picture pixels: nothing is drawn over the target
 MARK_PX = 5  # length of a corner mark, at least
 FONT, FONT_SCALE = cv2.FONT_HERSHEY_PLAIN, 0.9
 Bgr = tuple[int, int, int]
 
 
-def draw_detections(frame: Frame, detections: Detections, *, scale: int = 2) -> NDArray[np.uint8]:
+def draw_detections(frame: ArrayLike, detections: Detections, *, scale: int = 2) -> NDArray[np.uint8]:
     """Draw corner marks around each detection, and its score beside them.
 
     8-bit frames keep their levels; others are stretched between two percentiles, for this picture only.
 
     Args:
-        frame: ``(H, W)`` as `as_frame` gives it.
+        frame: What `Detector.detect` takes.
         detections: Found in it.
-        scale: Picture pixels per frame pixel, at least 1; pixels stay visible as squares.
+        scale: Picture pixels per frame pixel, 1 to 16; pixels stay visible as squares.
 
     Returns:
         ``(H * scale, W * scale, 3)`` uint8, blue green red.
 
     Raises:
-        ConfigError: A scale below 1.
+        ConfigError: A scale that is no whole number from 1 to 16.
+        FrameError: The frame cannot be used.
     """
-    if scale < 1:
-        raise ConfigError(f"scale must be at least 1, got {scale}")
-    grey = np.repeat(np.repeat(_for_display(frame), scale, axis=0), scale, axis=1)
+    if not isinstance(scale, int | np.integer) or not 1 <= scale <= LARGEST_SCALE:
+        raise ConfigError(f"scale must be a whole number from 1 to {LARGEST_SCALE}, got {scale}")
+    grey = np.repeat(np.repeat(_for_display(as_frame(frame)), scale, axis=0), scale, axis=1)
     picture = np.ascontiguousarray(np.broadcast_to(grey[..., None], (*grey.shape, 3)))
     named = len(detections.class_names) > 1
     # The best is drawn last, over the others.

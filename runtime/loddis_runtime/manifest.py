@@ -21,6 +21,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Metric = Annotated[float, Field(allow_inf_nan=False)]
 PositiveInt = Annotated[int, Field(ge=1)]
+Side = Annotated[int, Field(ge=1, le=16_384)]
 
 
 class _Record(BaseModel):
@@ -48,7 +49,7 @@ class Manifest(_Record):
     )
     window: Literal[1, 3, 5] = Field(description="T, frames the model sees; the last is the key frame.")
     register_window: bool = Field(default=False, description="Whether past frames are registered to the key frame.")
-    size_hw: tuple[PositiveInt, PositiveInt] = Field(description="Size of the network's input, pixels.")
+    size_hw: tuple[Side, Side] = Field(description="Size of the network's input, pixels.")
     stride: PositiveInt = Field(description="Network pixels per feature cell.")
     variant: Variant = Field(description="Depth and width of the network.")
     intensity: IntensityPolicy = Field(description="How grey levels become [0, 1].")
@@ -57,7 +58,13 @@ class Manifest(_Record):
     nms_centre_distance_px: float = Field(
         ge=0, allow_inf_nan=False, description="Candidates nearer to a better one go, network pixels; 0: off."
     )
-    max_detections: PositiveInt = Field(description="K, candidates a frame in the network's output.")
+    box_averaging_iou: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        description="A detection's box is the mean of all candidates that overlap it by at least this; none: its own.",
+    )
+    max_detections: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        description="K, candidates a frame in the network's output."
+    )
     training_domains: tuple[TrainingDomain, ...] = Field(default=(), description="What the model learnt from.")
     metrics: dict[str, dict[str, Metric]] = Field(
         default_factory=dict, description="Domain and split, such as sky/test -> metric -> value."
@@ -97,6 +104,8 @@ class Manifest(_Record):
             BundleError: It is missing, not JSON, of a newer schema, or has wrong or unknown fields; the message names
                 the file and each field.
         """
+        if path.exists() and not path.is_file():
+            raise BundleError(f"cannot read {path}: it is no file")
         try:
             raw = path.read_bytes()
         except OSError as error:

@@ -18,6 +18,7 @@ from loddis_server.settings import ENV_PREFIX, ServerSettings
 
 __all__ = ["Finding", "Report", "examine"]
 
+OTHER_VARIABLES = frozenset({"LODDIS_DATA", "LODDIS_CACHE", "LODDIS_URL", "LODDIS_API_KEY"})  # of the other commands
 PACKAGES = (
     "loddis",
     "numpy",
@@ -98,6 +99,9 @@ def _repositories(settings: ServerSettings) -> list[Finding]:
         if root is None:
             findings.append(Finding(subject=subject, status="ok", detail="none is set"))
             continue
+        if not root.is_dir():
+            findings.append(Finding(subject=subject, status="fault", detail=f"{root}: no such folder"))
+            continue
         there = ", ".join(f"{entry.name}:{entry.version}" for entry in ModelRepository(root).list())
         findings.append(
             Finding(subject=subject, status="ok" if there else "note", detail=f"{root}: {there or 'empty'}")
@@ -107,6 +111,8 @@ def _repositories(settings: ServerSettings) -> list[Finding]:
 
 def _models(settings: ServerSettings) -> list[Finding]:
     """Load each model that would be served, and run it."""
+    if settings.model_repository is not None and not settings.model_repository.is_dir():
+        return []  # said already
     try:
         bundles = find_bundles(settings)
     except (LoddisError, OSError) as error:
@@ -128,6 +134,6 @@ def _models(settings: ServerSettings) -> list[Finding]:
 
 def _unknown_variables() -> list[Finding]:
     """Name variables that look like settings and are none: typing errors, mostly."""
-    known = {f"{ENV_PREFIX}{name}".upper() for name in ServerSettings.model_fields}
+    known = OTHER_VARIABLES | {f"{ENV_PREFIX}{name}".upper() for name in ServerSettings.model_fields}
     unknown = sorted(name for name in os.environ if name.upper().startswith(ENV_PREFIX) and name.upper() not in known)
     return [Finding(subject="environment", status="note", detail=f"{name} is no setting") for name in unknown]

@@ -141,6 +141,7 @@ class ModelDetail(ModelSummary):
     score_threshold: float
     nms_iou_threshold: float
     nms_centre_distance_px: float
+    box_averaging_iou: float | None
     max_detections: int
     training_domains: tuple[TrainingDomain, ...]
     software: dict[str, str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import os
 import signal
@@ -66,7 +67,8 @@ class DetectionServer(uvicorn.Server):
         del frame
         self.interrupted = self.interrupted or sig == signal.SIGINT
         if self._loop is not None and self._service.state != "draining":
-            self._loop.call_soon_threadsafe(self._drain)
+            # In a context of its own: the signal may come in the middle of a request, whose id this is not about.
+            self._loop.call_soon_threadsafe(self._drain, context=contextvars.Context())
         else:
             self.force_exit = True
             self._end()

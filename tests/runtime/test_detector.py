@@ -261,6 +261,15 @@ class TestFinish:
         rows = [[30, 30, 33, 33, 0.6, 0], [32, 32, 35, 35, 0.9, 0], [60, 30, 63, 33, 0.5, 0]]
         np.testing.assert_allclose(self.finish(detector, rows).scores, [0.9, 0.5])
 
+    def test_boxes_are_means_where_the_manifest_says_so(self, detector: Detector) -> None:
+        rows: list[list[float]] = [[30, 30, 40, 40, 0.6, 0], [32, 30, 42, 40, 0.3, 0], [60, 30, 66, 36, 0.5, 0]]
+        averaging = detector.with_manifest(detector.manifest.model_copy(update={"box_averaging_iou": 0.5}))
+        for threshold in (0.2, 0.5):  # candidates below the threshold have their say all the same
+            found = self.finish(averaging, rows, score_threshold=threshold)
+            np.testing.assert_allclose(found.scores, [0.6, 0.5])
+            np.testing.assert_allclose(found.boxes_xyxy[0], [2 * (30 + 2 / 3), 44, 2 * (40 + 2 / 3), 64], rtol=1e-6)
+            np.testing.assert_allclose(found.boxes_xyxy[1], self.finish(detector, rows).boxes_xyxy[1])
+
     def test_inside_out_boxes_are_dropped(self, detector: Detector) -> None:
         assert len(self.finish(detector, [[20, 28, 10, 18, 0.9, 0]])) == 0
 
@@ -377,7 +386,7 @@ class TestLoad:
         [
             ({"device": "cuda"}, "device must be one of auto, cpu, got 'cuda'"),
             ({"precision": "fp8"}, "precision must be one of auto, fp32, fp16, int8, got 'fp8'"),
-            ({"threads": 0}, "threads must be at least 1, got 0"),
+            ({"threads": 0}, r"threads must be from 1 to \d+ on this machine, got 0"),
         ],
     )
     def test_options_that_do_not_exist_are_refused(

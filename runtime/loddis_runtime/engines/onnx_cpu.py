@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loddis_runtime.bundle import GraphPrecision
-from loddis_runtime.errors import BundleError, ConfigError, EngineError
+from loddis_runtime.engines.threads import check_threads
+from loddis_runtime.errors import BundleError, EngineError
 from loddis_runtime.manifest import Manifest
 
 __all__ = ["OnnxCpuEngine"]
@@ -33,17 +34,15 @@ class OnnxCpuEngine:
 
     Raises:
         BundleError: The file is no ONNX graph, or not the one that the manifest describes.
-        ConfigError: Fewer than one thread.
+        ConfigError: Fewer than one thread, or far more than the machine has cores.
         EngineError: ONNX Runtime is not installed or cannot run the graph.
     """
 
     device: Literal["cpu"] = "cpu"
 
     def __init__(self, graph_path: Path, *, manifest: Manifest, precision: GraphPrecision, threads: int) -> None:
-        if threads < 1:
-            raise ConfigError(f"threads must be at least 1, got {threads}")
         self.precision = precision
-        self.threads = threads
+        self.threads = check_threads(threads)
         self._expected = (manifest.max_detections, 6)
         self._session: Any = _open_session(graph_path, threads)
         self._dtype = _check_interface(self._session, manifest, graph_path)
@@ -94,7 +93,8 @@ def _open_session(graph_path: Path, threads: int) -> Any:
     options.log_severity_level = 4  # errors come as exceptions
     state = ort.capi.onnxruntime_pybind11_state
     try:
-        return ort.InferenceSession(str(graph_path), options, providers=["CPUExecutionProvider"])
+        # Bytes, not a path: a graph in memory cannot refer to files beside it, which no checksum covers.
+        return ort.InferenceSession(graph_path.read_bytes(), options, providers=["CPUExecutionProvider"])
     except (state.NotImplemented, state.EPFail, state.RuntimeException) as error:
         raise EngineError(f"ONNX Runtime cannot run {graph_path} here: {_first_line(error)}") from error
     except Exception as error:  # ONNX Runtime's errors have no common root

@@ -1,11 +1,15 @@
-"""How many cores this process may really use."""
+"""How many cores this process may really use, and how many threads it should not."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-__all__ = ["available_cores"]
+from loddis_runtime.errors import ConfigError
+
+__all__ = ["available_cores", "check_threads"]
+
+MOST_THREADS_PER_CORE = 8
 
 
 def available_cores(*, cgroup_root: Path = Path("/sys/fs/cgroup"), own_cgroup: Path = Path("/proc/self/cgroup")) -> int:
@@ -24,6 +28,18 @@ def available_cores(*, cgroup_root: Path = Path("/sys/fs/cgroup"), own_cgroup: P
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = [_quota(folder) for folder in _groups(cgroup_root, own_cgroup)]
     return max(1, int(min([float(affinity), *(quota for quota in quotas if quota is not None)])))
+
+
+def check_threads(threads: int) -> int:
+    """Give a number of threads for an engine back, if it makes sense on this machine.
+
+    Raises:
+        ConfigError: Fewer than one, or more than eight a core: an engine's threads spin, and would starve each other.
+    """
+    most = MOST_THREADS_PER_CORE * (os.cpu_count() or 1)
+    if not 1 <= threads <= most:
+        raise ConfigError(f"threads must be from 1 to {most} on this machine, got {threads}")
+    return threads
 
 
 def _groups(root: Path, own: Path) -> list[Path]:
