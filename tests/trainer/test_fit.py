@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -129,6 +130,36 @@ def test_the_reversal_follows_its_schedule(domains: Path, tmp_path: Path, monkey
     assert 0.4 < seen[-1] < 0.5
 
 
+def test_every_epoch_has_its_losses(domains: Path, tmp_path: Path) -> None:
+    """However few steps it has."""
+    fit(make_config(domains, tmp_path / "run", share_per_epoch=0.2), progress=False)
+    for epoch in history(tmp_path / "run"):
+        train = epoch["train"]
+        assert isinstance(train, dict)
+        assert {"total", "box", "objectness", "classes", "correlation", "confusion", "consistency"} <= set(train)
+        assert all(np.isfinite(value) for value in train.values())
+
+
+def test_nothing_to_validate_on_is_refused_at_the_start(domains: Path, tmp_path: Path) -> None:
+    write_coco_domain(tmp_path / "unlabelled")
+    file = tmp_path / "unlabelled" / "instances_val.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"annotations": []}))
+    with pytest.raises(TrainingError, match="'val' of unlabelled has no target"):
+        fit(make_config(tmp_path, tmp_path / "run", task=["unlabelled"], auxiliary=[]), progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has what is asked for")
+def test_a_device_that_is_not_there_is_said_in_one_line(
+    domains: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["fit", "--task", "dark", "--data-root", str(domains), "--out", str(tmp_path / "run")]
+    assert run(Trainer, [*words, "--accelerator", "cuda"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("loddis-trainer: error: cannot train on 1 of cuda")
+    assert error.count("\n") == 1
+
+
 def test_a_loss_that_is_not_finite_stops_and_names_the_frames(domains: Path, tmp_path: Path) -> None:
     config = make_config(domains, tmp_path / "run", learning_rate=1e30, warmup_steps=0, clip_grad_norm=0.0, epochs=4)
     with pytest.raises(TrainingError, match=r"not finite .* on the frames .*dark/"):
@@ -178,4 +209,7 @@ def test_the_command_fails_in_one_line(domains: Path, tmp_path: Path, capsys: py
     assert "multiples of 32" in capsys.readouterr().err
     assert run(Trainer, ["evaluate", str(tmp_path), "--on", "dark"]) == 2
     assert "DOMAIN:SPLIT" in capsys.readouterr().err
+    for out in (tmp_path, tmp_path / "none" / "metrics.json"):
+        assert run(Trainer, ["evaluate", str(tmp_path), "--on", "dark:val", "--out", str(out)]) == 1
+        assert "--out must be a file in a folder that exists" in capsys.readouterr().err
     assert run(Trainer, ["evaluate", str(tmp_path / "none"), "--on", "dark:val"]) == 1

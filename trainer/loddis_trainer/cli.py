@@ -14,6 +14,7 @@ from rich.console import Console
 
 from loddis_runtime.command import CliPositionalArg, CliSubCommand, Command, SubCommand, run
 from loddis_trainer.config import FitConfig
+from loddis_trainer.errors import TrainingError
 from loddis_trainer.presets import merge, read_preset
 
 __all__ = ["main"]
@@ -62,7 +63,8 @@ class Fit(FitConfig, SubCommand):
             return
         Console().print(
             f"{result.epochs} epochs, {result.steps} steps in {result.seconds:.0f} s; best validation mAP50"
-            f" {100 * result.best_map50:.1f} %: {result.out / 'best'}"
+            f" {100 * result.best_map50:.1f} %: {result.out / 'best'}",
+            soft_wrap=True,
         )
 
 
@@ -98,6 +100,8 @@ class Evaluate(SubCommand):
         """Measure."""
         from loddis_trainer.evaluate import evaluate_model
 
+        if self.out is not None and (self.out.is_dir() or not self.out.parent.is_dir()):
+            raise TrainingError(f"--out must be a file in a folder that exists, got {self.out}")
         metrics = evaluate_model(
             self.model,
             self.on,
@@ -109,7 +113,6 @@ class Evaluate(SubCommand):
         )
         document = json.dumps({name: m.to_dict() for name, m in metrics.items()}, indent=2)
         if self.out is not None:
-            self.out.parent.mkdir(parents=True, exist_ok=True)
             self.out.write_text(document + "\n")
         if self.as_json:
             print(document)

@@ -85,13 +85,13 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
     before = _read_earlier_run(config)
     if config.threads:
         torch.set_num_threads(config.threads)
-    fabric = Fabric(accelerator=config.accelerator, devices=config.devices, precision=config.precision)
-    fabric.launch()
+    fabric = _open_fabric(config)
     fabric.seed_everything(config.seed, verbose=False)
     speaks = fabric.is_global_zero
 
     mixture = _open(config, "train", progress=progress and speaks)
     held_out = _open(config, "val", progress=progress and speaks, task_only=True)
+    _check_held_out(held_out)
     loader = _build_loader(config, mixture, fabric)
     total_steps = config.epochs * loader.steps_per_epoch
 
@@ -238,6 +238,25 @@ def train_step(
         fabric.clip_gradients(model, optimiser, max_norm=clip_grad_norm, error_if_nonfinite=False)
     optimiser.step()
     return losses
+
+
+def _open_fabric(config: FitConfig) -> Fabric:
+    """Find the devices and start the processes on them."""
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # what it tells is in the configuration already
+    try:
+        fabric = Fabric(accelerator=config.accelerator, devices=config.devices, precision=config.precision)
+        fabric.launch()
+    except (RuntimeError, ValueError) as error:  # MisconfigurationException is a ValueError
+        wanted = f"{config.devices} of {config.accelerator} in {config.precision}"
+        raise TrainingError(f"cannot train on {wanted}: {' '.join(str(error).split())}") from error
+    return fabric
+
+
+def _check_held_out(held_out: Mixture) -> None:
+    """Refuse to train towards nothing: without a target to validate on, no checkpoint is better than another."""
+    if not any(len(record.boxes_xyxy) for domain in held_out.domains for record in domain.dataset.records):
+        names = ", ".join(domain.dataset.name for domain in held_out.domains)
+        raise TrainingError(f"the split 'val' of {names} has no target: there is nothing to choose the best weights by")
 
 
 def _read_earlier_run(config: FitConfig) -> CheckpointInfo | None:

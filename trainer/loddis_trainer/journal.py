@@ -8,15 +8,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from loddis_trainer.training_model import TrainingLosses
 
 __all__ = ["Journal"]
 
-STEPS_BETWEEN_LOGS = 20
+STEPS_BETWEEN_LOGS = 20  # to TensorBoard: each reads the losses back from the device
 
 
 class Journal:
@@ -46,8 +48,7 @@ class Journal:
         self._task: TaskID | None = None
         self._writer: SummaryWriter | None = None
         self._history: TextIO | None = None
-        self._sums: dict[str, float] = {}
-        self._count = 0
+        self._sums: dict[str, tuple[Tensor, int]] = {}
         self._epoch_started = 0.0
         self._frames = 0
 
@@ -73,11 +74,11 @@ class Journal:
 
     def note(self, text: str) -> None:
         """Print a line for people."""
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, soft_wrap=True)
 
     def begin_epoch(self, step: int) -> None:
         """Start to sum up an epoch that begins after `step` steps."""
-        self._sums, self._count, self._frames = {}, 0, 0
+        self._sums, self._frames = {}, 0
         self._epoch_started = time.monotonic()
         if self._task is not None:
             self.progress.update(self._task, completed=step)
@@ -88,16 +89,14 @@ class Journal:
         if self._task is not None:
             rate = self._frames / max(1e-9, time.monotonic() - self._epoch_started)
             self.progress.update(self._task, completed=step, rate=rate)
-        if not self.active or step % STEPS_BETWEEN_LOGS:
+        for name, value in losses.detached().items():
+            total, count = self._sums.get(name, (torch.zeros_like(value), 0))
+            self._sums[name] = (total + value, count + 1)
+        if self._writer is None or step % STEPS_BETWEEN_LOGS:
             return
-        scalars = losses.scalars()
-        for name, value in scalars.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-            if self._writer is not None:
-                self._writer.add_scalar(f"train/{name}", value, step)
-        if self._writer is not None:
-            self._writer.add_scalar("train/learning_rate", learning_rate, step)
-        self._count += 1
+        for name, number in losses.scalars().items():
+            self._writer.add_scalar(f"train/{name}", number, step)
+        self._writer.add_scalar("train/learning_rate", learning_rate, step)
 
     def end_epoch(self, epoch: int, step: int, validation: dict[str, float]) -> None:
         """Log an epoch: mean losses, frames a second, and what the validation gave, if there was one."""
@@ -106,7 +105,7 @@ class Journal:
         seconds = time.monotonic() - self._epoch_started
         record: dict[str, Any] = {"epoch": epoch, "step": step, "seconds": round(seconds, 2)}
         record["frames_per_second"] = round(self._frames / max(seconds, 1e-9), 1)
-        record["train"] = {name: round(total / self._count, 5) for name, total in self._sums.items()}
+        record["train"] = {name: round(float(total) / count, 5) for name, (total, count) in self._sums.items()}
         record["validation"] = validation
         if self._history is not None:
             self._history.write(json.dumps(record) + "\n")

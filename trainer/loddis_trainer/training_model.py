@@ -57,6 +57,10 @@ class TrainingLosses(NamedTuple):
 
     def scalars(self) -> dict[str, float]:
         """Give every loss as a number, for logs."""
+        return {name: float(value) for name, value in self.detached().items()}
+
+    def detached(self) -> dict[str, Tensor]:
+        """Give every loss that the batch gave, without gradient, still on its device."""
         parts = {
             "total": self.total,
             "box": self.detection.box,
@@ -67,7 +71,7 @@ class TrainingLosses(NamedTuple):
             "consistency": self.consistency,
             "domain_accuracy": self.domain_accuracy,
         }
-        return {name: float(value.detach()) for name, value in parts.items() if value is not None}
+        return {name: value.detach() for name, value in parts.items() if value is not None}
 
 
 class TrainingModel(nn.Module):

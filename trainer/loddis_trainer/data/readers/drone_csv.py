@@ -44,6 +44,7 @@ def read_drone_csv(root: Path, split: str) -> SplitIndex:
     try:
         splits = json.loads((root / "splits.json").read_text())
         names = [str(name) for name in splits[split]]
+        _check_disjoint(root / "splits.json", splits, split)
     except (OSError, ValueError) as error:
         raise DataError(f"{root / 'splits.json'} cannot be read: {error}") from error
     except (KeyError, TypeError) as error:
@@ -51,6 +52,15 @@ def read_drone_csv(root: Path, split: str) -> SplitIndex:
     warnings: list[str] = []
     sequences = tuple(_read_sequence(root, name, warnings) for name in sorted(names))
     return SplitIndex(root.name, split, sequences, tuple(warnings))
+
+
+def _check_disjoint(path: Path, splits: dict[str, list[str]], split: str) -> None:
+    """Refuse a sequence that is listed twice: a split that shares one with another measures what was learnt."""
+    for other, names in splits.items():
+        listed = [str(name) for name in names]
+        repeated = set(splits[split]) & set(listed) if other != split else {n for n in listed if listed.count(n) > 1}
+        if repeated:
+            raise DataError(f"{path} lists '{min(repeated)}' in '{split}' and again in '{other}'")
 
 
 def _read_sequence(root: Path, name: str, warnings: list[str]) -> SequenceSource:
