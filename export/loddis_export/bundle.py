@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from pydantic import ValidationError
 
+from loddis_export.averaging import choose_box_averaging
 from loddis_export.errors import ExportError, ParityError
 from loddis_export.graph import write_graph
 from loddis_export.model_card import model_card
@@ -87,7 +87,10 @@ def _build(
 
     chosen_on = settings.threshold_on or _default_split(stripped)
     held_out = _open(chosen_on, stripped, settings, progress=progress)
-    with load(building, device="cpu", threads=settings.threads) as detector:
+    with load(building, device="cpu", threads=settings.threads) as opened:
+        averaging_iou = choose_box_averaging(opened, held_out, settings.average_boxes, progress=progress)
+        manifest = manifest.model_copy(update={"box_averaging_iou": averaging_iou})
+        detector = opened.with_manifest(manifest)
         parity = _prove_parity(stripped, detector, held_out, settings)
         threshold = settings.score_threshold
         if threshold is None:
@@ -196,8 +199,7 @@ def _open(name: str, stripped: StrippedCheckpoint, settings: ExportSettings, *, 
 def _prove_parity(
     stripped: StrippedCheckpoint, detector: Detector, dataset: DomainDataset, settings: ExportSettings
 ) -> ParityReport:
-    count = min(settings.parity_frames, len(dataset))
-    numbers = np.unique(np.linspace(0, len(dataset) - 1, count).astype(int)).tolist()
+    numbers = dataset.evenly_spaced(settings.parity_frames)
     report = measure_parity(stripped.detector, detector, dataset, numbers, limits=settings.parity)
     if report.faults:
         raise ParityError(f"no bundle was written: {'; '.join(report.faults)}")

@@ -10,7 +10,6 @@ the one of equal rank.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from loddis_export.errors import ExportError
+from loddis_export.settings import ParityLimits
 from loddis_runtime import Detector
 from loddis_runtime.detections import Detections
 from loddis_runtime.detector import PreparedFrame
@@ -26,23 +26,11 @@ from loddis_trainer.evaluate import image_result
 from loddis_trainer.metrics import ImageResult, mean_average_precision
 from loddis_trainer.models import LoddisDetector
 
-__all__ = ["ParityLimits", "ParityReport", "compare_outputs", "measure_parity"]
+__all__ = ["ParityReport", "compare_outputs", "measure_parity"]
 
 COMPARED_FROM_SCORE = 0.05  # below it a candidate is reported by nobody
 SCORE_FLOOR = 0.01  # what counts for mAP50
 FRAMES_A_BATCH = 8
-
-Positive = Annotated[float, Field(gt=0)]
-
-
-class ParityLimits(BaseModel):
-    """How far an exported graph may stray from its checkpoint."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    box_px: Positive = Field(default=0.05, description="Largest difference of a box coordinate, network pixels.")
-    score: Positive = Field(default=1e-3, description="Largest difference of a score.")
-    map50: Positive = Field(default=1e-3, description="Largest loss of mAP50, as a share of 1.")
 
 
 class ParityReport(BaseModel):

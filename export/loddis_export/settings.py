@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from loddis_export.parity import ParityLimits
+__all__ = ["Averaging", "Credit", "ExportSettings", "ParityLimits"]
 
-__all__ = ["Credit", "ExportSettings"]
+Averaging: TypeAlias = Literal["auto", "on", "off"]
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
 
 
 class Credit(BaseModel):
@@ -41,6 +42,16 @@ class Credit(BaseModel):
         return cls(domain=domain, licence="not stated", source="not stated")
 
 
+class ParityLimits(BaseModel):
+    """How far an exported graph may stray from its checkpoint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    box_px: Positive = Field(default=0.05, description="Largest difference of a box coordinate, network pixels.")
+    score: Positive = Field(default=1e-3, description="Largest difference of a score.")
+    map50: Positive = Field(default=1e-3, description="Largest loss of mAP50, as a share of 1.")
+
+
 class ExportSettings(BaseModel):
     """How a checkpoint becomes a bundle."""
 
@@ -60,15 +71,17 @@ class ExportSettings(BaseModel):
         default=None,
         description="DOMAIN:SPLIT for the operating point and for parity; the first task domain's val by default.",
     )
-    max_false_alarms: Annotated[float, Field(gt=0)] = Field(
-        default=0.1, description="False alarms per frame at the operating point."
-    )
-    centre_distance_px: Annotated[float, Field(gt=0)] = Field(
+    max_false_alarms: Positive = Field(default=0.1, description="False alarms per frame at the operating point.")
+    centre_distance_px: Positive = Field(
         default=3.0, description="Within which a detection counts as one of a target, frame pixels."
     )
     nms_iou_threshold: Fraction = Field(default=0.5, description="Suppression: overlap that is too much; 1 is off.")
     nms_centre_distance_px: Annotated[float, Field(ge=0)] = Field(
         default=3.0, description="Suppression: centres nearer than this are one target, network pixels; 0 is off."
+    )
+    average_boxes: Averaging = Field(
+        default="auto",
+        description="Give the mean box of all candidates of a target; auto: if mAP50 on --threshold-on rises with it.",
     )
     parity: ParityLimits = Field(default=ParityLimits(), description="How far the graph may stray.")
     parity_frames: Annotated[int, Field(ge=1)] = Field(default=200, description="Frames compared, evenly spaced.")

@@ -198,6 +198,8 @@ def _add_argument(
         options["metavar"] = re.sub(r"\b(\w+)\b", lambda word: METAVARS.get(word[1], word[1]), metavar)
     options["help"] = re.sub(r" \(default: (None|\[\]|\(\))\)$", "", options.get("help") or "")
     path = options.get("dest", "").split(".")
+    if path[-1] == "kind":  # of a union: the default shown is that of its last member, not of the field
+        options["help"] = re.sub(r" \(default: \w+\)$", "", options["help"])
     root = app.model_fields.get(path[0])
     if root is not None and SUB_COMMAND_MARK not in root.metadata and app.model_config.get("env_prefix"):
         options["help"] += f" [{_variable(app, path)}]"

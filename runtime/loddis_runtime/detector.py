@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, get_args
@@ -21,7 +21,7 @@ from loddis_runtime.bundle import Bundle, GraphPrecision
 from loddis_runtime.detections import Detections
 from loddis_runtime.engines import Engine
 from loddis_runtime.engines.onnx_cpu import OnnxCpuEngine
-from loddis_runtime.engines.threads import available_cores
+from loddis_runtime.engines.threads import available_cores, check_threads
 from loddis_runtime.errors import ConfigError, EngineError, FrameError, ModelNotFoundError
 from loddis_runtime.frames import Frame, as_frame
 from loddis_runtime.intensity import normalise
@@ -30,7 +30,7 @@ from loddis_runtime.manifest import MANIFEST_NAME, Manifest
 from loddis_runtime.photometry import measure_targets
 from loddis_runtime.registration import register
 from loddis_runtime.repository import ModelRepository, shipped_repository
-from loddis_runtime.suppression import suppress
+from loddis_runtime.suppression import average_boxes, suppress
 
 __all__ = ["Detector", "Device", "Precision", "PreparedFrame", "load"]
 
@@ -224,11 +224,10 @@ class Detector:
         """
         threshold, limit = self._options(score_threshold, max_detections)
         manifest = self.manifest
-        candidates = raw[(raw[:, 4] >= threshold) & np.isfinite(raw).all(axis=1)]  # (N, 6)
-        height, width = prepared.frame.shape
-        boxes = clip_boxes(prepared.transform.to_frame(candidates[:, :4]), (height, width))
-        seen = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])  # the rest lies in the letterbox's padding
-        candidates, boxes_xyxy = candidates[seen], boxes[seen].astype(np.float32)
+        finite = raw[np.isfinite(raw).all(axis=1)]
+        candidates = finite[finite[:, 4] >= threshold]  # (N, 6)
+        seen = self._within(prepared, candidates[:, :4])[1]  # the rest lies in the letterbox's padding
+        candidates = candidates[seen]
         class_ids = candidates[:, 5].astype(np.int32)
         if len(class_ids) and not 0 <= class_ids.min() <= class_ids.max() < len(manifest.classes):
             raise EngineError(
@@ -245,19 +244,38 @@ class Detector:
         )
         if not len(kept):
             return Detections.empty(manifest.classes)
+        network_boxes = candidates[kept, :4]
+        if manifest.box_averaging_iou is not None:  # over those below the threshold too: it must not move boxes
+            network_boxes = average_boxes(
+                network_boxes,
+                class_ids[kept],
+                finite[:, :4],
+                finite[:, 4],
+                finite[:, 5],
+                iou_threshold=manifest.box_averaging_iou,
+            )
+        boxes_xyxy = self._within(prepared, network_boxes)[0].astype(np.float32)
         if measure:
-            centroids, snr = measure_targets(prepared.frame, boxes_xyxy[kept])
+            centroids, snr = measure_targets(prepared.frame, boxes_xyxy)
         else:
-            centroids = (boxes_xyxy[kept, :2] + boxes_xyxy[kept, 2:]) * np.float32(0.5)
+            centroids = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) * np.float32(0.5)
             snr = np.full(len(kept), np.nan, dtype=np.float32)
         return Detections(
-            boxes_xyxy=boxes_xyxy[kept],
+            boxes_xyxy=boxes_xyxy,
             scores=np.clip(candidates[kept, 4], 0.0, 1.0),
             class_ids=class_ids[kept],
             centroids=centroids,
             snr=snr,
             class_names=manifest.classes,
         )
+
+    def with_manifest(self, manifest: Manifest) -> Detector:
+        """Give a detector over the same engine that treats the network's output as another manifest says.
+
+        Args:
+            manifest: Of the same network: thresholds and suppression may differ, sizes and classes may not.
+        """
+        return Detector(replace(self.bundle, manifest=manifest), self.engine, threads=self.threads)
 
     def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
         """Run the network on grey frames, so that the first real one does not wait for memory and kernels.
@@ -283,6 +301,15 @@ class Detector:
 
     def __repr__(self) -> str:
         return f"<Detector {self.manifest.name}:{self.manifest.version} {self.precision} on {self.device}>"
+
+    @staticmethod
+    def _within(
+        prepared: PreparedFrame, boxes_xyxy: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Map boxes ``(N, 4)`` of network pixels to the frame and cut them there; say which of them have area left."""
+        height, width = prepared.frame.shape
+        boxes = clip_boxes(prepared.transform.to_frame(boxes_xyxy), (height, width))
+        return boxes, (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
 
     def _options(self, score_threshold: float | None, max_detections: int | None) -> tuple[float, int]:
         """Check what the caller asks for, and fill in what the manifest says."""
@@ -324,11 +351,9 @@ def load(
         raise ConfigError(f"device must be one of {', '.join(get_args(Device))}, got {device!r}")
     if precision not in get_args(Precision):
         raise ConfigError(f"precision must be one of {', '.join(get_args(Precision))}, got {precision!r}")
-    if threads is not None and threads < 1:
-        raise ConfigError(f"threads must be at least 1, got {threads}")
     bundle = _open_bundle(name_or_path, repository)
     graph_precision = "fp32" if precision == "auto" else precision
-    cores = threads or available_cores()
+    cores = available_cores() if threads is None else check_threads(threads)
     engine = OnnxCpuEngine(
         bundle.graph_path(graph_precision), manifest=bundle.manifest, precision=graph_precision, threads=cores
     )

@@ -18,15 +18,20 @@ __all__ = ["FullRange", "IntensityPolicy", "Percentile", "normalise"]
 
 LARGEST_SAMPLE = 65_536  # pixels looked at for percentiles: their error is then well under a thousandth of the range
 
+# Of both policies, since a command shows one flag for both.
+KIND = "full_range: the sensor's numbers, the same for all frames; percentile: each frame's own."
+LOW = "Level that maps to 0, for 16-bit and float frames; for percentile: the percentile, 1 if none."
+HIGH = "Level that maps to 1, 65535 or 1.0 if none; for percentile: the percentile, 99.9 if none."
+
 
 class FullRange(BaseModel):
     """The full range of the sensor's numbers maps to [0, 1]."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    kind: Literal["full_range"] = "full_range"
-    low: float | None = Field(default=None, description="Level of 16-bit and float frames that maps to 0; 0 if none.")
-    high: float | None = Field(default=None, description="Level that maps to 1; if none 65535, or 1 for float frames.")
+    kind: Literal["full_range"] = Field(default="full_range", description=KIND)
+    low: float | None = Field(default=None, description=LOW)
+    high: float | None = Field(default=None, description=HIGH)
 
     @model_validator(mode="after")
     def _ordered(self) -> FullRange:
@@ -42,9 +47,9 @@ class Percentile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    kind: Literal["percentile"] = "percentile"
-    low: float = Field(default=1.0, ge=0, le=100, description="Percentile that maps to 0.")
-    high: float = Field(default=99.9, ge=0, le=100, description="Percentile that maps to 1.")
+    kind: Literal["percentile"] = Field(default="percentile", description=KIND)
+    low: float = Field(default=1.0, ge=0, le=100, description=LOW)
+    high: float = Field(default=99.9, ge=0, le=100, description=HIGH)
 
     @model_validator(mode="after")
     def _ordered(self) -> Percentile:

@@ -1,6 +1,6 @@
-"""Which of several detections of one target to keep.
+"""What several detections of one target come to: which to keep, and the box that they agree on.
 
-Legend: N candidates.
+Legend: N candidates, M kept.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from loddis_runtime.boxes import pairwise_centre_distance, pairwise_iou
 
-__all__ = ["suppress"]
+__all__ = ["average_boxes", "suppress"]
 
 
 def suppress(
@@ -64,3 +64,38 @@ def suppress(
             kept.append(rank)
             alive &= ~same[rank]
     return order[kept]
+
+
+def average_boxes(
+    kept_xyxy: NDArray[np.floating[Any]],
+    kept_class_ids: NDArray[Any],
+    boxes_xyxy: NDArray[np.floating[Any]],
+    scores: NDArray[np.floating[Any]],
+    class_ids: NDArray[Any],
+    *,
+    iou_threshold: float,
+) -> NDArray[np.float32]:
+    """Replace kept boxes by the mean, weighted by score, of all candidates that mean the same target.
+
+    The grid points around a target each guess its box. Where labels are loose, the best-scored guess is no better a box
+    than its neighbours', and their mean is better than any.
+
+    Args:
+        kept_xyxy: ``(M, 4)`` pixels.
+        kept_class_ids: ``(M,)``.
+        boxes_xyxy: ``(N, 4)`` pixels, all candidates, the kept among them.
+        scores: ``(N,)`` at least 0.
+        class_ids: ``(N,)``.
+        iou_threshold: Overlap with the kept box from which on a candidate of its class counts, in (0, 1].
+
+    Returns:
+        ``(M, 4)``; a box that nothing overlaps stays as it is.
+
+    References:
+        Gidaris and Komodakis 2015, arXiv:1505.01749 (box voting).
+    """
+    weights = (pairwise_iou(kept_xyxy, boxes_xyxy) >= iou_threshold) & (kept_class_ids[:, None] == class_ids[None])
+    weights = weights * np.asarray(scores, dtype=np.float64)  # (M, N)
+    total = weights.sum(axis=1, keepdims=True)
+    mean = np.divide(weights @ boxes_xyxy, total, out=np.array(kept_xyxy, dtype=np.float64), where=total > 0)
+    return np.asarray(mean, dtype=np.float32)

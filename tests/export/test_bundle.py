@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from loddis_export.bundle import export_bundle
 from loddis_export.cli import Export
 from loddis_export.errors import ExportError, ParityError
-from loddis_export.parity import ParityLimits, compare_outputs
-from loddis_export.settings import Credit, ExportSettings
+from loddis_export.parity import compare_outputs
+from loddis_export.settings import Credit, ExportSettings, ParityLimits
 from loddis_runtime import load
 from loddis_runtime.command import run
 from loddis_trainer.data import DomainDataset

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from loddis_runtime.suppression import suppress
+from loddis_runtime.suppression import average_boxes, suppress
 
 OPEN: dict[str, Any] = {"iou_threshold": 1.0, "centre_distance_px": 0.0, "max_detections": 100}
 
@@ -75,6 +75,35 @@ def test_nothing_in_nothing_out() -> None:
 def test_shapes_that_do_not_belong_together_are_refused() -> None:
     with pytest.raises(ValueError, match=r"boxes \(N, 4\).*got \(3, 4\), \(2,\)"):
         suppress(np.zeros((3, 4)), np.zeros(2), np.zeros(3), **OPEN)
+
+
+def test_a_box_is_the_weighted_mean_of_those_that_mean_its_target() -> None:
+    boxes = np.array([[0.0, 0, 10, 10], [2, 0, 12, 10], [0, 1, 10, 11], [40, 40, 50, 50], [1, 0, 11, 10]])
+    scores = np.array([0.6, 0.3, 0.1, 0.9, 0.5])
+    classes = np.array([0, 0, 0, 0, 1])
+    kept = [3, 0]
+    averaged = average_boxes(boxes[kept], classes[kept], boxes, scores, classes, iou_threshold=0.5)
+    np.testing.assert_allclose(averaged[0], boxes[3])  # nothing overlaps it but itself
+    np.testing.assert_allclose(averaged[1], 0.6 * boxes[0] + 0.3 * boxes[1] + 0.1 * boxes[2], rtol=1e-6)
+    alone = average_boxes(boxes[kept], classes[kept], boxes, scores, classes, iou_threshold=0.9)
+    np.testing.assert_allclose(alone, boxes[kept])
+
+
+@given(candidates(), st.sampled_from([0.1, 0.5, 1.0]))
+def test_a_mean_box_lies_among_the_boxes_that_it_is_of(
+    found: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]], iou_threshold: float
+) -> None:
+    boxes, scores, classes = found
+    averaged = average_boxes(boxes, classes, boxes, scores, classes, iou_threshold=iou_threshold)
+    assert averaged.shape == boxes.shape
+    for box, mean, label in zip(boxes, averaged, classes, strict=True):
+        same = [
+            other
+            for other, kind in zip(boxes, classes, strict=True)
+            if kind == label and _iou(box.tolist(), other.tolist()) >= iou_threshold
+        ] or [box]
+        assert np.all(mean >= np.min(same, axis=0) - 1e-5)
+        assert np.all(mean <= np.max(same, axis=0) + 1e-5)
 
 
 def _reference(

@@ -35,6 +35,13 @@ def test_the_paper_changes_no_frame_and_averages_no_weights() -> None:
     assert (paper.alpha, paper.beta, paper.eta, paper.reversal_strength, paper.pooling) == (1, 1, 1, 1, "gap")
 
 
+def test_sets_of_numbers_are_read_off_the_command_line(parsed: list[Fit], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(Trainer, ["fit", "--task", "a", "--window", "3", "--stride", "4"]) == 0
+    assert (parsed[0].window, parsed[0].stride) == (3, 4)
+    assert run(Trainer, ["fit", "--task", "a", "--window", "2"]) == 2
+    assert "--window: input should be 1, 3 or 5, got 2" in capsys.readouterr().err
+
+
 def test_flags_win_over_the_preset_one_by_one(parsed: list[Fit]) -> None:
     words = ["fit", "--preset", "edge", "--task", "a", "--batch-size", "7", "--augment.noise", "0.5"]
     assert run(Trainer, words) == 0

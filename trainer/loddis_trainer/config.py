@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from loddis_runtime.intensity import FullRange, IntensityPolicy
 from loddis_trainer.data.augment import AugmentConfig
@@ -14,6 +14,12 @@ from loddis_trainer.models import Stride, VariantName
 from loddis_trainer.schedule import ReversalScheduleName, ScheduleName
 
 __all__ = ["FitConfig"]
+
+
+def _number_of_text(value: Any) -> Any:
+    """Read a number off the command line; closed sets of numbers, unlike ranges, do not do so themselves."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -47,8 +53,12 @@ class FitConfig(BaseModel):
         min_length=1,
     )
     variant: VariantName = Field(default="nano", description="Size of the detector; `s` is the paper's.")
-    stride: Stride = Field(default=8, description="Pixels per cell of the fused map; 4 for targets under 4 px.")
-    window: Literal[1, 3, 5] = Field(default=1, description="Frames that the network sees, the last is detected on.")
+    stride: Annotated[Stride, BeforeValidator(_number_of_text)] = Field(
+        default=8, description="Pixels per cell of the fused map; 4 for targets under 4 px."
+    )
+    window: Annotated[Literal[1, 3, 5], BeforeValidator(_number_of_text)] = Field(
+        default=1, description="Frames that the network sees, the last is detected on."
+    )
     register_window: bool = Field(default=False, description="Shift past frames of the window onto the last one.")
     size_hw: tuple[int, int] = Field(
         default=(256, 320), description="Network height and width, pixels, multiples of 32; letterboxed into."

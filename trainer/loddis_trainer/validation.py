@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from loddis_trainer.config import FitConfig
 from loddis_trainer.data import Mixture
 from loddis_trainer.evaluate import collect_results
@@ -66,8 +64,7 @@ def validate(model: LoddisDetector, config: FitConfig, held_out: Mixture) -> Val
     )
     results: list[ImageResult] = []
     for domain in held_out.domains:
-        count = min(config.validate_frames or len(domain.dataset), len(domain.dataset))
-        numbers = np.unique(np.linspace(0, len(domain.dataset) - 1, count).astype(int)).tolist()
+        numbers = domain.dataset.evenly_spaced(config.validate_frames or len(domain.dataset))
         results += collect_results(detector, domain.dataset, numbers=numbers, measure=False, progress=False)
     first = evaluate_images(results, score_threshold=0.5)
     threshold = first.threshold_at(MAX_FALSE_ALARMS)

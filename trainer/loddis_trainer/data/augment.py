@@ -36,6 +36,10 @@ class AugmentConfig(BaseModel):
         default=0.0,
         description="Largest sigma of added temporal noise, of the full range; most frames get far less of it.",
     )
+    single: Probability = Field(
+        default=0.0,
+        description="Probability that a window repeats its last frame, as a frame that is sent alone is seen.",
+    )
 
     @property
     def active(self) -> bool:
@@ -48,6 +52,8 @@ def augment(
     boxes_xyxy: NDArray[np.float32],
     config: AugmentConfig,
     generator: np.random.Generator,
+    *,
+    box_offset_x_px: float = 0.0,
 ) -> tuple[list[NDArray[np.float32]], NDArray[np.float32], NDArray[np.bool_]]:
     """Change the frames of a window alike, and their boxes with them.
 
@@ -56,6 +62,7 @@ def augment(
         boxes_xyxy: ``(M, 4)`` of the last frame, in its pixels.
         config: What to change.
         generator: Where chance comes from.
+        box_offset_x_px: How far right of its target a box lies by the domain's convention; a mirror image keeps it.
 
     Returns:
         New frames; ``(M', 4)`` boxes cut at the border; ``(M,)`` which targets are still seen.
@@ -64,7 +71,8 @@ def augment(
     boxes = boxes_xyxy.astype(np.float64)
     if generator.random() < config.flip:
         frames = [np.ascontiguousarray(frame[:, ::-1]) for frame in frames]
-        boxes = np.stack((width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]), axis=1)
+        mirror = width + 2 * box_offset_x_px
+        boxes = np.stack((mirror - boxes[:, 2], boxes[:, 1], mirror - boxes[:, 0], boxes[:, 3]), axis=1)
     if config.scale > 0 or config.shift > 0:
         factor = 1 + config.scale * generator.uniform(-1, 1)
         move = config.shift * generator.uniform(-1, 1, 2) * (width, height)
@@ -82,6 +90,8 @@ def augment(
         frames = [
             np.clip(frame + generator.standard_normal(frame.shape, dtype=np.float32) * sigma, 0, 1) for frame in frames
         ]
+    if config.single > 0 and generator.random() < config.single:
+        frames = [frames[-1]] * len(frames)
     inside = np.clip(boxes, 0, (width, height, width, height))
     whole = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     seen = (inside[:, 2:] - inside[:, :2]).prod(axis=1) >= SMALLEST_VISIBLE_SHARE * whole

@@ -138,6 +138,11 @@ class DomainDataset:
     def _sequence_names(self) -> dict[int, str]:
         return {number: name for name, numbers in self.sequences.items() for number in numbers}
 
+    def evenly_spaced(self, count: int) -> list[int]:
+        """Give the numbers of at most `count` frames, at least 1, from the first to the last."""
+        spaced = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
+        return [int(number) for number in spaced]
+
     def window(self, number: int, length: int) -> list[Frame]:
         """Give `length` frames of a sequence that end with this one, oldest first; its start repeats the first."""
         if length == 1:

@@ -23,6 +23,7 @@ from loddis_runtime.intensity import FullRange, Percentile, normalise
 from loddis_runtime.letterbox import LetterboxTransform, letterbox
 from loddis_runtime.registration import register
 from loddis_trainer.data.augment import AugmentConfig, augment
+from loddis_trainer.data.convention import measure_box_offset
 from loddis_trainer.data.errors import DataError
 from loddis_trainer.data.mixture import Mixture
 
@@ -109,6 +110,8 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
         self.intensity = intensity
         self.augmentation = augmentation
         self.seed = seed
+        datasets = [domain.dataset for domain in mixture.domains]
+        self._box_offsets_x_px = [measure_box_offset(one)[0] if augmentation.flip else 0.0 for one in datasets]
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor, Tensor, int, str]:
         """Give frames ``(T, H, W)``, boxes ``(M, 4)``, class ids ``(M,)``, the domain id and the frame's name."""
@@ -119,7 +122,8 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
         boxes, labels = dataset.boxes(draw.number), dataset.class_ids(draw.number)
         if self.augmentation.active:
             generator = np.random.default_rng((self.seed, draw.epoch, draw.domain, draw.number))
-            frames, boxes, seen = augment(frames, boxes, self.augmentation, generator)
+            offset = self._box_offsets_x_px[draw.domain]
+            frames, boxes, seen = augment(frames, boxes, self.augmentation, generator, box_offset_x_px=offset)
             labels = labels[seen]
         stacked = np.empty((self.window, *self.size_hw), dtype=np.float32)
         for target, frame in zip(stacked, frames, strict=True):
