@@ -36,6 +36,12 @@ class AugmentConfig(BaseModel):
         default=0.0,
         description="Largest sigma of added temporal noise, of the full range; most frames get far less of it.",
     )
+    paste: Probability = Field(
+        default=0.0, description="Probability of one more target, cut out of another frame of the domain, and dimmed."
+    )
+    synthetic: Probability = Field(
+        default=0.0, description="Probability of one more target, a synthetic one of SNR 2 to 20."
+    )
     single: Probability = Field(
         default=0.0,
         description="Probability that a window repeats its last frame, as a frame that is sent alone is seen.",
