@@ -48,6 +48,8 @@ class Fit(FitConfig, SubCommand):
 
         config = FitConfig.model_validate(self.model_dump(exclude={"as_json", "preset"}))
         result = fit(config, progress=not self.as_json)
+        if result.rank > 0:
+            return
         if self.as_json:
             print(
                 json.dumps(

@@ -60,6 +60,7 @@ class FitResult:
         steps: Optimiser steps completed.
         best_map50: Best validation mAP50 of the task domains, in [0, 1].
         seconds: Wall time of this call.
+        rank: Of this process among those that trained together; 0 speaks for all.
     """
 
     out: Path
@@ -67,6 +68,7 @@ class FitResult:
     steps: int
     best_map50: float
     seconds: float
+    rank: int = 0
 
 
 def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
@@ -88,6 +90,8 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
     fabric = _open_fabric(config)
     fabric.seed_everything(config.seed, verbose=False)
     speaks = fabric.is_global_zero
+    if not speaks:
+        logging.getLogger("loddis_trainer").setLevel(logging.ERROR)  # one of the processes warns for all
 
     mixture = _open(config, "train", progress=progress and speaks)
     held_out = _open(config, "val", progress=progress and speaks, task_only=True)
@@ -109,7 +113,7 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
 
     with Journal(config.out, total_steps=total_steps, active=speaks, visible=progress) as journal:
         journal.note(f"{mixture.label}: {mixture.describe()}; {loader.steps_per_epoch} steps an epoch")
-        while done.epoch < config.epochs and not fabric.broadcast(done.exhausted(config.patience)):
+        while done.epoch < config.epochs and not done.exhausted(config.patience):
             model.train()
             journal.begin_epoch(done.step)
             for batch in loader.epoch(done.epoch):
@@ -117,7 +121,7 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
                 losses = train_step(fabric, model, optimiser, batch, clip_grad_norm=config.clip_grad_norm)
                 average.update(training)
                 done.step += 1
-                journal.log_step(done.step, losses, learning_rate=rate, frames=len(batch.frames))
+                journal.log_step(done.step, losses, learning_rate=rate, frames=len(batch.frames) * fabric.world_size)
             done.epoch += 1
 
             if speaks:
@@ -131,10 +135,11 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
                 save_checkpoint(config.out / "last", info, average.average, state=state)
                 if better:
                     save_checkpoint(config.out / "best", info, average.average)
-            fabric.barrier()
+            done = fabric.broadcast(done)
         if done.epoch < config.epochs:
             journal.note(f"stopped: {done.stale} validations brought nothing better")
-    return FitResult(config.out, done.epoch, done.step, done.best_map50, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return FitResult(config.out, done.epoch, done.step, done.best_map50, seconds, rank=fabric.global_rank)
 
 
 def build_training_model(config: FitConfig, *, roles: Sequence[Role]) -> TrainingModel:
@@ -243,8 +248,12 @@ def train_step(
 def _open_fabric(config: FitConfig) -> Fabric:
     """Find the devices and start the processes on them."""
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # what it tells is in the configuration already
+    # A batch without a second domain leaves branches without gradient, which plain DDP takes for a fault.
+    strategy = "ddp_find_unused_parameters_true" if config.devices > 1 else "auto"
     try:
-        fabric = Fabric(accelerator=config.accelerator, devices=config.devices, precision=config.precision)
+        fabric = Fabric(
+            accelerator=config.accelerator, devices=config.devices, strategy=strategy, precision=config.precision
+        )
         fabric.launch()
     except (RuntimeError, ValueError) as error:  # MisconfigurationException is a ValueError
         wanted = f"{config.devices} of {config.accelerator} in {config.precision}"

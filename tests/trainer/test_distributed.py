@@ -1,0 +1,59 @@
+"""Two processes train one model: by torchrun, on CPU cores."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from loddis_trainer.checkpoint import read_info
+from support.domains import write_coco_domain, write_drone_csv_domain
+
+
+@pytest.fixture(scope="module")
+def domains(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("distributed")
+    write_drone_csv_domain(root / "dark", splits={"train": 4, "val": 1}, frames=6)
+    write_coco_domain(root / "bright")
+    return root
+
+
+def train(domains: Path, out: Path, *, processes: int, batch_size: int, more: tuple[str, ...] = ()) -> str:
+    words = [
+        *("fit", "--task", "dark", "--auxiliary", "bright", "--data-root", str(domains)),
+        *("--cache-dir", str(domains / "cache"), "--out", str(out), "--size-hw", "64,64", "--accelerator", "cpu"),
+        *("--devices", str(processes), "--batch-size", str(batch_size), "--share-per-epoch", "1", "--epochs", "2"),
+        *("--precision", "32-true", "--threads", "1", "--balance", "domain", *more),
+    ]
+    command = [str(Path(sys.executable).with_name("loddis-trainer"))]
+    if processes > 1:
+        torchrun = (sys.executable, "-m", "torch.distributed.run", "--no-python", "--standalone")
+        command = [*torchrun, "--nproc-per-node", str(processes), *command]
+    done = subprocess.run(
+        [*command, *words],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_two_processes_share_the_work_and_one_speaks(domains: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    spoken = train(domains, out, processes=2, batch_size=4)
+    assert spoken.count("2 epochs, 8 steps") == 1  # 32 frames, two batches of four a step
+    history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    assert [epoch["step"] for epoch in history] == [4, 8]
+    assert all({"correlation", "confusion", "consistency"} <= epoch["train"].keys() for epoch in history)
+    assert read_info(out / "best").step > 0
+
+    spoken = train(domains, out, processes=2, batch_size=4, more=("--epochs", "3", "--resume"))
+    assert spoken.count("3 epochs, 12 steps") == 1
+    assert len((out / "history.jsonl").read_text().splitlines()) == 3
