@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -215,6 +216,18 @@ def test_every_domain_has_a_place_in_every_batch(root: Path, batch_size: int, ta
     counts = make_loader(root, plan=plan)._domain_counts()
     assert sum(counts) == batch_size
     assert min(counts) >= 1
+
+
+@pytest.mark.parametrize("balance", ["natural", "domain"])
+def test_an_epoch_of_so_many_steps_draws_again_what_runs_out(root: Path, balance: Literal["natural", "domain"]) -> None:
+    plan = EpochPlan(batch_size=6, steps_per_epoch=40, balance=balance, task_share=0.5)
+    loader = make_loader(root, plan=plan, augmentation=AugmentConfig(noise=0.1))
+    draws = [draw for batch in loader.draws(0) for draw in batch]
+    assert loader.steps_per_epoch == 40
+    assert len(draws) == len(set(draws)) == 240  # the same frame again is another draw …
+    again = next(draw for draw in draws if draw.turn == 1)
+    one, other = (loader.samples[draw][0] for draw in (again._replace(turn=0), again))
+    assert not torch.equal(one, other)  # … and looks different
 
 
 def test_processes_share_an_epoch_without_overlap(root: Path) -> None:

@@ -69,6 +69,9 @@ class FitConfig(BaseModel):
     share_per_epoch: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.2, description="Share of the mixture drawn in an epoch, without replacement."
     )
+    steps_per_epoch: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Steps of an epoch, however large the mixture is; 0: as many as share_per_epoch fills."
+    )
     batch_size: Count = Field(default=32, description="Frames a step and process.")
     balance: Literal["natural", "domain"] = Field(
         default="natural",

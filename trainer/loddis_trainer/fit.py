@@ -313,6 +313,7 @@ def _build_loader(config: FitConfig, mixture: Mixture, fabric: Fabric) -> Traini
     plan = EpochPlan(
         config.batch_size,
         share_per_epoch=config.share_per_epoch,
+        steps_per_epoch=config.steps_per_epoch,
         balance=config.balance,
         task_share=config.task_share,
         seed=config.seed,

@@ -32,11 +32,12 @@ __all__ = ["Batch", "Draw", "EpochPlan", "TrainingLoader", "TrainingSamples", "c
 
 
 class Draw(NamedTuple):
-    """A frame to draw: domain id, frame number in the domain, and the epoch that asks."""
+    """A frame to draw: domain id, frame number in the domain, the epoch that asks, and how often it drew it before."""
 
     domain: int
     number: int
     epoch: int
+    turn: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +66,16 @@ class EpochPlan:
     Attributes:
         batch_size: Frames a step and process.
         share_per_epoch: Share of the mixture drawn in an epoch (the paper: 0.2).
+        steps_per_epoch: Batches of an epoch instead, whatever the size of the mixture; 0 leaves it to the share.
         balance: ``natural`` draws all frames alike. ``domain`` gives every batch fixed shares: `task_share` to the task
-            domains, the rest to the auxiliary ones, each shared evenly; a domain that runs out is shuffled again.
+            domains, the rest to the auxiliary ones, each shared evenly. What runs out is shuffled again.
         task_share: Under ``domain``.
         seed: Of the order.
     """
 
     batch_size: int
     share_per_epoch: float = 1.0
+    steps_per_epoch: int = 0
     balance: Literal["natural", "domain"] = "natural"
     task_share: float = 0.7
     seed: int = 0
@@ -124,7 +127,7 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
         frames = self._window(draw.domain, draw.number)
         boxes, labels = dataset.boxes(draw.number), dataset.class_ids(draw.number)
         if self.augmentation.active:
-            seed = (self.seed, draw.epoch, draw.domain, draw.number)
+            seed = (self.seed, *draw)
             frames, boxes, labels = self._add_targets(draw, frames, boxes, labels, np.random.default_rng((*seed, 1)))
             offset_x, _ = self._box_offsets_px[draw.domain]
             frames, boxes, seen = augment(
@@ -203,7 +206,8 @@ class TrainingLoader:
         self.samples, self.plan = samples, plan
         self.rank, self.world_size, self.workers = rank, world_size, workers
         self._sizes = [len(domain.dataset) for domain in samples.mixture.domains]
-        self.steps_per_epoch = int(sum(self._sizes) * plan.share_per_epoch) // (plan.batch_size * world_size)
+        drawn = int(sum(self._sizes) * plan.share_per_epoch)
+        self.steps_per_epoch = plan.steps_per_epoch or drawn // (plan.batch_size * world_size)
         if self.steps_per_epoch < 1:
             raise DataError(
                 f"{plan.share_per_epoch:g} of {sum(self._sizes)} frames does not fill a batch of"
@@ -229,23 +233,25 @@ class TrainingLoader:
         count = self.steps_per_epoch * self.world_size * self.plan.batch_size
         owners = np.repeat(np.arange(len(self._sizes)), self._sizes)
         numbers = np.concatenate([np.arange(size) for size in self._sizes])
-        chosen = np.random.default_rng((self.plan.seed, epoch)).permutation(len(owners))[:count]
-        draws = [Draw(int(owners[i]), int(numbers[i]), epoch) for i in chosen]
+        chosen = _shuffled(len(owners), count, np.random.default_rng((self.plan.seed, epoch)))
+        draws = [Draw(int(owners[i]), int(numbers[i]), epoch, turn) for i, turn in chosen]
         return [draws[i : i + self.plan.batch_size] for i in range(0, count, self.plan.batch_size)]
 
     def _by_domain(self, epoch: int) -> list[list[Draw]]:
         steps = self.steps_per_epoch * self.world_size
         per_batch = self._domain_counts()
-        streams = [self._stream(domain, epoch, steps * count) for domain, count in enumerate(per_batch)]
-        batches = []
-        for step in range(steps):
-            batch = [
-                Draw(domain, int(number), epoch)
+        streams = [
+            _shuffled(size, steps * count, np.random.default_rng((self.plan.seed, epoch, domain)))
+            for domain, (size, count) in enumerate(zip(self._sizes, per_batch, strict=True))
+        ]
+        return [
+            [
+                Draw(domain, number, epoch, turn)
                 for domain, count in enumerate(per_batch)
-                for number in streams[domain][step * count : (step + 1) * count]
+                for number, turn in streams[domain][step * count : (step + 1) * count]
             ]
-            batches.append(batch)
-        return batches
+            for step in range(steps)
+        ]
 
     def _domain_counts(self) -> list[int]:
         """Share a batch out among the domains: largest remainders, at least one frame each where they fit."""
@@ -264,10 +270,8 @@ class TrainingLoader:
             counts[counts.argmin()] += 1
         return [int(count) for count in counts]
 
-    def _stream(self, domain: int, epoch: int, count: int) -> NDArray[np.int64]:
-        """Give `count` frame numbers of a domain: permutations one after the other, never a frame twice in one."""
-        size = self._sizes[domain]
-        generator = np.random.default_rng((self.plan.seed, epoch, domain))
-        rounds = -(-count // size) if count else 0
-        parts = [generator.permutation(size) for _ in range(rounds)]
-        return np.concatenate(parts)[:count] if parts else np.empty(0, dtype=np.int64)
+
+def _shuffled(size: int, count: int, generator: np.random.Generator) -> list[tuple[int, int]]:
+    """Give `count` of the numbers below `size` and how often each came before: one permutation after the other."""
+    turns = -(-count // size)
+    return [(int(number), turn) for turn in range(turns) for number in generator.permutation(size)][:count]
