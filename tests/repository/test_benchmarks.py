@@ -3,11 +3,67 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from support.domains import write_coco_domain, write_drone_csv_domain
+
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def domains(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give small domains under the names of the benchmark's."""
+    root = tmp_path_factory.mktemp("benchmark-domains")
+    write_drone_csv_domain(root / "sky", splits={"train": 10, "val": 2}, frames=4)
+    write_coco_domain(root / "ground", splits={"train": 10, "val": 2})
+    write_coco_domain(root / "city", splits={"train": 10, "val": 2}, clips=True)
+    return root
+
+
+def run_benchmark(name: str, *words: str, domains: Path) -> str:
+    environment = os.environ | {"LODDIS_DATA": str(domains), "LODDIS_CACHE": str(domains / "cache")}
+    command = [sys.executable, f"benchmarks/{name}.py", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=250, check=False, env=environment)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
+def test_the_training_benchmark_measures_losses_and_loader(domains: Path, tmp_path: Path) -> None:
+    out = tmp_path / "training.json"
+    words = ("--task", "sky", "--auxiliary", "ground", "--steps", "2", "--workers", "0", "--accelerator", "cpu")
+    run_benchmark("training", *words, "--threads", "1", "--json", str(out), domains=domains)
+    figures = json.loads(out.read_text())
+    assert figures["step_ms"].keys() == {"plain", "loddis"}
+    assert figures["loddis / plain"] == pytest.approx(
+        figures["step_ms"]["loddis"] / figures["step_ms"]["plain"], rel=0.5
+    )
+    assert 0 < figures["loader"]["share of time waiting"] < 1
+
+
+def test_the_grid_goes_on_where_it_was_stopped(domains: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cells"
+    words = (
+        *("--out", str(out), "--steps", "2", "--batch-size", "6", "--shares", "0.3", "--only", "3CI+7GR→CI"),
+        *("--tables", "mixtures", "--accelerator", "cpu", "--threads", "1", "--json", str(tmp_path / "grid.json")),
+        *("--table", str(tmp_path / "grid.md")),
+    )
+    run_benchmark("mixed_domain", *words, "--arms", "only", domains=domains)
+    (first,) = out.iterdir()
+    assert first.name == "3CI~plain~seed0"
+    before = (first / "figures.json").stat().st_mtime_ns
+    (out / "3CI+7GR~loddis~seed0").mkdir()  # a cell that was stopped before it had figures
+    run_benchmark("mixed_domain", *words, "--arms", "only,loddis", domains=domains)
+    assert (first / "figures.json").stat().st_mtime_ns == before
+    result = json.loads((tmp_path / "grid.json").read_text())
+    table = result["tables"]["30 % of the task domain"]["3CI+7GR→CI"]
+    assert table.keys() == {"only", "loddis"}
+    assert table["loddis"]["map50"]["n"] == 1
+    assert "| 3CI+7GR→CI |" in (tmp_path / "grid.md").read_text()
 
 
 def test_the_latency_benchmark_measures_all_sides_in_one_run(tmp_path: Path) -> None:

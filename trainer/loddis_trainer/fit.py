@@ -96,7 +96,7 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
     mixture = _open(config, "train", progress=progress and speaks)
     held_out = _open(config, "val", progress=progress and speaks, task_only=True)
     _check_held_out(held_out)
-    loader = _build_loader(config, mixture, fabric)
+    loader = build_loader(config, mixture, fabric)
     total_steps = config.epochs * loader.steps_per_epoch
 
     training = build_training_model(config, roles=[domain.role for domain in mixture.domains])
@@ -300,7 +300,7 @@ def _open(config: FitConfig, split: str, *, progress: bool, task_only: bool = Fa
     )
 
 
-def _build_loader(config: FitConfig, mixture: Mixture, fabric: Fabric) -> TrainingLoader:
+def build_loader(config: FitConfig, mixture: Mixture, fabric: Fabric) -> TrainingLoader:
     samples = TrainingSamples(
         mixture,
         size_hw=config.size_hw,

@@ -1,0 +1,148 @@
+"""The cells of the mixed-domain benchmark: what each trains on, how, and what it is tested on.
+
+A *cell* is one training and its test. Its name, `3SK+7GR~loddis~seed0`, says all of it and names its folder: a grid
+that was stopped goes on where it was. Cells that several tables need are run once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import permutations, product
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+__all__ = [
+    "ABLATION",
+    "ARMS",
+    "DOMAINS",
+    "TASK_SHARES",
+    "Arm",
+    "Cell",
+    "Mix",
+    "Row",
+    "ablation",
+    "grid",
+    "leave_one_out",
+]
+
+DOMAINS = {"SK": "sky", "GR": "ground", "CI": "city"}
+AUXILIARY_SHARE = 0.7
+TASK_SHARES = (0.3, 0.05)  # the paper's, and that of users with few labels
+
+Arm: TypeAlias = Literal["only", "plain", "trust", "loddis"]
+ARMS: tuple[Arm, ...] = ("only", "plain", "trust", "loddis")
+"""`only` the task domain; `plain` mixture; `trust`: mixed, and box sizes of auxiliary domains not trusted; `loddis`."""
+
+PLAIN: dict[str, Any] = {"alpha": 0.0, "beta": 0.0, "eta": 0.0, "auxiliary_box_trust": 1.0}
+
+# Table 3: correlation weakening, domain confusing, target consistency.
+ABLATION = tuple(product((False, True), repeat=3))
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """Domains to train on and the one to test on, by code.
+
+    Attributes:
+        task: Domain codes and shares.
+        auxiliary: Likewise.
+        tested: Codes of the domains that the cell is tested on.
+    """
+
+    task: tuple[tuple[str, float], ...]
+    auxiliary: tuple[tuple[str, float], ...]
+    tested: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """In the paper's notation: ``3SK+7GR→SK``."""
+        parts = "+".join(f"{10 * share:g}{code}" for code, share in (*self.task, *self.auxiliary))
+        return f"{parts}→{','.join(self.tested)}"
+
+    def alone(self) -> Mix:
+        """Give the same without auxiliary domains."""
+        return Mix(self.task, (), self.tested)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One training and its test.
+
+    Attributes:
+        mix: What it trains on.
+        settings: What it changes of the recipe.
+        name: Folder; equal names are equal cells.
+        seed: Of everything.
+    """
+
+    mix: Mix
+    settings: tuple[tuple[str, Any], ...]
+    name: str
+    seed: int
+
+    @classmethod
+    def of(cls, mix: Mix, arm: str, settings: dict[str, Any], seed: int) -> Cell:
+        """Name a cell."""
+        label = mix.label.split("→")[0]
+        return cls(mix, tuple(sorted(settings.items())), f"{label}~{arm}~seed{seed}", seed)
+
+
+def arm_settings(arm: str) -> dict[str, Any]:
+    """Give what an arm changes of the recipe."""
+    if arm == "loddis":
+        return {}
+    return {name: value for name, value in PLAIN.items() if arm == "plain" or name != "auxiliary_box_trust"}
+
+
+def mixes(task_share: float) -> Iterator[Mix]:
+    """Give the six settings of two domains and the three of three, at a share of the task domain."""
+    for task, auxiliary in permutations(DOMAINS, 2):
+        yield Mix(((task, task_share),), ((auxiliary, AUXILIARY_SHARE),), (task,))
+    for task in DOMAINS:
+        others = tuple((code, AUXILIARY_SHARE) for code in DOMAINS if code != task)
+        yield Mix(((task, task_share),), others, (task,))
+
+
+class Row(NamedTuple):
+    """A figure's place in a table, and the cell that gives it.
+
+    Attributes:
+        label: In front of the row.
+        column: Above it.
+        tested: Code of the domain that the figure is of.
+        cell: Behind it.
+    """
+
+    label: str
+    column: str
+    tested: str
+    cell: Cell
+
+
+def grid(task_share: float, arms: Sequence[Arm], seeds: Sequence[int]) -> Iterator[Row]:
+    """Give every setting, arm and seed at a share of the task domain."""
+    for seed, mix, arm in product(seeds, mixes(task_share), arms):
+        # On the task domain alone there is nothing to weaken or confuse: a plain training.
+        trained, how = (mix.alone(), "plain") if arm == "only" else (mix, arm)
+        yield Row(mix.label, arm, mix.tested[0], Cell.of(trained, how, arm_settings(how), seed))
+
+
+def ablation(mix: Mix, seeds: Sequence[int]) -> Iterator[Row]:
+    """Give the eight rows of table 3 on one setting; all of them have the same trust in boxes."""
+    for seed, switches in product(seeds, ABLATION):
+        off = {name: 0.0 for name, on in zip(("alpha", "beta", "eta"), switches, strict=True) if not on}
+        arm = {0: "loddis", 3: "trust"}.get(len(off)) or "without-" + "-".join(sorted(off))
+        label = " + ".join(name for name, on in zip(("CW", "MI", "CL"), switches, strict=True) if on)
+        yield Row(label or "none", "loddis", mix.tested[0], Cell.of(mix, arm, off, seed))
+
+
+def leave_one_out(seeds: Sequence[int]) -> Iterator[Row]:
+    """Give, for each domain never trained on, the other two together (plain, loddis) and each of them alone."""
+    for seed, unseen in product(seeds, DOMAINS):
+        others = [code for code in DOMAINS if code != unseen]
+        both = Mix(tuple((code, 1.0) for code in others), (), (unseen,))
+        for arm in ("plain", "loddis"):
+            yield Row(f"→{unseen}", arm, unseen, Cell.of(both, arm, arm_settings(arm), seed))
+        for code in others:
+            alone = Mix(((code, 1.0),), (), tuple(other for other in DOMAINS if other != code))
+            yield Row(f"→{unseen}", f"{code} alone", unseen, Cell.of(alone, "plain", arm_settings("plain"), seed))

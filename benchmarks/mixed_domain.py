@@ -1,0 +1,216 @@
+"""Does an auxiliary domain help, and does Loddis keep it from hurting? The settings of the paper on three real domains.
+
+    LODDIS_DATA=data python benchmarks/mixed_domain.py --out runs/mixed --steps 600 --seeds 0,1,2 --split test \\
+        --json benchmarks/results/mixed_domain.json --table docs/mixed-domain.md
+
+Four tables, every figure with its spread over seeds:
+
+- six settings of two domains and three of three, with 30 % and with 5 % of the task domain: task domain only, plain
+  mixture, plain mixture with box sizes of auxiliary domains not trusted, and Loddis;
+- table 3's eight rows on one setting;
+- leave one domain out: trained on two, tested on the third, of which nothing was seen; plain, Loddis, and each alone.
+
+Every cell takes the same number of steps. A grid that was stopped goes on where it was: each finished cell leaves its
+figures in its folder. `--jobs` trains several cells at once, which is what fills a GPU with a `nano`. While a recipe is
+being looked for, `--split val`; `test` is for the one that was chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, get_args
+
+from grid import ARMS, DOMAINS, TASK_SHARES, Arm, Cell, Row, ablation, grid, leave_one_out, mixes
+from grid_tables import Scores, markdown, summarise
+from machine import describe_machine
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+CENTRE_DISTANCE_PX = 5.0
+FIGURES = "figures.json"
+
+
+def main() -> None:
+    """Run what is missing, print tables, write JSON and Markdown if asked."""
+    options = parse_options()
+    if options.cell:
+        run_cell(json.loads(options.cell), options)
+        return
+    tables = planned(options)
+    cells = {row.cell.name: row.cell for rows in tables.values() for row in rows}
+    started = time.monotonic()
+    run_missing(list(cells.values()), options)
+    scores: dict[str, Scores] = {}
+    for name in cells:
+        file = options.out / name / FIGURES
+        if file.is_file():
+            scores[name] = json.loads(file.read_text())
+    result = {
+        "machine": describe_machine("torch", "lightning-fabric", "numpy", "loddis"),
+        "recipe": recipe_of(options),
+        "split": options.split,
+        "evaluated_frames": options.evaluate_frames,
+        "seeds": options.seeds,
+        "seconds_of_this_run": round(time.monotonic() - started),
+        "tables": {title: summarise(rows, scores) for title, rows in tables.items()},
+        "cells": scores,
+    }
+    text = markdown(result)
+    Console().print(text, soft_wrap=True, markup=False, highlight=False)
+    for path, content in ((options.json, json.dumps(result, indent=1) + "\n"), (options.table, text)):
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+    if len(scores) < len(cells):
+        sys.exit(f"{len(cells) - len(scores)} of {len(cells)} cells failed; their logs are in {options.out}")
+
+
+def parse_options() -> argparse.Namespace:
+    """Read the flags."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--out", type=Path, default=Path("runs/mixed-domain"), help="folder of the cells")
+    parser.add_argument("--preset", default="edge", help="recipe of every cell: a preset or a YAML file")
+    parser.add_argument("--steps", type=int, default=600, help="steps of every training")
+    parser.add_argument("--batch-size", type=int, default=24)
+    parser.add_argument("--seeds", type=lambda text: [int(s) for s in text.split(",")], default=[0])
+    parser.add_argument("--arms", type=lambda text: text.split(","), default=list(ARMS), help=f"of {','.join(ARMS)}")
+    parser.add_argument("--shares", type=lambda text: [float(s) for s in text.split(",")], default=list(TASK_SHARES))
+    parser.add_argument("--only", action="append", help="only settings whose label has this in it, such as 3SK+7GR→SK")
+    parser.add_argument("--tables", type=lambda text: text.split(","), default=["mixtures", "ablation", "unseen"])
+    parser.add_argument("--ablate", default="3SK+7GR→SK", help="setting of the ablation")
+    parser.add_argument("--split", choices=("val", "test"), default="val", help="split that figures are of")
+    parser.add_argument("--evaluate-frames", type=int, default=0, help="most frames of a split, evenly spaced; 0: all")
+    parser.add_argument("--accelerator", default="auto")
+    parser.add_argument("--jobs", type=int, default=1, help="cells at once")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads of a cell; 0: cores / jobs")
+    parser.add_argument("--workers", type=int, default=0, help="loader processes of a cell")
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--table", type=Path, help="file for the Markdown tables")
+    parser.add_argument("--cell", help=argparse.SUPPRESS)  # a process of its own: the cell, as JSON
+    options = parser.parse_args()
+    unknown = set(options.arms) - set(get_args(Arm))
+    if unknown:
+        parser.error(f"--arms: no such arm: {', '.join(sorted(unknown))}")
+    options.threads = options.threads or max(1, len(os.sched_getaffinity(0)) // options.jobs)
+    return options
+
+
+def planned(options: argparse.Namespace) -> dict[str, list[Row]]:
+    """Give the rows of every table."""
+    tables: dict[str, list[Row]] = {}
+    for share in options.shares:
+        rows = list(grid(share, options.arms, options.seeds))
+        if options.only:
+            rows = [row for row in rows if any(part in row.label for part in options.only)]
+        if "mixtures" in options.tables and rows:
+            tables[f"{100 * share:g} % of the task domain"] = rows
+    if "ablation" in options.tables:
+        every = {mix.label: mix for share in options.shares for mix in mixes(share)}
+        if options.ablate not in every:
+            sys.exit(f"--ablate: no setting {options.ablate}; there are {', '.join(every)}")
+        tables[f"Ablation, {options.ablate}"] = list(ablation(every[options.ablate], options.seeds))
+    if "unseen" in options.tables:
+        tables["Never seen"] = list(leave_one_out(options.seeds))
+    return tables
+
+
+def recipe_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Give what all cells share."""
+    from loddis_trainer.presets import merge, read_preset
+
+    common = {
+        "batch_size": options.batch_size,
+        "steps_per_epoch": options.steps,
+        "epochs": 1,
+        "warmup_steps": min(200, options.steps // 5),
+        "validate_frames": 500,
+    }
+    return merge(read_preset(options.preset), common)
+
+
+def run_missing(cells: Sequence[Cell], options: argparse.Namespace) -> None:
+    """Train and test the cells that have no figures yet, each in a process of its own."""
+    missing = [cell for cell in cells if not (options.out / cell.name / FIGURES).is_file()]
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    )
+    with bar, ThreadPoolExecutor(options.jobs) as pool:
+        task = bar.add_task("cells", total=len(cells), completed=len(cells) - len(missing))
+        for cell, fault in zip(missing, pool.map(lambda one: in_own_process(one, options), missing), strict=True):
+            bar.advance(task)
+            if fault:
+                bar.console.print(f"{cell.name} failed: {fault}", markup=False)
+
+
+def in_own_process(cell: Cell, options: argparse.Namespace) -> str | None:
+    """Run a cell; give the last line of its log if it failed."""
+    folder = options.out / cell.name
+    shutil.rmtree(folder, ignore_errors=True)  # a cell that was stopped begins anew
+    folder.mkdir(parents=True)
+    document = {
+        "name": cell.name,
+        "seed": cell.seed,
+        "settings": dict(cell.settings),
+        "task": [f"{DOMAINS[code]}:{share}" for code, share in cell.mix.task],
+        "auxiliary": [f"{DOMAINS[code]}:{share}" for code, share in cell.mix.auxiliary],
+        "tested": list(cell.mix.tested),
+    }
+    with (folder / "log.txt").open("w") as log:
+        done = subprocess.run(
+            [sys.executable, *sys.argv, "--cell", json.dumps(document)], stdout=log, stderr=log, check=False
+        )
+    if done.returncode == 0:
+        return None
+    lines = (folder / "log.txt").read_text().strip().splitlines()
+    return lines[-1] if lines else f"exit status {done.returncode}"
+
+
+def run_cell(cell: dict[str, Any], options: argparse.Namespace) -> None:
+    """Train a cell and write its figures."""
+    import torch
+
+    from loddis_trainer.config import FitConfig
+    from loddis_trainer.data import DomainDataset
+    from loddis_trainer.evaluate import collect_results, open_model
+    from loddis_trainer.fit import fit
+    from loddis_trainer.metrics import evaluate_images
+    from loddis_trainer.presets import merge
+
+    folder = options.out / cell["name"]
+    own = {
+        "task": cell["task"],
+        "auxiliary": cell["auxiliary"],
+        "out": folder / "run",
+        "seed": cell["seed"],
+        "accelerator": options.accelerator,
+        "threads": options.threads,
+        "workers": options.workers,
+    }
+    config = FitConfig.model_validate(merge(merge(recipe_of(options), cell["settings"]), own))
+    result = fit(config)
+    torch.set_num_threads(options.threads)
+    scores: Scores = {}
+    with open_model(str(folder / "run" / "last")) as detector:
+        for code in cell["tested"]:
+            dataset = DomainDataset.open(DOMAINS[code], options.split, progress=False)
+            numbers = dataset.evenly_spaced(options.evaluate_frames or len(dataset))
+            results = collect_results(detector, dataset, numbers=numbers, measure=False, progress=False)
+            metrics = evaluate_images(results, score_threshold=0.5, centre_distance_px=CENTRE_DISTANCE_PX)
+            scores[code] = {"map50": metrics.map50, "pd_at_fa_0.1": metrics.pd_at(0.1), "seconds": result.seconds}
+    building = folder / f".{FIGURES}"
+    building.write_text(json.dumps(scores))
+    building.rename(folder / FIGURES)
+    shutil.rmtree(folder / "run")  # weights of a few hundred cells are of no use
+
+
+if __name__ == "__main__":
+    main()

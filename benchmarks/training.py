@@ -1,0 +1,170 @@
+"""What the method's losses add to the time of a training step, and whether the loader keeps up with it.
+
+    LODDIS_DATA=data python benchmarks/training.py --task sky --auxiliary ground --auxiliary city \\
+        --json benchmarks/results/training.json
+
+Plain and Loddis steps take turns on the same batches within one run, so that a machine whose speed drifts drifts for
+both; the ratio is the median of the pairs. Then an epoch is trained as `fit` does it, and the share of the time that it
+spends waiting for batches is measured: with `--workers 0` frames are prepared in the training process, and all of their
+preparation is waiting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from machine import describe_machine
+from rich.console import Console
+from rich.table import Table
+
+from loddis_trainer.config import FitConfig
+from loddis_trainer.data import Batch, Mixture, TrainingLoader
+from loddis_trainer.fit import build_loader, build_optimiser, build_training_model, train_step
+from loddis_trainer.presets import merge, read_preset
+
+WARM_UP = 3  # steps of each side that are not counted
+
+
+def main() -> None:
+    """Measure and print; write JSON if asked."""
+    options = parse_options()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    config = FitConfig.model_validate(
+        merge(
+            read_preset(options.preset),
+            {
+                "task": options.task,
+                "auxiliary": options.auxiliary,
+                "variant": options.variant,
+                "accelerator": options.accelerator,
+                "workers": options.workers,
+                "steps_per_epoch": options.steps,
+            },
+        )
+    )
+    fabric = Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)
+    fabric.launch()
+    mixture = Mixture.open(config.task, config.auxiliary, split="train", seed=config.seed)
+    loader = build_loader(config, mixture, fabric)
+    step_ms, ratio = measure_steps(config, mixture, loader, fabric, steps=options.steps)
+    result = {
+        "machine": describe_machine("torch", "lightning-fabric", "numpy"),
+        "device": torch.cuda.get_device_name() if fabric.device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "preset": options.preset,
+        "mixture": mixture.label,
+        "variant": config.variant,
+        "size_hw": list(config.size_hw),
+        "batch_size": config.batch_size,
+        "precision": config.precision,
+        "step_ms": step_ms,
+        "loddis / plain": ratio,
+        "loader": measure_loader(config, mixture, loader, fabric),
+    }
+    show(result)
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def parse_options() -> argparse.Namespace:
+    """Read the flags."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--task", action="append", required=True, help="task domain, as loddis-trainer takes it")
+    parser.add_argument("--auxiliary", action="append", required=True, help="auxiliary domain, likewise")
+    parser.add_argument("--preset", default="edge", help="configuration that both sides are given")
+    parser.add_argument("--variant", default="nano", help="size of the detector")
+    parser.add_argument("--accelerator", default="auto", help="cpu, cuda or auto")
+    parser.add_argument("--workers", type=int, default=min(8, len(os.sched_getaffinity(0))), help="loader processes")
+    parser.add_argument("--threads", type=int, default=0, help="threads of torch; 0: as torch sees fit")
+    parser.add_argument("--steps", type=int, default=30, help="steps measured")
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    return parser.parse_args()
+
+
+def measure_steps(
+    config: FitConfig, mixture: Mixture, loader: TrainingLoader, fabric: Fabric, *, steps: int
+) -> tuple[dict[str, float], float]:
+    """Time plain and Loddis steps by turns; medians in milliseconds, and the median of the ratios."""
+    roles = [domain.role for domain in mixture.domains]
+    plain = config.model_copy(update={"alpha": 0.0, "beta": 0.0, "eta": 0.0})
+    sides = {}
+    for name, one in (("plain", plain), ("loddis", config)):
+        model = build_training_model(one, roles=roles).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        sides[name] = fabric.setup(model, build_optimiser(one, model))
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    batches = list(loader.epoch(0))
+    for number in range(WARM_UP + steps):
+        batch = batches[number % len(batches)]
+        for name, (model, optimiser) in sides.items():
+            elapsed = timed_step(fabric, model, optimiser, batch, config)
+            if number >= WARM_UP:
+                times[name].append(elapsed * 1e3)
+    ratio = float(np.median(np.array(times["loddis"]) / np.array(times["plain"])))
+    return {name: round(float(np.median(values)), 2) for name, values in times.items()}, round(ratio, 4)
+
+
+def timed_step(fabric: Fabric, model: Any, optimiser: Any, batch: Batch, config: FitConfig) -> float:
+    """Take a step; give its seconds, the device's work included."""
+    model.train()
+    synchronise(fabric)
+    started = time.perf_counter()
+    train_step(fabric, model, optimiser, batch, clip_grad_norm=config.clip_grad_norm)
+    synchronise(fabric)
+    return time.perf_counter() - started
+
+
+def measure_loader(config: FitConfig, mixture: Mixture, loader: TrainingLoader, fabric: Fabric) -> dict[str, float]:
+    """Train an epoch; say how much of it went into waiting for batches after the first."""
+    model = build_training_model(config, roles=[domain.role for domain in mixture.domains])
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    wrapped, optimiser = fabric.setup(model, build_optimiser(config, model))
+    batches = loader.epoch(1)
+    timed_step(fabric, wrapped, optimiser, next(batches), config)  # processes start, kernels are chosen
+    waited, frames, started = 0.0, 0, time.perf_counter()
+    while True:
+        asked = time.perf_counter()
+        batch = next(batches, None)
+        if batch is None:
+            break
+        waited += time.perf_counter() - asked
+        timed_step(fabric, wrapped, optimiser, batch, config)
+        frames += len(batch.frames)
+    seconds = time.perf_counter() - started
+    return {
+        "workers": float(config.workers),
+        "share of time waiting": round(waited / seconds, 4),
+        "frames per second": round(frames / seconds, 1),
+    }
+
+
+def synchronise(fabric: Fabric) -> None:
+    """Wait until the device has done what it was given."""
+    if fabric.device.type == "cuda":
+        torch.cuda.synchronize(fabric.device)
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the figures for people."""
+    table = Table(title=f"{result['variant']} on {result['device']}, {result['mixture']}, batch {result['batch_size']}")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    for name, value in result["step_ms"].items():
+        table.add_row(f"{name} step, median ms", f"{value:.1f}")
+    table.add_row("the three losses add", f"{100 * (result['loddis / plain'] - 1):.1f} %")
+    for name, value in result["loader"].items():
+        table.add_row(name, f"{100 * value:.1f} %" if name.startswith("share") else f"{value:g}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
