@@ -45,7 +45,8 @@ constraints: $(DEV)/.installed ## Pin the newest dependencies that fit pyproject
 
 clean: ## Remove what these commands made, environments included
 	rm -rf .venv .venv-dev .coverage .coverage.* coverage.xml .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-		.import_linter_cache demo/detections.ndjson demo/annotated.mp4 demo/picture.png demo/server.log
+		.import_linter_cache demo/detections.ndjson demo/annotated.mp4 demo/picture.png \
+		demo/frame.png demo/server.log
 	find runtime trainer export server clients tests demo benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Editable, so that edits count at once; made anew only when what is installed changes.

@@ -105,11 +105,14 @@ def run(options: argparse.Namespace) -> None:
         answers = client.detect_many((frame.image for frame in clip), concurrency=options.concurrency)
         results = list(progress(answers, "detecting", len(clip)))
         seconds = time.perf_counter() - started
+    middle = clip[len(clip) // 2].image
+    cv2.imwrite(str(options.output / "frame.png"), middle)  # as a camera would give it: something to send by hand
     write_ndjson(options.output / "detections.ndjson", clip, results)
     write_video(options.output / "annotated.mp4", clip, results)
     write_picture(options.output / "picture.png", clip, results)
     show(clip, results, [target.kind for target in scene.config.targets], seconds)
-    console.print(f"written to {options.output}: detections.ndjson, annotated.mp4, picture.png", soft_wrap=True)
+    written = "detections.ndjson, annotated.mp4, picture.png, and frame.png to send by hand"
+    console.print(f"written to {options.output}: {written}", soft_wrap=True)
 
 
 def progress(items: Iterable[T], what: str, total: int) -> Iterable[T]:
@@ -204,7 +207,8 @@ def show(clip: Sequence[SceneFrame], results: Sequence[DetectionResult], kinds: 
         centres = np.array([d.centroid_xy for d in result.detections], dtype=np.float64).reshape(-1, 2)
         taken = score_frame(frame, centres, tallies)
         false_alarms += len(centres) - taken
-    table = Table("target", "SNR", "frames in view", "detected", "mean error of the centre", title="Detections")
+    columns = ("target", "SNR, as made", "frames in view", "detected", "mean error of the centre")
+    table = Table(*columns, title="Detections")
     for identity, tally in sorted(tallies.items()):
         error = f"{np.mean(tally.errors_px):.2f} px" if tally.errors_px else "–"
         share = f"{100 * tally.found / tally.visible:.1f} %"

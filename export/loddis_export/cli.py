@@ -58,6 +58,7 @@ class Export(Command):
     """Turn checkpoints into bundles that the runtime and the server run."""
 
     model_config = SettingsConfigDict(cli_prog_name="loddis-export")
+    extra = "export"
 
     bundle: CliSubCommand[Bundle] = Field(description="Make a bundle of a checkpoint.")
 

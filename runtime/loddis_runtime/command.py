@@ -37,7 +37,7 @@ import re
 import select
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn, get_args
+from typing import Any, ClassVar, NoReturn, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
@@ -74,7 +74,13 @@ class SubCommand(BaseModel):
 
 
 class Command(BaseSettings):
-    """The root of a command. Set `cli_prog_name`, and `env_prefix` if fields may come from the environment."""
+    """The root of a command. Set `cli_prog_name`, and `env_prefix` if fields may come from the environment.
+
+    Attributes:
+        extra: Of this distribution: brings the packages that sub-commands import when they run.
+    """
+
+    extra: ClassVar[str | None] = None
 
     model_config = SettingsConfigDict(
         extra="forbid",
@@ -137,6 +143,11 @@ def run(app: type[Command], argv: Sequence[str] | None = None) -> int:
         for fault in error.faults:
             _complain(error.prog, fault)
         return USED_WRONGLY
+    except ModuleNotFoundError as error:
+        if app.extra is None or (error.name or "loddis").startswith("loddis"):
+            raise
+        _complain(prog, f"{error.name} is not installed; pip install 'loddis[{app.extra}]' brings it")
+        return FAILED
     except (LoddisError, OSError) as error:
         if not (isinstance(error, BrokenPipeError) and _reader_left()):
             _complain(prog, _describe(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -92,6 +93,19 @@ def test_files_go_as_they_are(tmp_path: Path) -> None:
 def test_what_cannot_be_sent_says_why(frame: Any, message: str) -> None:
     with pytest.raises(FrameError, match=message):
         encode_frame(frame)
+
+
+def test_what_may_never_end_is_not_read(tmp_path: Path) -> None:
+    pipe = tmp_path / "frame.png"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero")):
+        with pytest.raises(FrameError, match="cannot be read: it is no file"):
+            encode_frame(path)
+    huge = tmp_path / "huge.png"
+    with huge.open("wb") as file:
+        file.truncate(2**28 + 1)  # takes no room on disk
+    with pytest.raises(FrameError, match="268435457 bytes, more than the 268435456 of any frame"):
+        encode_frame(huge)
 
 
 def test_the_client_does_not_need_numpy() -> None:

@@ -231,7 +231,18 @@ def test_an_answer_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> N
     assert body.closed
 
 
-@pytest.mark.parametrize("url", ["http://[::1", "http://host:abc", "http://a..b", "http://xn--", "http://u:p@host"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[::1",
+        "http://host:abc",
+        "http://a..b",
+        "http://xn--",
+        "http://u:p@host",
+        "http://host/?x=1",
+        "http://host/#x",
+    ],
+)
 def test_urls_that_cannot_be_are_refused_at_once(url: str) -> None:
     with pytest.raises(UsageError) as caught:
         Client(url)

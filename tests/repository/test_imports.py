@@ -74,3 +74,10 @@ def test_every_module_of_what_detects_imports_without_torch(package: str) -> Non
     )
     assert imported.returncode == 0, imported.stderr
     assert int(imported.stdout) > 0
+
+
+@pytest.mark.parametrize("module", ["loddis_trainer.cli", "loddis_export.cli"])
+def test_help_does_not_wait_for_torch(module: str) -> None:
+    script = f"import sys; sys.modules['torch'] = None; import {module}"
+    imported = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert imported.returncode == 0, imported.stderr

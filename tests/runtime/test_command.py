@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -296,6 +297,22 @@ class TestHelp:
     def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert run(Trainer, ["--version"]) == 0
         assert capsys.readouterr().out.startswith("loddis-trainer 0.")
+
+
+def test_a_package_that_is_not_installed_is_named_with_what_brings_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def needs_more(self: object) -> None:
+        importlib.import_module("no_such_package")
+
+    monkeypatch.setattr(Fit, "cli_cmd", needs_more)
+    words = ["fit", "out", "--task", "a"]
+    with pytest.raises(ModuleNotFoundError):  # a command that names no extra: a defect of ours
+        run(Trainer, words)
+    monkeypatch.setattr(Trainer, "extra", "train")
+    assert run(Trainer, words) == 1
+    expected = "loddis-trainer: error: no_such_package is not installed; pip install 'loddis[train]' brings it\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:

@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 
 import av
+import cv2
+import numpy as np
 import pytest
 
 from support.bundles import write_spot_bundle
@@ -67,6 +69,8 @@ def test_the_demo_makes_what_it_says_and_leaves_nothing_running(tmp_path: Path) 
         assert (stream.width, stream.height) == (960, 768)
         assert sum(1 for _ in container.decode(video=0)) == 12
     assert (output / "picture.png").stat().st_size > 10_000
+    frame = cv2.imread(str(output / "frame.png"), cv2.IMREAD_UNCHANGED)
+    assert (frame.shape, frame.dtype) == ((256, 320), np.uint8)
 
     assert writers_of(output / "server.log") == []
     port = re.search(r"server: http://127\.0\.0\.1:(\d+)", done.stdout)

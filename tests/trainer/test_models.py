@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from loddis_trainer.models import VARIANTS, Stride, VariantName, build_detector
+from loddis_trainer.choices import Stride, VariantName
+from loddis_trainer.models import VARIANTS, build_detector
 from loddis_trainer.models.blocks import PoolingPyramid
 from loddis_trainer.models.head import RawPredictions, decode_boxes, grid_points, keep_best
 

@@ -25,8 +25,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from loddis_runtime.intensity import IntensityPolicy
+from loddis_trainer.choices import Stride, VariantName
 from loddis_trainer.errors import CheckpointError
-from loddis_trainer.models import LoddisDetector, Stride, VariantName, build_detector
+from loddis_trainer.models import LoddisDetector, build_detector
 
 __all__ = [
     "CheckpointInfo",

@@ -128,6 +128,7 @@ class Trainer(Command):
     """Train detectors of moving small infrared targets with auxiliary domains, and measure them."""
 
     model_config = SettingsConfigDict(cli_prog_name="loddis-trainer")
+    extra = "train"
 
     fit: CliSubCommand[Fit] = Field(description="Train a detector on a mixture of domains.")
     evaluate: CliSubCommand[Evaluate] = Field(description="Measure a checkpoint or a bundle.")

@@ -8,9 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from loddis_runtime.intensity import FullRange, IntensityPolicy
-from loddis_trainer.data.augment import AugmentConfig
-from loddis_trainer.losses.boxes import BoxLoss
-from loddis_trainer.models import Stride, VariantName
+from loddis_trainer.augmentation import AugmentConfig
+from loddis_trainer.choices import BoxLoss, Stride, VariantName
 from loddis_trainer.schedule import ReversalScheduleName, ScheduleName
 
 __all__ = ["FitConfig"]

@@ -20,7 +20,8 @@ from loddis_runtime.detector import Detector
 from loddis_runtime.intensity import FullRange, Percentile
 from loddis_runtime.manifest import Manifest
 from loddis_trainer.checkpoint import load_detector
-from loddis_trainer.models import LoddisDetector, VariantName
+from loddis_trainer.choices import VariantName
+from loddis_trainer.models import LoddisDetector
 
 __all__ = ["TorchEngine", "detector_of_checkpoint", "wrap_detector"]
 

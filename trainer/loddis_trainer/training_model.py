@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from loddis_trainer.assignment import pad_truth
-from loddis_trainer.losses.boxes import BoxLoss
+from loddis_trainer.choices import BoxLoss
 from loddis_trainer.losses.branches import LoddisBranches
 from loddis_trainer.losses.detection import DetectionLoss, detection_loss
 from loddis_trainer.models import LoddisDetector

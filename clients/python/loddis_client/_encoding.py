@@ -16,6 +16,7 @@ from loddis_client._errors import FrameError
 
 __all__ = ["EncodedFrame", "encode_frame"]
 
+LARGEST_FILE = 2**28  # bytes; no server takes a larger body
 MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -73,6 +74,10 @@ def encode_frame(frame: Any) -> EncodedFrame:
 
 def _read(path: Path) -> bytes:
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():  # a device or a pipe may never end
+            raise FrameError(f"{path} cannot be read: it is no file")
+        if path.stat().st_size > LARGEST_FILE:
+            raise FrameError(f"{path} has {path.stat().st_size} bytes, more than the {LARGEST_FILE} of any frame")
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         cause = getattr(error, "strerror", None) or error

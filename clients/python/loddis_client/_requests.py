@@ -43,7 +43,8 @@ def check_base_url(url: str) -> str:
     """
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        whole = not (parts.query or parts.fragment)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and whole
     except ValueError:  # brackets that do not match, a port that is none
         usable = False
     if not usable:

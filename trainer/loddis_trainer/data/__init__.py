@@ -1,6 +1,6 @@
 """Annotated infrared domains: readers, the decoded-frame cache, mixtures, and the batches of training."""
 
-from loddis_trainer.data.augment import AugmentConfig
+from loddis_trainer.augmentation import AugmentConfig
 from loddis_trainer.data.domain import DomainDataset, find_domain
 from loddis_trainer.data.errors import DataError
 from loddis_trainer.data.loader import Batch, EpochPlan, TrainingLoader, TrainingSamples

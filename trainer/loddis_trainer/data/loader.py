@@ -22,7 +22,8 @@ from torch.utils.data import DataLoader, Dataset
 from loddis_runtime.intensity import FullRange, Percentile, normalise
 from loddis_runtime.letterbox import LetterboxTransform, letterbox
 from loddis_runtime.registration import register
-from loddis_trainer.data.augment import AugmentConfig, augment
+from loddis_trainer.augmentation import AugmentConfig
+from loddis_trainer.data.augment import augment
 from loddis_trainer.data.convention import measure_box_offset
 from loddis_trainer.data.errors import DataError
 from loddis_trainer.data.mixture import Mixture

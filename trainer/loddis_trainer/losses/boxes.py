@@ -12,14 +12,13 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-__all__ = ["BOX_LOSSES", "BoxLoss", "generalised_iou_loss", "wasserstein_loss"]
+from loddis_trainer.choices import BoxLoss
 
-BoxLoss: TypeAlias = Literal["giou", "nwd"]
+__all__ = ["BOX_LOSSES", "generalised_iou_loss", "wasserstein_loss"]
 
 WASSERSTEIN_SCALE_PX = 12.8  # the reference's constant C: mean side of tiny targets, network pixels
 

@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from loddis_trainer.assignment import PaddedTruth, assign
-from loddis_trainer.losses.boxes import BOX_LOSSES, BoxLoss
+from loddis_trainer.choices import BoxLoss
+from loddis_trainer.losses.boxes import BOX_LOSSES
 from loddis_trainer.models.head import RawPredictions, decode_boxes, grid_points
 
 __all__ = ["DetectionLoss", "detection_loss"]

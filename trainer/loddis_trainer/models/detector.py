@@ -9,10 +9,11 @@ from typing import get_args
 
 from torch import Tensor, nn
 
+from loddis_trainer.choices import Stride, VariantName
 from loddis_trainer.models.darknet import CspDarknet
-from loddis_trainer.models.fusion import Stride, TopDownFusion
+from loddis_trainer.models.fusion import TopDownFusion
 from loddis_trainer.models.head import DecoupledHead, RawPredictions, keep_best
-from loddis_trainer.models.variants import VARIANTS, VariantName
+from loddis_trainer.models.variants import VARIANTS
 
 __all__ = ["LoddisDetector", "build_detector"]
 

@@ -9,16 +9,13 @@ target's own fine detail meet all coarser context at once, where a 3 px target s
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
-
 import torch
 from torch import Tensor, nn
 
+from loddis_trainer.choices import Stride
 from loddis_trainer.models.blocks import ConvBnAct, CspStage
 
-__all__ = ["Stride", "StrideFusion", "TopDownFusion"]
-
-Stride: TypeAlias = Literal[4, 8]
+__all__ = ["StrideFusion", "TopDownFusion"]
 
 
 class StrideFusion(nn.Module):

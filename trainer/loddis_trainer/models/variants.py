@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-__all__ = ["VARIANTS", "Variant", "VariantName"]
+from loddis_trainer.choices import VariantName
 
-VariantName = Literal["nano", "tiny", "s"]
+__all__ = ["VARIANTS", "Variant"]
 
 
 @dataclass(frozen=True, slots=True)

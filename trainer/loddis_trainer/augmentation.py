@@ -1,0 +1,46 @@
+"""What training may change of its frames, and how far; `loddis_trainer.data` does it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["AugmentConfig"]
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class AugmentConfig(BaseModel):
+    """What to change, and how far; all of it off by default, as in the paper's protocol."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flip: Probability = Field(default=0.0, description="Probability of a mirror image, left to right.")
+    scale: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="Largest relative change of size: 0.25 gives factors of 0.75 to 1.25."
+    )
+    shift: Probability = Field(default=0.0, description="Largest shift, as a share of the frame's sides.")
+    gain: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="Largest relative change of contrast about the frame's mean level."
+    )
+    offset: Probability = Field(default=0.0, description="Largest change of level, of the full range.")
+    noise: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0,
+        description="Largest sigma of added temporal noise, of the full range; most frames get far less of it.",
+    )
+    paste: Probability = Field(
+        default=0.0, description="Probability of one more target, cut out of another frame of the domain, and dimmed."
+    )
+    synthetic: Probability = Field(
+        default=0.0, description="Probability of one more target, a synthetic one of SNR 2 to 20."
+    )
+    single: Probability = Field(
+        default=0.0,
+        description="Probability that a window repeats its last frame, as a frame that is sent alone is seen.",
+    )
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is changed at all."""
+        return any(value > 0 for value in self.model_dump().values())
