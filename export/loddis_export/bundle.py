@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import shutil
 from collections.abc import Mapping
@@ -65,28 +66,45 @@ def export_bundle(checkpoint: Path, out: Path, settings: ExportSettings, *, prog
     if out.exists():
         raise ExportError(f"{out} exists already; a bundle is never overwritten: choose another version")
     stripped = strip_checkpoint(checkpoint)
+    manifest = _describe(stripped, out, settings)  # first: what is wrong with it costs no conversion
+    chosen_on = settings.threshold_on or _default_split(stripped)
+    splits = {
+        name: _open(name, stripped, settings, progress=progress)
+        for name in dict.fromkeys([chosen_on, *settings.evaluate])
+    }
     building = out.with_name(f".{out.name}.building")
+    parent_was_there = out.parent.is_dir()
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
     try:
-        result = _build(stripped, building, out, settings, progress=progress)
+        result = _build(stripped, manifest, splits, building, out, settings, progress=progress)
         building.rename(out)
-    finally:
+    except BaseException:
         shutil.rmtree(building, ignore_errors=True)
+        if not parent_was_there:
+            with contextlib.suppress(OSError):  # someone else put something there
+                out.parent.rmdir()
+        raise
     return result
 
 
 def _build(
-    stripped: StrippedCheckpoint, building: Path, out: Path, settings: ExportSettings, *, progress: bool
+    stripped: StrippedCheckpoint,
+    manifest: Manifest,
+    splits: Mapping[str, DomainDataset],
+    building: Path,
+    out: Path,
+    settings: ExportSettings,
+    *,
+    progress: bool,
 ) -> ExportedBundle:
+    """Make the bundle in `building`. `splits` are those that are asked for, the one to choose on first."""
     info = stripped.info
-    manifest = _describe(stripped, out, settings)  # first: what is wrong with it costs no conversion
     write_graph(stripped.detector, building / GRAPH, window=info.window, size_hw=info.size_hw)
     manifest = manifest.model_copy(update={"files": {GRAPH: sha256_file(building / GRAPH)}})
     manifest.save(building / MANIFEST_NAME)
 
-    chosen_on = settings.threshold_on or _default_split(stripped)
-    held_out = _open(chosen_on, stripped, settings, progress=progress)
+    chosen_on, held_out = next(iter(splits.items()))
     with load(building, device="cpu", threads=settings.threads) as opened:
         averaging_iou = choose_box_averaging(opened, held_out, settings.average_boxes, progress=progress)
         manifest = manifest.model_copy(update={"box_averaging_iou": averaging_iou})
@@ -98,13 +116,7 @@ def _build(
             threshold = on_held_out.threshold_at(settings.max_false_alarms)
         threshold = round(threshold, 4)  # before anything is measured at it: what is written is what was used
         metrics = {
-            name: _evaluate(
-                detector,
-                _open(name, stripped, settings, progress=progress),
-                settings,
-                score_threshold=threshold,
-                progress=progress,
-            )
+            name: _evaluate(detector, splits[name], settings, score_threshold=threshold, progress=progress)
             for name in settings.evaluate
         }
 

@@ -88,7 +88,8 @@ def measure_parity(
     of_export: list[ImageResult] = []
     for start in range(0, len(numbers), FRAMES_A_BATCH):
         batch = numbers[start : start + FRAMES_A_BATCH]
-        prepared = [detector.prepare(dataset.frame(number)) for number in batch]
+        windows = [dataset.window(number, detector.manifest.window) for number in batch]
+        prepared = [detector.prepare_window(window) for window in windows]
         expected, actual = _run(reference, prepared), detector.infer(prepared)  # (B, K, 6) both
         for number, frame, row_expected, row_actual in zip(batch, prepared, expected, actual, strict=True):
             count, box, score = compare_outputs(row_expected, row_actual)

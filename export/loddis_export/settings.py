@@ -88,6 +88,19 @@ class ExportSettings(BaseModel):
     credit: list[Credit] = Field(default=[], description="DOMAIN=LICENCE; SOURCE of a training domain; repeats.")
     threads: Annotated[int, Field(ge=1)] | None = Field(default=None, description="CPU threads; all cores by default.")
 
+    @field_validator("credit", mode="before")
+    @classmethod
+    def _whole_credits(cls, value: Any) -> Any:
+        """Join what the command line took for several values: sources have commas in them."""
+        whole: list[Any] = []
+        for part in value if isinstance(value, list) else [value]:
+            plain = isinstance(part, str | int | float)  # a year comes as a number
+            if plain and "=" not in str(part) and whole and isinstance(whole[-1], str):
+                whole[-1] = f"{whole[-1]}, {str(part).strip()}"
+            else:
+                whole.append(part)
+        return whole
+
     @field_validator("evaluate", "threshold_on")
     @classmethod
     def _domain_and_split(cls, value: list[str] | str | None) -> list[str] | str | None:

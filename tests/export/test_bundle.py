@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from loddis_export import bundle
 from loddis_export.bundle import export_bundle
-from loddis_export.cli import Export
+from loddis_export.cli import Bundle, Export
 from loddis_export.errors import ExportError, ParityError
-from loddis_export.parity import compare_outputs
+from loddis_export.parity import compare_outputs, measure_parity
 from loddis_export.settings import Credit, ExportSettings, ParityLimits
 from loddis_runtime import load
 from loddis_runtime.command import run
-from loddis_trainer.data import DomainDataset
+from loddis_runtime.detector import PreparedFrame
+from loddis_runtime.intensity import FullRange
+from loddis_trainer.data import DataError, DomainDataset
 from loddis_trainer.errors import CheckpointError
 from loddis_trainer.evaluate import evaluate
+from loddis_trainer.models import build_detector
+from loddis_trainer.torch_engine import wrap_detector
+from support.domains import SIZE_HW
 
 
 @pytest.fixture
@@ -78,7 +86,7 @@ def test_a_failed_parity_writes_no_bundle(checkpoint: Path, settings: ExportSett
     strict = settings.model_copy(update={"parity": ParityLimits(box_px=1e-12, score=1e-12)})
     with pytest.raises(ParityError, match=r"no bundle was written: boxes differ by up to .* px, allowed are 1e-12"):
         export_bundle(checkpoint, tmp_path / "m" / "1", strict, progress=False)
-    assert list((tmp_path / "m").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -94,12 +102,56 @@ def test_what_does_not_suit_is_said_and_leaves_nothing(
 ) -> None:
     with pytest.raises(ExportError, match=message):
         export_bundle(checkpoint, tmp_path / "m" / "1", settings.model_copy(update=changes), progress=False)
-    assert list((tmp_path / "m").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_mistyped_is_said_before_any_work_and_leaves_nothing(
+    checkpoint: Path, settings: ExportSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle, "write_graph", lambda *_, **__: pytest.fail("the graph was written first"))
+    mistyped = settings.model_copy(update={"evaluate": ["dark:tset"]})
+    with pytest.raises(DataError, match="tset"):
+        export_bundle(checkpoint, tmp_path / "m" / "1", mistyped, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_window_is_proven_on_frames_that_move(domains: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies of one frame would hide channels that were exported in the wrong order."""
+    model = build_detector("nano", window=3).eval()
+    detector = wrap_detector(
+        model, variant="nano", classes=["target"], window=3, size_hw=SIZE_HW, intensity=FullRange()
+    )
+    dataset = DomainDataset.open("dark", "val", data_root=domains, cache_dir=domains / "cache", progress=False)
+    seen: list[NDArray[np.float32]] = []
+    infer = detector.infer
+
+    def record(prepared: Sequence[PreparedFrame]) -> NDArray[np.float32]:
+        seen.extend(one.tensor for one in prepared)
+        return infer(prepared)
+
+    monkeypatch.setattr(detector, "infer", record)
+    with pytest.raises(ExportError, match="finds nothing"):  # it is untrained
+        measure_parity(model, detector, dataset, [2, 3], limits=ParityLimits())
+    assert len(seen) == 2
+    assert all(not np.array_equal(window[0], window[2]) for window in seen)
 
 
 def test_a_checkpoint_that_is_none_says_so(settings: ExportSettings, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError):
         export_bundle(tmp_path / "nothing", tmp_path / "m" / "1", settings, progress=False)
+
+
+def test_a_credit_may_have_commas_on_the_command_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Bundle] = []
+    monkeypatch.setattr(Bundle, "cli_cmd", lambda self: seen.append(self))
+    words = ["bundle", "run/best", "m/1", "--credit", "sky=CC0 1.0; Svanström et al., Data in Brief 39, 2021"]
+    assert run(Export, [*words, "--credit", "city=MIT; ISTD"]) == 0, capsys.readouterr().err
+    assert [(credit.domain, credit.source) for credit in seen[0].credit] == [
+        ("sky", "Svanström et al., Data in Brief 39, 2021"),
+        ("city", "ISTD"),
+    ]
 
 
 @pytest.mark.parametrize("text", ["dark", "dark=CC0", "=x; y", "dark=; y"])

@@ -182,7 +182,7 @@ def test_only_the_targets_class_is_asked_for() -> None:
 
 
 def test_an_untrusted_box_teaches_where_and_what_but_not_how_large() -> None:
-    """The gradient of a frame of trust 0 is that of its place and class; the trusted frame beside it is as if alone."""
+    """The gradient of a frame of trust 0 is that of its place and class; the trusted frame beside it counts as before."""
     raw = quiet_predictions(2)
     for part in (raw.offsets, raw.objectness, raw.classes):
         part.requires_grad_()
@@ -201,7 +201,18 @@ def test_an_untrusted_box_teaches_where_and_what_but_not_how_large() -> None:
 
     alone = RawPredictions(raw.offsets[:1], raw.objectness[:1], raw.classes[:1], raw.size_hw)
     trusted = detection_loss(alone, pad_truth([target], [label], device="cpu"), stride=STRIDE)
-    assert float(both.box.detach()) == pytest.approx(float(trusted.box.detach()))
+    both_points, own_points = int(both.assigned), int(trusted.assigned)
+    assert float(both.box.detach()) * both_points == pytest.approx(float(trusted.box.detach()) * own_points)
+
+
+@pytest.mark.parametrize("trust", [0.0, 0.05, 0.2, 0.5])
+def test_trust_means_the_same_without_a_trusted_frame_beside(trust: float) -> None:
+    raw, label = quiet_predictions(2), torch.zeros(1, dtype=torch.int64)
+    target = torch.tensor([[24.0, 16.0, 36.0, 28.0]])
+    truth = pad_truth([target, target * 1.1], [label, label], device="cpu")
+    full = detection_loss(raw, truth, stride=STRIDE)
+    little = detection_loss(raw, truth, stride=STRIDE, box_trust=torch.full((2,), trust))
+    assert float(little.box) == pytest.approx(trust * float(full.box))
 
 
 def test_full_trust_is_the_plain_loss() -> None:

@@ -21,7 +21,6 @@ from loddis_trainer.data import (
     AugmentConfig,
     DataError,
     DomainDataset,
-    DomainSpec,
     EpochPlan,
     Mixture,
     TrainingLoader,
@@ -29,6 +28,7 @@ from loddis_trainer.data import (
 )
 from loddis_trainer.data.augment import augment
 from loddis_trainer.data.cache import FrameCache, default_cache_dir
+from loddis_trainer.domain_spec import DomainSpec
 from support.domains import spot_frame, write_coco_domain, write_drone_csv_domain
 
 
@@ -181,7 +181,7 @@ def test_a_mixture_numbers_its_domains_tasks_first(root: Path) -> None:
 
 @pytest.mark.parametrize("text", ["sky:", "sky:0", "sky:1.1", "sky:-1", ":0.3", "sky:a", "sky:nan"])
 def test_a_domain_written_wrongly_is_refused(text: str) -> None:
-    with pytest.raises(DataError, match="a domain is written NAME or NAME:FRACTION"):
+    with pytest.raises(ValueError, match="a domain is written NAME or NAME:FRACTION"):
         DomainSpec.parse(text)
 
 

@@ -14,7 +14,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 class AugmentConfig(BaseModel):
     """What to change, and how far; all of it off by default, as in the paper's protocol."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     flip: Probability = Field(default=0.0, description="Probability of a mirror image, left to right.")
     scale: Annotated[float, Field(ge=0, lt=1)] = Field(

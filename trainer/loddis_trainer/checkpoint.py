@@ -5,8 +5,8 @@
         weights.safetensors     `detector.*` and `branches.*`: the averaged weights
         state.safetensors       what a resume needs besides (last/ only): live weights, optimiser moments
 
-A checkpoint replaces its predecessor in one rename, after all of its bytes are on the disk: a full disk or a kill while
-saving leaves the old one whole.
+A checkpoint takes its predecessor's place after all of its bytes are on the disk: a full disk or a kill while saving
+leaves the old one whole, and reading finds it even where the kill came between the two renames that this takes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import math
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -37,8 +37,11 @@ __all__ = [
     "read_state",
     "read_weight_sizes",
     "read_weights",
+    "restore_checkpoint",
     "save_checkpoint",
 ]
+
+Side = Annotated[int, Field(ge=32, le=16_384, multiple_of=32)]
 
 INFO, WEIGHTS, STATE = "checkpoint.json", "weights.safetensors", "state.safetensors"
 
@@ -62,16 +65,16 @@ class CheckpointInfo(BaseModel):
 
     schema_version: Literal[1] = 1
     variant: VariantName
-    classes: tuple[str, ...]
-    window: int
+    classes: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+    window: Literal[1, 3, 5]
     register_window: bool = False
-    size_hw: tuple[int, int]
+    size_hw: tuple[Side, Side]
     stride: Stride
-    keep: int
+    keep: Annotated[int, Field(ge=1, le=10_000)]
     intensity: IntensityPolicy
     domains: tuple[DomainInfo, ...]
-    epoch: int = Field(description="Epochs completed.")
-    step: int = Field(description="Optimiser steps completed.")
+    epoch: int = Field(description="Epochs completed.", ge=0)
+    step: int = Field(description="Optimiser steps completed.", ge=0)
     best_map50: float | None = Field(default=None, description="Best validation mAP50 so far, in [0, 1].")
     stale: int = Field(default=0, description="Validations since the best.", ge=0)
     score_threshold: float | None = Field(
@@ -98,9 +101,12 @@ def save_checkpoint(
         state: What a resume needs besides.
 
     Raises:
-        CheckpointError: It cannot be written; the old one still stands.
+        CheckpointError: It cannot be written, or its weights are not finite; the old one still stands.
     """
-    fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    fresh, old = folder.with_name(f".{folder.name}.new"), _set_aside(folder)
+    broken = next((name for name, value in weights.state_dict().items() if not bool(torch.isfinite(value).all())), None)
+    if broken is not None:
+        raise CheckpointError(f"checkpoint {folder} is not written: the weights '{broken}' are not finite")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(fresh, ignore_errors=True)
@@ -112,16 +118,28 @@ def save_checkpoint(
         for file in fresh.iterdir():
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
-        shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
             folder.rename(old)
         fresh.rename(folder)
         shutil.rmtree(old, ignore_errors=True)
-    except (OSError, SafetensorError) as error:
+    except BaseException as error:
         shutil.rmtree(fresh, ignore_errors=True)
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        raise CheckpointError(f"checkpoint {folder} cannot be written: {error}") from error
+        restore_checkpoint(folder)
+        if isinstance(error, OSError | SafetensorError):
+            raise CheckpointError(f"checkpoint {folder} cannot be written: {error}") from error
+        raise
+
+
+def restore_checkpoint(folder: Path) -> None:
+    """Put back a checkpoint that was set aside for its successor, where the successor never came."""
+    old = _set_aside(folder)
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+
+
+def _set_aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
 
 
 def read_info(folder: Path) -> CheckpointInfo:
@@ -131,6 +149,7 @@ def read_info(folder: Path) -> CheckpointInfo:
         CheckpointError: Missing, not a checkpoint, or of a newer schema.
     """
     path = folder / INFO
+    restore_checkpoint(folder)
     if not folder.exists():
         raise CheckpointError(f"checkpoint {folder} does not exist")
     if not path.is_file():
@@ -159,7 +178,7 @@ def load_detector(folder: Path) -> tuple[LoddisDetector, CheckpointInfo]:
     try:
         detector.load_state_dict(own)
     except RuntimeError as error:
-        cause = str(error).splitlines()[-1].strip()
+        cause = str(error).splitlines()[-1].strip()[:200]
         raise CheckpointError(f"{folder / WEIGHTS} does not hold a '{info.variant}' detector: {cause}") from error
     return detector.eval(), info
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from loddis_runtime.intensity import FullRange, IntensityPolicy
 from loddis_trainer.augmentation import AugmentConfig
 from loddis_trainer.choices import BoxLoss, Stride, VariantName
+from loddis_trainer.domain_spec import DomainSpec
 from loddis_trainer.schedule import ReversalScheduleName, ScheduleName
 
 __all__ = ["FitConfig"]
@@ -20,6 +21,8 @@ def _number_of_text(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
+LARGEST_SIDE = 16_384  # pixels, as in a bundle's manifest
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -28,7 +31,7 @@ Count = Annotated[int, Field(ge=1)]
 class FitConfig(BaseModel):
     """A training run. Defaults make a `nano` for 320 x 256 cameras on a CPU."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     task: list[str] = Field(
         description="Domain to get good at, NAME or NAME:FRACTION (of its train split, by whole sequences); repeats.",
@@ -110,15 +113,19 @@ class FitConfig(BaseModel):
         default="gap", description="What z and b are pooled over: the whole map (paper), or boxes and the rest."
     )
     kernel: Literal["linear", "rbf"] = Field(default="linear", description="Kernel of the dependence measure.")
-    embed_channels: Count = Field(default=64, description="Channels c of z and b.")
+    embed_channels: Annotated[int, Field(ge=1, le=4096)] = Field(default=64, description="Channels c of z and b.")
 
-    seed: int = Field(default=0, description="Of weights, mixture, order and augmentation.")
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
+        default=0, description="Of weights, mixture, order and augmentation."
+    )
     accelerator: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where to train.")
     devices: Count = Field(default=1, description="Processes, one device each.")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
         default="bf16-mixed", description="Arithmetic of the forward pass."
     )
-    threads: Annotated[int, Field(ge=0)] = Field(default=0, description="CPU threads of torch; 0: all cores allowed.")
+    threads: Annotated[int, Field(ge=0, le=1024)] = Field(
+        default=0, description="CPU threads of torch; 0: all cores allowed."
+    )
     workers: Annotated[int, Field(ge=0)] = Field(default=0, description="Loader processes; 0: in the training process.")
     validate_every: Count = Field(default=1, description="Epochs between validations.")
     patience: Annotated[int, Field(ge=0)] = Field(
@@ -128,9 +135,25 @@ class FitConfig(BaseModel):
         default=1000, description="Most frames of a validation, evenly spaced; 0: all."
     )
 
+    @field_validator("task", "auxiliary")
+    @classmethod
+    def _domains(cls, value: list[str]) -> list[str]:
+        for text in value:
+            DomainSpec.parse(text)
+        return value
+
+    @field_validator("classes")
+    @classmethod
+    def _classes_differ(cls, value: list[str]) -> list[str]:
+        if not all(value) or len({name.casefold() for name in value}) < len(value):
+            raise ValueError(f"class names must differ and have letters, got {', '.join(map(repr, value))}")
+        return value
+
     @field_validator("size_hw")
     @classmethod
     def _multiples_of_32(cls, value: tuple[int, int]) -> tuple[int, int]:
-        if any(side < 32 or side % 32 for side in value):
-            raise ValueError(f"height and width must be multiples of 32, got {value[0]} x {value[1]}")
+        if any(not 32 <= side <= LARGEST_SIDE or side % 32 for side in value):
+            raise ValueError(
+                f"height and width must be multiples of 32 up to {LARGEST_SIDE}, got {value[0]} x {value[1]}"
+            )
         return value

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, cast
 
 import torch
 from lightning_fabric import Fabric
+from pydantic import ValidationError
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
@@ -24,6 +25,7 @@ from loddis_trainer.checkpoint import (
     read_info,
     read_state,
     read_weights,
+    restore_checkpoint,
     save_checkpoint,
 )
 from loddis_trainer.config import FitConfig
@@ -95,7 +97,7 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
 
     mixture = _open(config, "train", progress=progress and speaks)
     held_out = _open(config, "val", progress=progress and speaks, task_only=True)
-    _check_held_out(held_out)
+    _check_targets(mixture, held_out)
     loader = build_loader(config, mixture, fabric)
     total_steps = config.epochs * loader.steps_per_epoch
 
@@ -109,16 +111,27 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
     if before is not None:
         restore_training(read_state(config.out / "last"), training, average, optimiser)
         done = TrainingProgress.of(before)
+        if not (config.out / "best").is_dir():  # a best that nobody has any more is none to beat
+            done.best_map50 = -math.inf
         earlier = before.earlier
 
-    with Journal(config.out, total_steps=total_steps, active=speaks, visible=progress) as journal:
+    with Journal(
+        config.out, total_steps=total_steps, active=speaks, visible=progress, epochs_done=done.epoch
+    ) as journal:
         journal.note(f"{mixture.label}: {mixture.describe()}; {loader.steps_per_epoch} steps an epoch")
         while done.epoch < config.epochs and not done.exhausted(config.patience):
             model.train()
             journal.begin_epoch(done.step)
             for batch in loader.epoch(done.epoch):
                 rate = _set_schedules(config, training, optimiser, step=done.step, total_steps=total_steps)
-                losses = train_step(fabric, model, optimiser, batch, clip_grad_norm=config.clip_grad_norm)
+                losses = train_step(
+                    fabric,
+                    model,
+                    optimiser,
+                    batch,
+                    clip_grad_norm=config.clip_grad_norm,
+                    gradients_may_overflow=config.precision == "16-mixed",
+                )
                 average.update(training)
                 done.step += 1
                 journal.log_step(done.step, losses, learning_rate=rate, frames=len(batch.frames) * fabric.world_size)
@@ -131,10 +144,10 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
                 journal.end_epoch(done.epoch, done.step, result.headline() if result else {})
                 better = result is not None and done.judge(result.map50)
                 info = _describe(config, mixture, earlier, done=done, result=result)
+                if better:  # first: what `last` says of the best must be there
+                    save_checkpoint(config.out / "best", info, average.average)
                 state = training_state(training, average, optimiser)
                 save_checkpoint(config.out / "last", info, average.average, state=state)
-                if better:
-                    save_checkpoint(config.out / "best", info, average.average)
             done = fabric.broadcast(done)
         if done.epoch < config.epochs:
             journal.note(f"stopped: {done.stale} validations brought nothing better")
@@ -185,6 +198,9 @@ def start_from(folder: Path, model: TrainingModel) -> Stages:
     """
     info, weights = read_info(folder), read_weights(folder)
     own = model.state_dict()
+    missing = [name for name in own if name.startswith("detector.") and name not in weights]
+    if missing:
+        raise CheckpointError(f"{folder} does not fit: it has no weight '{missing[0]}'")
     for name, value in weights.items():
         if name in own and own[name].shape == value.shape:
             own[name].copy_(value)
@@ -220,12 +236,26 @@ def build_optimiser(config: FitConfig, model: nn.Module) -> Optimizer:
 
 
 def train_step(
-    fabric: Fabric, model: nn.Module, optimiser: Optimizer, batch: Batch, *, clip_grad_norm: float
+    fabric: Fabric,
+    model: nn.Module,
+    optimiser: Optimizer,
+    batch: Batch,
+    *,
+    clip_grad_norm: float,
+    gradients_may_overflow: bool = False,
 ) -> TrainingLosses:
     """Take one step on a batch.
 
+    Args:
+        fabric: Device and precision.
+        model: Set up by it.
+        optimiser: Likewise.
+        batch: What to learn from.
+        clip_grad_norm: Largest gradient norm; 0 is off.
+        gradients_may_overflow: The scaler of 16-bit floats skips steps whose gradients are not finite: no fault.
+
     Raises:
-        TrainingError: The loss is not finite; the weights are as they were before the step.
+        TrainingError: The loss or its gradient is not finite; the weights are as they were before the step.
     """
     device = fabric.device
     losses: TrainingLosses = model(
@@ -239,8 +269,10 @@ def train_step(
         raise TrainingError(f"the loss is not finite ({parts}) on the frames {', '.join(batch.names)}")
     optimiser.zero_grad(set_to_none=True)
     fabric.backward(losses.total)
-    if clip_grad_norm > 0:
-        fabric.clip_gradients(model, optimiser, max_norm=clip_grad_norm, error_if_nonfinite=False)
+    largest = clip_grad_norm if clip_grad_norm > 0 else math.inf
+    norm = fabric.clip_gradients(model, optimiser, max_norm=largest, error_if_nonfinite=False)
+    if norm is not None and not gradients_may_overflow and not bool(torch.isfinite(norm)):
+        raise TrainingError(f"the gradient is not finite on the frames {', '.join(batch.names)}")
     optimiser.step()
     return losses
 
@@ -261,26 +293,37 @@ def _open_fabric(config: FitConfig) -> Fabric:
     return fabric
 
 
-def _check_held_out(held_out: Mixture) -> None:
-    """Refuse to train towards nothing: without a target to validate on, no checkpoint is better than another."""
-    if not any(len(record.boxes_xyxy) for domain in held_out.domains for record in domain.dataset.records):
-        names = ", ".join(domain.dataset.name for domain in held_out.domains)
-        raise TrainingError(f"the split 'val' of {names} has no target: there is nothing to choose the best weights by")
+def _check_targets(mixture: Mixture, held_out: Mixture) -> None:
+    """Refuse to train towards nothing: without targets there is nothing to learn, or to choose the best weights by."""
+    tasks = [domain for domain in mixture.domains if domain.role == "task"]
+    for split, domains, what in (
+        ("train", tasks, "learn from"),
+        ("val", held_out.domains, "choose the best weights by"),
+    ):
+        if not any(len(record.boxes_xyxy) for domain in domains for record in domain.dataset.records):
+            names = ", ".join(domain.dataset.name for domain in domains)
+            raise TrainingError(f"the split '{split}' of {names} has no target: there is nothing to {what}")
 
 
 def _read_earlier_run(config: FitConfig) -> CheckpointInfo | None:
     """Give the run to go on from; refuse to write over one, or to go on from one that was configured otherwise."""
     last = config.out / "last"
+    restore_checkpoint(last)
     if not config.resume:
         if (last / "checkpoint.json").exists():
             raise TrainingError(f"{config.out} holds a run already; choose another --out, or --resume it")
         return None
     info = read_info(last)
-    now = config.model_dump(mode="json")
+    try:
+        # Not the document itself: a field that came since has its default there.
+        then = FitConfig.model_validate(info.config).model_dump(mode="json")
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        raise CheckpointError(f"{last} was configured by another version: {fault['loc'][0]}: {fault['msg']}") from error
     differing = [
-        f"{name} was {info.config.get(name)!r}, is {value!r}"
-        for name, value in now.items()
-        if name not in FREE_ON_RESUME and info.config.get(name) != value
+        f"{name} was {then[name]!r}, is {value!r}"
+        for name, value in config.model_dump(mode="json").items()
+        if name not in FREE_ON_RESUME and then[name] != value
     ]
     if differing:
         raise TrainingError(f"{last} was trained with another configuration: {'; '.join(differing)}")

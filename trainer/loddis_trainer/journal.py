@@ -29,9 +29,10 @@ class Journal:
         total_steps: Steps of the whole training, for the estimated time of arrival.
         active: Whether this process logs at all.
         visible: Whether it also prints.
+        epochs_done: Of an earlier run that this one goes on from: its later epochs, never saved, are struck out.
     """
 
-    def __init__(self, out: Path, *, total_steps: int, active: bool, visible: bool) -> None:
+    def __init__(self, out: Path, *, total_steps: int, active: bool, visible: bool, epochs_done: int = 0) -> None:
         self.out = out
         self.active = active
         self.console = Console(stderr=True, quiet=not (active and visible))
@@ -45,6 +46,7 @@ class Journal:
         bar_wanted = active and visible and self.console.is_terminal
         self.progress = Progress(*columns, console=self.console, disable=not bar_wanted)
         self.total_steps = total_steps
+        self.epochs_done = epochs_done
         self._task: TaskID | None = None
         self._writer: SummaryWriter | None = None
         self._history: TextIO | None = None
@@ -57,7 +59,7 @@ class Journal:
         if self.active:
             self.out.mkdir(parents=True, exist_ok=True)
             self._writer = SummaryWriter(str(self.out))
-            self._history = (self.out / "history.jsonl").open("a")
+            self._history = self._open_history()
             self.progress.start()
             self._task = self.progress.add_task("training", total=self.total_steps, rate=0.0)
         return self
@@ -71,6 +73,14 @@ class Journal:
             self._writer.close()
         if self._history is not None:
             self._history.close()
+
+    def _open_history(self) -> TextIO:
+        path = self.out / "history.jsonl"
+        lines = path.read_text().splitlines() if path.is_file() else []
+        kept = [line for line in lines if 0 < _epoch_of(line) <= self.epochs_done]
+        history = path.open("w")
+        history.writelines(f"{line}\n" for line in kept)
+        return history
 
     def note(self, text: str) -> None:
         """Print a line for people."""
@@ -117,3 +127,11 @@ class Journal:
         train = "  ".join(f"{name} {value:.3f}" for name, value in record["train"].items())
         held_out = "  ".join(f"{name} {value:.4f}" for name, value in validation.items())
         self.note(f"epoch {epoch:>3}  {record['frames_per_second']:.0f} frames/s  {train}  |  {held_out}")
+
+
+def _epoch_of(line: str) -> int:
+    """Read the epoch of a line; 0 where a kill left half of it."""
+    try:
+        return int(json.loads(line)["epoch"])
+    except (ValueError, TypeError, KeyError):
+        return 0

@@ -12,41 +12,11 @@ from typing import Literal
 
 from loddis_trainer.data.domain import DomainDataset, find_domain
 from loddis_trainer.data.errors import DataError
+from loddis_trainer.domain_spec import DomainSpec
 
-__all__ = ["DomainSpec", "MixedDomain", "Mixture", "Role"]
+__all__ = ["MixedDomain", "Mixture", "Role"]
 
 Role = Literal["task", "auxiliary"]
-
-
-@dataclass(frozen=True, slots=True)
-class DomainSpec:
-    """A domain and the share of its train split to use.
-
-    Attributes:
-        name: Or path.
-        fraction: In (0, 1], by whole sequences.
-    """
-
-    name: str
-    fraction: float
-
-    @classmethod
-    def parse(cls, text: str) -> DomainSpec:
-        """Read ``NAME`` or ``NAME:FRACTION``.
-
-        Raises:
-            DataError: No name, or a fraction that is no number in (0, 1].
-        """
-        name, colon, share = text.rpartition(":")
-        if not colon:
-            name, share = text, "1"
-        try:
-            fraction = float(share)
-        except ValueError:
-            raise DataError(f"a domain is written NAME or NAME:FRACTION, got '{text}'") from None
-        if not name or not 0 < fraction <= 1:
-            raise DataError(f"a domain is written NAME or NAME:FRACTION with a fraction in (0, 1], got '{text}'")
-        return cls(name, fraction)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +64,11 @@ class Mixture:
         """
         if not task:
             raise DataError("a mixture needs a task domain")
-        specs = [(DomainSpec.parse(text), "task") for text in task]
-        specs += [(DomainSpec.parse(text), "auxiliary") for text in auxiliary]
+        try:
+            specs = [(DomainSpec.parse(text), "task") for text in task]
+            specs += [(DomainSpec.parse(text), "auxiliary") for text in auxiliary]
+        except ValueError as error:
+            raise DataError(str(error)) from None
         taken: dict[Path, str] = {}
         for spec, role in specs:
             folder = find_domain(spec.name, data_root=data_root).resolve()

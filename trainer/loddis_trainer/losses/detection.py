@@ -32,7 +32,7 @@ class DetectionLoss(NamedTuple):
 
     Attributes:
         total: 5 · box + objectness + classes.
-        box: Mean box loss over assigned points, weighted by trust; in [0, 2] for `giou`, [0, 1] for `nwd`.
+        box: Mean over assigned points of box loss times trust; in [0, 2] for `giou`, [0, 1] for `nwd`.
         objectness: Binary cross entropy over all points, per assigned point.
         classes: Binary cross entropy against the class, asked for by IoU where boxes are trusted, per assigned point.
         assigned: Number of assigned points.
@@ -83,7 +83,7 @@ def detection_loss(
     wanted = 1 - trust * (1 - found.iou)
     target_classes = F.one_hot(target_labels, classes.shape[-1]) * wanted[..., None]  # (B, A, C)
 
-    box = (trust * BOX_LOSSES[box_loss](boxes, target_boxes)).sum() / trust.sum().clamp(min=1)
+    box = (trust * BOX_LOSSES[box_loss](boxes, target_boxes)).sum() / norm
     seen = F.binary_cross_entropy_with_logits(objectness, found.foreground.float(), reduction="sum") / norm
     per_class = F.binary_cross_entropy_with_logits(classes, target_classes, reduction="none")
     named = torch.where(found.foreground[..., None], per_class, 0.0).sum() / norm
