@@ -231,10 +231,15 @@ def _responsible(command: Command | SubCommand, prog: str) -> Command | SubComma
         names = [name for name, field in type(command).model_fields.items() if SUB_COMMAND_MARK in field.metadata]
         chosen = [name for name in names if getattr(command, name) is not None]
         if not chosen:
-            flags = ", ".join(_kebab(name) for name in names)
+            flags = ", ".join(_sub_command(command, name) for name in names)
             raise _UsageError(prog, [f"a sub-command is required, one of: {flags}"])
-        command, prog = getattr(command, chosen[0]), f"{prog} {_kebab(chosen[0])}"
+        command, prog = getattr(command, chosen[0]), f"{prog} {_sub_command(command, chosen[0])}"
     return command
+
+
+def _sub_command(command: Command | SubCommand, name: str) -> str:
+    """Give the name that a sub-command is called by: its alias, for words such as `import` that no field can be."""
+    return _kebab(type(command).model_fields[name].alias or name)
 
 
 def _fault(app: type[Command], fault: ErrorDetails, arguments: list[str]) -> str:

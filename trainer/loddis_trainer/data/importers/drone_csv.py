@@ -1,0 +1,140 @@
+"""Videos with a CSV each, as the trainer reads them itself; they stay videos.
+
+    videos/NAME.mp4
+    labels/NAME.csv             frame,label,x,y,width,height; frames from 0; several rows a frame
+    splits.json                 optional: {"train": [NAME, …], "val": […], "test": […]}
+
+References:
+    Svanström et al. 2021, A dataset for multi-sensor drone detection, Data in Brief 39.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import av
+
+from loddis_trainer.data.errors import DataError
+from loddis_trainer.data.importers.files import SourceFiles, parts_of, progress_bar, read_text
+from loddis_trainer.data.importers.records import (
+    SPLITS,
+    BoxXywh,
+    ImportedFrame,
+    ImportedSet,
+    ReadOptions,
+    inside_frame,
+)
+from loddis_trainer.data.importers.sequences import natural_key
+from loddis_trainer.data.readers.drone_csv import COLUMNS
+
+__all__ = ["read_drone_csv_source", "recognise_drone_csv"]
+
+
+def recognise_drone_csv(files: SourceFiles) -> str | None:
+    """Say what looks like this format."""
+    names = {path.stem for path in files.with_suffix(".mp4") if path.parts[:-1] == ("videos",)}
+    labelled = [path for path in files.with_suffix(".csv") if path.parts[:-1] == ("labels",) and path.stem in names]
+    return f"{labelled[0]} labels a video" if labelled else None
+
+
+def read_drone_csv_source(source: Path, options: ReadOptions) -> ImportedSet:
+    """Read the labels of all videos, or of those that `splits.json` names.
+
+    Raises:
+        DataError: No labelled video, a missing one, or a row that cannot be read; names file and line.
+    """
+    files = SourceFiles(source)
+    stated = _stated_splits(source)
+    names = [path.stem for path in files.with_suffix(".csv") if path.parts[:-1] == ("labels",)]
+    names = sorted(stated or names, key=natural_key)
+    if not names:
+        raise DataError(f"{source} has no labels/NAME.csv; there are: {files.describe()}")
+    frames: list[ImportedFrame] = []
+    cut = 0
+    with progress_bar(shown=options.progress) as bar:
+        for name in bar.track(names, description="reading labels"):
+            found, cut_here = _read_video(source, name, stated.get(name))
+            frames.extend(found)
+            cut += cut_here
+    warnings = (f"{cut} boxes reached over the border and were cut",) if cut else ()
+    return ImportedSet(source, "videos", tuple(frames), warnings)
+
+
+def _read_video(source: Path, name: str, split: str | None) -> tuple[list[ImportedFrame], int]:
+    """Read one video's labels; also how many boxes were cut."""
+    table, video = source / "labels" / f"{name}.csv", source / "videos" / f"{name}.mp4"
+    if not video.is_file():
+        raise DataError(f"{table} labels a video that is missing: {video}")
+    rows = _read_rows(table)
+    size_hw, count = _size_and_frames(video)
+    last = max(rows, default=-1)
+    if 0 < count <= last:
+        raise DataError(f"{table}, frame {last}: {video} has {count} frames")
+    frames, cut = [], 0
+    for index in sorted(rows):
+        given = [box for _, box in rows[index]]
+        boxes, cut_here = inside_frame(given, size_hw=size_hw, where=f"{table}, frame {index}")
+        cut += cut_here
+        labels = tuple(label for label, _ in rows[index])
+        frames.append(ImportedFrame(f"videos/{name}.mp4", name, index, size_hw, boxes, labels, split))
+    return frames, cut
+
+
+def _read_rows(table: Path) -> dict[int, list[tuple[str, BoxXywh]]]:
+    """Give label and box of every row of a frame."""
+    reader = csv.reader(io.StringIO(read_text(table), newline=""))
+    heading = next(reader, [])
+    if tuple(heading) != COLUMNS:
+        raise DataError(f"{table}: columns must be {','.join(COLUMNS)}, got {','.join(heading)}")
+    rows: dict[int, list[tuple[str, BoxXywh]]] = {}
+    for row in reader:
+        if not row:
+            continue
+        where = f"{table}, line {reader.line_num}"
+        if len(row) != len(COLUMNS):
+            raise DataError(f"{where}: a row has {len(COLUMNS)} values, {','.join(COLUMNS)}, got {len(row)}")
+        try:
+            frame = int(row[0])
+            x, y, width, height = (float(value) for value in row[2:])
+        except ValueError as error:
+            raise DataError(f"{where}: {error}") from error
+        if frame < 0:
+            raise DataError(f"{where}: frames count from 0, got {frame}")
+        rows.setdefault(frame, []).append((row[1], (x, y, width, height)))
+    return rows
+
+
+def _stated_splits(source: Path) -> dict[str, str]:
+    """Give the split of every name that `splits.json` lists."""
+    path = source / "splits.json"
+    if not path.is_file():
+        return {}
+    try:
+        document = {str(split): names for split, names in json.loads(read_text(path)).items()}
+    except (ValueError, AttributeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    found: dict[str, str] = {}
+    for split, names in document.items():
+        if not isinstance(names, list):  # a remark
+            continue
+        if split not in SPLITS:
+            raise DataError(f"{path}: splits are {', '.join(SPLITS)}, got '{split}'")
+        for name in map(str, names):
+            parts_of(name, where=str(path))
+            if name in found:
+                raise DataError(f"{path} lists '{name}' in '{found[name]}' and again in '{split}'")
+            found[name] = split
+    return found
+
+
+def _size_and_frames(video: Path) -> tuple[tuple[int, int], int]:
+    """Read height and width from a video's header, and how many frames it promises, 0 where it does not."""
+    try:
+        with av.open(str(video)) as container:
+            stream = container.streams.video[0]
+            return (int(stream.height), int(stream.width)), int(stream.frames)
+    except (av.FFmpegError, IndexError, OSError) as error:
+        raise DataError(f"{video} is no video that can be read: {error}") from error

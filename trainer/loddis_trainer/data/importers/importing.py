@@ -1,0 +1,157 @@
+"""One import from end to end: read, name, split, write, count."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from loddis_trainer.data.errors import DataError
+from loddis_trainer.data.importers import FORMATS, Format, ImportedFrame, ImportedSet, ReadOptions, recognise
+from loddis_trainer.data.importers.sequences import as_stills, sequences_by_pattern
+from loddis_trainer.data.importers.splitting import (
+    check_whole_sequences,
+    split_by_lists,
+    split_by_shares,
+    take_val_from_train,
+)
+from loddis_trainer.data.importers.summary import ImportReport, summarise
+from loddis_trainer.data.importers.writing import write_domain
+
+__all__ = ["ImportSettings", "import_domain"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportSettings:
+    """How to import, beyond what readers are told.
+
+    Attributes:
+        format: Name of one of `FORMATS`, or ``auto``.
+        shares: Split to share; empty: what the source or its lists say.
+        val_from_train: Share of the train split's sequences that becomes `val`; 0 leaves it whole.
+        seed: Of both.
+        sequence_from: Pattern on an image's path that names its sequence.
+        stills: Let every image stand alone.
+        rename: Category to its new name.
+        only: Categories that are kept, by their old names; empty keeps all.
+        link: Link to files of pixels instead of copying them.
+    """
+
+    format: str = "auto"
+    shares: Mapping[str, float] = field(default_factory=dict)
+    val_from_train: float = 0.0
+    seed: int = 0
+    sequence_from: re.Pattern[str] | None = None
+    stills: bool = False
+    rename: Mapping[str, str] = field(default_factory=dict)
+    only: Sequence[str] = ()
+    link: bool = False
+
+
+def import_domain(source: Path, out: Path, settings: ImportSettings, options: ReadOptions) -> ImportReport:
+    """Turn an annotated set into a domain folder.
+
+    Args:
+        source: Folder of the set.
+        out: Folder of the domain; must not exist.
+        settings: Of the import.
+        options: Of the reader.
+
+    Raises:
+        DataError: Anything that cannot be taken as it is; names file and line or frame. Nothing is written then.
+    """
+    if out.exists() or out.is_symlink():
+        raise DataError(f"{out} exists already; an import never overwrites: choose another folder")
+    form, reason = _format(source, settings.format)
+    imported = form.read(source, options)
+    if not imported.frames:
+        raise DataError(f"{source} has no labelled frame")
+    frames = _with_sequences(imported, settings)
+    frames, dropped = _with_categories(frames, settings)
+    if imported.pixels == "videos":  # their labels cannot say "looked at, nothing there"
+        frames = tuple(frame for frame in frames if frame.boxes_xywh)
+    bare = len(imported.frames) - len(frames)
+    frames, warnings = _with_splits(frames, form, settings, options)
+    check_whole_sequences(frames)
+    kept = tuple(frame for frame in frames if frame.split is not None)
+    if not kept:
+        raise DataError(f"{source} has no frame in any split")
+    if len(kept) < len(frames):
+        warnings.append(f"{len(frames) - len(kept)} frames are in no split and were left out")
+    if dropped:
+        warnings.append(f"{dropped} targets of other categories were left out")
+    if bare:
+        warnings.append(f"{bare} frames of videos have no target left and count as not labelled")
+    write_domain(replace(imported, frames=kept), out, link=settings.link, progress=options.progress)
+    categories = tuple(sorted({label for frame in kept for label in frame.labels}))
+    return ImportReport(out, form.name, reason, categories, summarise(kept), (*imported.warnings, *warnings))
+
+
+def _format(source: Path, name: str) -> tuple[Format, str | None]:
+    if name == "auto":
+        return recognise(source)
+    return next(form for form in FORMATS if form.name == name), None
+
+
+def _with_sequences(imported: ImportedSet, settings: ImportSettings) -> tuple[ImportedFrame, ...]:
+    wanted = settings.stills or settings.sequence_from is not None
+    if wanted and imported.pixels == "videos":
+        raise DataError("a video is a sequence already: --sequence-from and --stills are for images")
+    if settings.stills:
+        return as_stills(imported.frames)
+    if settings.sequence_from is not None:
+        return sequences_by_pattern(imported.frames, settings.sequence_from)
+    return imported.frames
+
+
+def _with_categories(
+    frames: Sequence[ImportedFrame], settings: ImportSettings
+) -> tuple[tuple[ImportedFrame, ...], int]:
+    """Select and rename categories; also how many targets went."""
+    there = {label for frame in frames for label in frame.labels}
+    for name in (*settings.only, *settings.rename):
+        if name not in there:
+            raise DataError(f"no target is a '{name}'; there are: {', '.join(sorted(there)) or 'none'}")
+    kept, dropped = [], 0
+    for frame in frames:
+        pairs = [
+            (box, settings.rename.get(label, label))
+            for box, label in zip(frame.boxes_xywh, frame.labels, strict=True)
+            if not settings.only or label in settings.only
+        ]
+        dropped += len(frame.labels) - len(pairs)
+        kept.append(
+            replace(frame, boxes_xywh=tuple(box for box, _ in pairs), labels=tuple(label for _, label in pairs))
+        )
+    return tuple(kept), dropped
+
+
+def _with_splits(
+    frames: tuple[ImportedFrame, ...], form: Format, settings: ImportSettings, options: ReadOptions
+) -> tuple[tuple[ImportedFrame, ...], list[str]]:
+    warnings: list[str] = []
+    listed = [path for path in options.lists.values() if not form.lists_are_labels(path)]
+    if settings.shares and listed:
+        raise DataError("--split and lists of names both say what goes where: give one of them")
+    if settings.shares:
+        frames = split_by_shares(frames, settings.shares, seed=settings.seed)
+    elif listed:
+        if len(listed) < len(options.lists):
+            raise DataError("lists must be of one kind, all JSON or all text, got both")
+        frames = split_by_lists(frames, options.lists)
+    elif all(frame.split is None for frame in frames):
+        raise DataError(
+            "the source says nothing of splits: give --split train=0.7,val=0.1,test=0.2, or lists by --train-list,"
+            " --val-list, --test-list"
+        )
+    if settings.val_from_train:
+        frames = take_val_from_train(frames, settings.val_from_train, seed=settings.seed)
+    if (settings.shares or settings.val_from_train) and any(frame.sequence is None for frame in frames):
+        warnings.append(
+            "images that stand alone were split one by one: near-duplicates may cross from one split to another;"
+            " --sequence-from groups them"
+        )
+    if not any(frame.split == "val" for frame in frames):
+        warnings.append("there is no split 'val', which a training needs: --val-from-train makes one")
+    return frames, warnings
