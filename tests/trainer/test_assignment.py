@@ -182,7 +182,7 @@ def test_only_the_targets_class_is_asked_for() -> None:
 
 
 def test_an_untrusted_box_teaches_where_and_what_but_not_how_large() -> None:
-    """The gradient of a frame of trust 0 is that of place and class alone; the trusted frame beside it counts as before."""
+    """A frame of trust 0 teaches place and class alone; the trusted frame beside it counts as it did before."""
     raw = quiet_predictions(2)
     for part in (raw.offsets, raw.objectness, raw.classes):
         part.requires_grad_()
