@@ -67,7 +67,7 @@ class Canvas:
         above, below = 2 * height, height
         mask = np.zeros(((above + below) * FINER, _width(drawn, scale, thickness) + FINER), dtype=np.uint8)
         cv2.putText(mask, drawn, (0, above * FINER), FONT, scale, 255, thickness, cv2.LINE_AA)
-        end = min(self.picture.shape[1], x + -(-mask.shape[1] // FINER))
+        end: int = min(self.picture.shape[1], x + -(-mask.shape[1] // FINER))
         fine = cv2.resize(mask, (-(-mask.shape[1] // FINER), above + below), interpolation=cv2.INTER_AREA)
         top, bottom = max(0, y - above), min(self.picture.shape[0], y + below)
         alpha = fine[top - (y - above) : bottom - (y - above), : end - x, None].astype(np.float32) / 255

@@ -81,8 +81,8 @@ class LeakReport:
 def leak_findings(report: LeakReport) -> list[Finding]:
     """Say which frames and views stand in two splits, or twice in one."""
     findings = []
-    twins = {(o.splits): o.twins_share for o in report.overlaps}
-    views = {(o.splits): o.view_share for o in report.overlaps}
+    twins = {o.splits: o.twins_share for o in report.overlaps}
+    views = {o.splits: o.view_share for o in report.overlaps}
     if identical := report.of("identical", across=True):
         message = (
             f"{_pairs(identical)} in different splits hold identical frames ({_shares(identical, twins)}), so that"

@@ -132,8 +132,8 @@ def motion_findings(motions: dict[str, Motion]) -> list[Finding]:
     if moving:
         shift = motions[moving[0]].camera_px_per_frame
         message = (
-            f"the camera moves (median {shift.median:.1f}, up to {shift.quantiles['p95']:.1f} px per frame in"
-            f" '{moving[0]}'): with --window 3 or 5 use --register-window"
+            f"the camera moves in {100 * motions[moving[0]].camera_moves_share:.0f} % of frames of '{moving[0]}', by"
+            f" up to {shift.quantiles['p95']:.1f} px per frame: with --window 3 or 5 use --register-window"
         )
         findings.append(Finding("note", SUBJECT, tuple(moving), message))
     return findings

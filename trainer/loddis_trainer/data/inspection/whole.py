@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from loddis_trainer.data.domain import find_domain
@@ -25,6 +26,7 @@ __all__ = ["InspectedDomain", "inspect_domain"]
 DEFAULT_FRAMES = 2000
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class InspectedDomain:
     """An inspection with what it looked at, for pictures of it.
 
@@ -34,10 +36,9 @@ class InspectedDomain:
         samples: Measured targets by split.
     """
 
-    def __init__(self, inspection: Inspection, splits: list[OpenSplit], samples: dict[str, TargetSample]) -> None:
-        self.inspection = inspection
-        self.splits = splits
-        self.samples = samples
+    inspection: Inspection
+    splits: tuple[OpenSplit, ...]
+    samples: dict[str, TargetSample]
 
 
 def inspect_domain(
@@ -73,7 +74,7 @@ def inspect_domain(
     findings += motion_findings({name: split.motion for name, split in splits.items()})
     findings += convention_findings(root.name, {name: split.boxes for name, split in splits.items()})
     findings += size_findings({name: split.sizes for name, split in splits.items()})
-    return InspectedDomain(Inspection(root.name, splits, leaks, ranked(findings)), opened, samples)
+    return InspectedDomain(Inspection(root.name, splits, leaks, ranked(findings)), tuple(opened), samples)
 
 
 def _inspect_split(split: OpenSplit, sample: TargetSample, *, frames: int) -> SplitInspection:
