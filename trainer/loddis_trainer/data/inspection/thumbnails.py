@@ -10,12 +10,12 @@ tree tops, roofs, streets. So a thumbnail is
 4. limited to three times its mean magnitude, so that no single edge or target decides alone;
 5. of mean 0 and length 1: products are correlations, and gain and offset of the sensor play no part.
 
-Why 0.9, measured on the three real domains: clear skies of one sensor, different recordings that share nothing but its
-fixed pattern, reach 0.79; clips over different parts of a city 0.41; images of other flights, in 467 000 pairs, not
-once 0.8. The weakest pairs over 0.9 are one tree line at different hours, to the eye the same. Frames with noise of 4
-levels added, or compressed by JPEG at quality 40, correlate with the original at over 0.9 in 98 of 100 cases. The others
-are frames of empty sky in which noise is all there is: a copy of one of those is found if it is exact, and may be missed
-otherwise. A camera shifted by more than about half a cell, a sixtieth of the frame, shows another view.
+Why 0.9, measured on the three real domains: clear skies of one sensor, different recordings that share nothing but
+its fixed pattern, reach 0.79; clips over different parts of a city 0.41; images of other flights, in 467 000 pairs,
+not once 0.8. The weakest pairs over 0.9 are one tree line at different hours, to the eye the same. Frames with noise
+of 4 levels added, or compressed by JPEG at quality 40, correlate with the original at over 0.9 in 98 of 100 cases.
+The others are frames of empty sky in which noise is all there is: a copy of one of those is found if it is exact, and
+may be missed otherwise. A camera shifted by more than about half a cell, a sixtieth of the frame, shows another view.
 
 Legend: N frames.
 """
