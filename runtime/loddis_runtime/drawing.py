@@ -10,7 +10,7 @@ from loddis_runtime.detections import Detections
 from loddis_runtime.errors import ConfigError
 from loddis_runtime.frames import Frame, as_frame
 
-__all__ = ["draw_detections"]
+__all__ = ["PALETTE_BGR", "Bgr", "draw_detections", "draw_marks", "for_display"]
 
 PALETTE_BGR = ((80, 220, 255), (120, 255, 120), (255, 200, 80), (200, 140, 255), (120, 160, 255), (255, 255, 120))
 STRETCH_PERCENTILES = (0.5, 99.9)
@@ -40,7 +40,7 @@ def draw_detections(frame: ArrayLike, detections: Detections, *, scale: int = 2)
     """
     if not isinstance(scale, int | np.integer) or not 1 <= scale <= LARGEST_SCALE:
         raise ConfigError(f"scale must be a whole number from 1 to {LARGEST_SCALE}, got {scale}")
-    grey = np.repeat(np.repeat(_for_display(as_frame(frame)), scale, axis=0), scale, axis=1)
+    grey = np.repeat(np.repeat(for_display(as_frame(frame)), scale, axis=0), scale, axis=1)
     picture = np.ascontiguousarray(np.broadcast_to(grey[..., None], (*grey.shape, 3)))
     named = len(detections.class_names) > 1
     # The best is drawn last, over the others.
@@ -50,14 +50,14 @@ def draw_detections(frame: ArrayLike, detections: Detections, *, scale: int = 2)
         x1, y1, x2, y2 = (round(float(side) * scale) for side in box)
         corners = (x1 - GAP_PX, y1 - GAP_PX, x2 + GAP_PX - 1, y2 + GAP_PX - 1)
         colour = PALETTE_BGR[int(class_id) % len(PALETTE_BGR)]
-        _draw_marks(picture, corners, colour)
+        draw_marks(picture, corners, colour)
         name = f"{detections.class_names[class_id]} " if named else ""
         _draw_text(picture, f"{name}{score:.2f}", corners, colour)
     return picture
 
 
-def _for_display(frame: Frame) -> NDArray[np.uint8]:
-    """Bring a frame to 8 bit."""
+def for_display(frame: Frame) -> NDArray[np.uint8]:
+    """Bring a frame to 8 bit: what has 8 keeps its levels, others are stretched between two percentiles."""
     if frame.dtype == np.uint8:
         return frame.astype(np.uint8, copy=False)
     low, high = np.percentile(frame, STRETCH_PERCENTILES)
@@ -66,8 +66,8 @@ def _for_display(frame: Frame) -> NDArray[np.uint8]:
     return levels
 
 
-def _draw_marks(picture: NDArray[np.uint8], corners: tuple[int, int, int, int], colour: Bgr) -> None:
-    """Draw the four corners of a rectangle, one pixel wide with a dark rim."""
+def draw_marks(picture: NDArray[np.uint8], corners: tuple[int, int, int, int], colour: Bgr) -> None:
+    """Draw the four corners of a rectangle (x1, y1, x2, y2 in picture pixels), one pixel wide with a dark rim."""
     x1, y1, x2, y2 = corners
     arm_x, arm_y = (min(max(MARK_PX, side // 5), side // 2) for side in (x2 - x1, y2 - y1))
     for shade, thickness in (((0, 0, 0), 3), (colour, 1)):

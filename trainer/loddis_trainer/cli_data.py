@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from loddis_runtime.command import CliPositionalArg, CliSubCommand, SubCommand
+from loddis_trainer.cli_inspect import Inspect
 
 __all__ = ["Data", "Import", "List"]
 
@@ -157,9 +158,10 @@ class List(SubCommand):
 
 
 class Data(SubCommand):
-    """Bring annotated sets into the form that the trainer reads."""
+    """Bring annotated sets into the form that the trainer reads, and look at them."""
 
     import_: CliSubCommand[Import] = Field(alias="import", description="Turn an annotated set into a domain folder.")
+    inspect: CliSubCommand[Inspect] = Field(description="Tell what one should know about a domain before training.")
     list_: CliSubCommand[List] = Field(alias="list", description="Name the public sets, and how to import them.")
 
 

@@ -99,12 +99,36 @@ class DomainDataset:
             index = _only(index, tuple(sequences))
         for warning in index.warnings:
             log.warning(warning)
+        return cls.of_index(index, root=root, cache_dir=cache_dir, classes=classes, progress=progress)
+
+    @classmethod
+    def of_index(
+        cls,
+        index: SplitIndex,
+        *,
+        root: Path,
+        cache_dir: Path | None = None,
+        classes: Sequence[str] = ("target",),
+        progress: bool = True,
+    ) -> DomainDataset:
+        """Map the decoded frames of annotations that have been read, decoding them first if need be.
+
+        Args:
+            index: What `read_split` gave.
+            root: The domain's folder.
+            cache_dir: Folder of decoded frames.
+            classes: As of `open`.
+            progress: Show a bar while decoding.
+
+        Raises:
+            DataError: A frame that cannot be decoded, or a class that is not in `classes`.
+        """
         records = tuple(record for sequence in index.sequences for record in sequence.records)
         labels = tuple(_class_ids(record, tuple(classes), root.name) for record in records)
         cache = FrameCache.open(index, cache_dir=cache_dir, progress=progress)
         return cls(
             root.name,
-            split,
+            index.split,
             tuple(classes),
             root,
             records,

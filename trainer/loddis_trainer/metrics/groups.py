@@ -33,6 +33,7 @@ __all__ = [
     "Matches",
     "SequenceScores",
     "box_sides_px",
+    "interval_label",
     "scores_by_class",
     "scores_by_sequence",
     "scores_by_value",
@@ -174,7 +175,7 @@ def scores_by_value(
         scores = scores_of_curves(curves, score_threshold=score_threshold)
         target_scores = matches.roc.target_scores[wanted]
         group = Group(
-            label=label.format(_interval(low, high)),
+            label=label.format(interval_label(low, high)),
             low=low,
             high=high,
             targets=int(wanted.sum()),
@@ -245,7 +246,8 @@ def _within(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.
     return np.isnan(values) if math.isnan(low) else (values >= low) & (values < high)
 
 
-def _interval(low: float, high: float) -> str:
+def interval_label(low: float, high: float) -> str:
+    """Write what lies from `low` on and below `high`, such as ``5–10``; NaN says that it is unknown."""
     if math.isnan(low):
         return "unknown"
     if math.isinf(high):
