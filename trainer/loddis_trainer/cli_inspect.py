@@ -10,7 +10,6 @@ from pydantic import Field
 from rich.console import Console
 
 from loddis_runtime.command import CliPositionalArg, SubCommand
-from loddis_trainer.data.errors import DataError
 
 __all__ = ["Inspect"]
 
@@ -31,7 +30,9 @@ class Inspect(SubCommand):
 
     def cli_cmd(self) -> None:
         """Inspect."""
-        from loddis_trainer.data.inspection import inspect_domain  # torch comes with it; --help does not wait for it
+        # torch comes with these; --help does not wait for it
+        from loddis_trainer.data.errors import DataError
+        from loddis_trainer.data.inspection import inspect_domain
         from loddis_trainer.data.inspection.tables import print_inspection
 
         if self.out is not None and self.out.exists() and not self.out.is_dir():
