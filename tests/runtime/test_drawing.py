@@ -89,5 +89,5 @@ def test_the_frame_is_not_drawn_into() -> None:
 
 
 def test_a_scale_below_one_is_refused() -> None:
-    with pytest.raises(ConfigError, match="scale must be at least 1, got 0"):
+    with pytest.raises(ConfigError, match="scale must be a whole number from 1 to 16, got 0"):
         draw_detections(np.zeros((4, 4), dtype=np.uint8), NOTHING, scale=0)
