@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, get_args
@@ -103,14 +104,14 @@ class Detector:
 
         Raises:
             FrameError: The frame cannot be used.
-            ConfigError: A threshold outside [0, 1], or fewer than one detection.
+            ConfigError: A threshold that is no number in [0, 1], or a count that is no whole number from 1.
             EngineError: The network failed, or the detector is closed.
         """
         return self.detect_batch([frame], score_threshold=score_threshold, max_detections=max_detections)[0]
 
     def detect_batch(
         self,
-        frames: Sequence[ArrayLike],
+        frames: Iterable[ArrayLike],
         *,
         score_threshold: float | None = None,
         max_detections: int | None = None,
@@ -118,7 +119,8 @@ class Detector:
         """Find the targets in several frames, each for itself, in fewer runs of the network.
 
         Args:
-            frames: As `detect` takes them; they may differ in size and dtype. None gives an empty list.
+            frames: As `detect` takes them; they may differ in size and dtype. None gives an empty list. A generator is
+                read to its end first.
             score_threshold: As `detect`.
             max_detections: As `detect`.
 
@@ -131,6 +133,7 @@ class Detector:
             EngineError: As `detect`.
         """
         threshold, limit = self._options(score_threshold, max_detections)
+        frames = list(frames)
         results: list[Detections] = []
         for start in range(0, len(frames), MAX_BATCH):
             prepared = []
@@ -315,10 +318,10 @@ class Detector:
         """Check what the caller asks for, and fill in what the manifest says."""
         threshold = self.manifest.score_threshold if score_threshold is None else score_threshold
         limit = self.manifest.max_detections if max_detections is None else max_detections
-        if not 0 <= threshold <= 1:
-            raise ConfigError(f"score_threshold must be in [0, 1], got {threshold}")
-        if limit < 1:
-            raise ConfigError(f"max_detections must be at least 1, got {limit}")
+        if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
+            raise ConfigError(f"score_threshold must be in [0, 1], got {threshold!r}")
+        if not isinstance(limit, Integral) or limit < 1:
+            raise ConfigError(f"max_detections must be a whole number from 1, got {limit!r}")
         return float(threshold), int(limit)
 
 
@@ -343,7 +346,7 @@ def load(
     Raises:
         BundleError: The bundle cannot be used, or has no graph of that precision.
         ChecksumError: A file of the bundle was changed.
-        ConfigError: An unknown device or precision, or fewer than one thread.
+        ConfigError: An unknown device or precision, or threads that are no whole number or out of range.
         EngineError: What runs the model is not installed.
         ModelNotFoundError: No model of that name; the message lists what there is.
     """

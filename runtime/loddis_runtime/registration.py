@@ -19,6 +19,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from loddis_runtime.errors import FrameError
+
 __all__ = ["camera_shift", "register"]
 
 LARGEST_SIDE_PX = 192  # frames are reduced to it: faster, and less of the noise
@@ -37,10 +39,10 @@ def camera_shift(frame: NDArray[np.float32], reference: NDArray[np.float32]) -> 
         x, y in pixels: what stood at p in `frame` stands at p + (x, y) in `reference`; (0, 0) where nothing tells.
 
     Raises:
-        ValueError: The frames differ in size.
+        FrameError: The frames differ in size.
     """
     if frame.shape != reference.shape:
-        raise ValueError(f"frames of a window must be of one size, got {frame.shape} and {reference.shape}")
+        raise FrameError(f"frames of a window must be of one size, got {frame.shape} and {reference.shape}")
     height, width = frame.shape
     if min(height, width) < 16:
         return 0.0, 0.0
@@ -64,7 +66,7 @@ def register(frames: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]
         T arrays, the last one as it came. What moved in from outside repeats the border.
 
     Raises:
-        ValueError: The frames differ in size.
+        FrameError: The frames differ in size.
     """
     *past, key = frames
     return [*(_shifted(frame, *camera_shift(frame, key)) if frame is not key else key for frame in past), key]

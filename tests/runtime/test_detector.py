@@ -165,6 +165,13 @@ def test_an_empty_batch_is_an_empty_list(detector: Detector) -> None:
     assert detector.infer([]).shape == (0, 50, 6)
 
 
+def test_a_generator_is_a_batch(detector: Detector) -> None:
+    frames = mixed_frames()
+    found = detector.detect_batch(frame for frame in frames)
+    for one, other in zip(found, detector.detect_batch(frames), strict=True):
+        assert_same(one, other)
+
+
 def test_a_bad_frame_in_a_batch_is_named(detector: Detector) -> None:
     frames = [*mixed_frames() * 7, np.full((4, 4), np.nan)]
     with pytest.raises(FrameError, match=r"^frame 35: a frame must be finite"):
@@ -216,7 +223,10 @@ def test_score_threshold_and_count_can_be_chosen(detector: Detector) -> None:
         ({"score_threshold": 1.1}, r"score_threshold must be in \[0, 1\], got 1.1"),
         ({"score_threshold": -0.1}, "score_threshold must be"),
         ({"score_threshold": float("nan")}, "score_threshold must be"),
-        ({"max_detections": 0}, "max_detections must be at least 1, got 0"),
+        ({"score_threshold": "a"}, r"score_threshold must be in \[0, 1\], got 'a'"),
+        ({"max_detections": 0}, "max_detections must be a whole number from 1, got 0"),
+        ({"max_detections": float("nan")}, "max_detections must be a whole number from 1, got nan"),
+        ({"max_detections": "5"}, "max_detections must be a whole number from 1, got '5'"),
     ],
 )
 def test_options_out_of_range_are_refused(detector: Detector, options: dict[str, Any], message: str) -> None:
@@ -386,7 +396,9 @@ class TestLoad:
         [
             ({"device": "cuda"}, "device must be one of auto, cpu, got 'cuda'"),
             ({"precision": "fp8"}, "precision must be one of auto, fp32, fp16, int8, got 'fp8'"),
-            ({"threads": 0}, r"threads must be from 1 to \d+ on this machine, got 0"),
+            ({"threads": 0}, r"threads must be a whole number from 1 to \d+ on this machine, got 0"),
+            ({"threads": "2"}, r"threads must be a whole number from 1 to \d+ on this machine, got '2'"),
+            ({"threads": 1.5}, r"threads must be a whole number from 1 to \d+ on this machine, got 1\.5"),
         ],
     )
     def test_options_that_do_not_exist_are_refused(

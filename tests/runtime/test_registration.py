@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from loddis_runtime.errors import FrameError
 from loddis_runtime.registration import camera_shift, register
 from loddis_runtime.scenes import CameraMotion, Scene, SceneConfig
 
@@ -60,7 +61,7 @@ def test_a_moving_target_stays_where_it_was_seen() -> None:
 
 
 def test_frames_of_several_sizes_are_refused() -> None:
-    with pytest.raises(ValueError, match="of one size"):
+    with pytest.raises(FrameError, match="of one size"):
         register([np.zeros((64, 64), dtype=np.float32), np.zeros((64, 65), dtype=np.float32)])
 
 

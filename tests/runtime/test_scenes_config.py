@@ -28,6 +28,8 @@ from loddis_runtime.scenes import Scene, SceneConfig, SceneFrame, render
         ({"targets": [{"snr": float("nan")}]}, "targets.0.snr.*finite number"),
         ({"targets": [{"snr": 5, "size_px": 3}]}, "size_px of a target of kind 'point' must be 0, got 3"),
         ({"targets": [{"snr": 5, "kind": "bird"}]}, "size_px of a target of kind 'bird' must be above 0, got 0"),
+        ({"targets": [{"snr": 5, "speed_px_per_frame": 1e300}]}, "speed_px_per_frame.*less than or equal to 4096"),
+        ({"targets": [{"snr": 5, "start_xy": (0, -1e300)}]}, "start_xy.1.*greater than or equal to -1000000"),
         ({"noise": {"bad_pixel_share": 0.7, "blinking_pixel_share": 0.6}}, "not exceed 1 together, got 0.7 and 0.6"),
         ({"camera": {"pan_px_per_frame": (30.0, 40.0)}, "frames": 101}, "farther than 2048 px in a clip, got 5000 px"),
         ({"optics": {"psf_fwhm_px": 0.5}}, "psf_fwhm_px.*greater than or equal to 1.2"),

@@ -59,8 +59,9 @@ def test_photometry_finds_what_was_put_in(
         frame, centre_xy=centre, snr=snr, kind=kind, size_px=size if kind == "blob" else 0.0, polarity=polarity
     )
     centroids, found = measure_targets(injection.frame, injection.box_xyxy[None])
-    # Noise adds a few deviations to the brightest pixel; the wings of a wide blob raise the ring's level and noise.
-    assert found[0] == pytest.approx(snr, abs=4.5, rel=0.25)
+    # Noise adds a few deviations to the brightest pixel, and the noise itself is known to a tenth: both errors add. The
+    # wings of a wide blob raise the ring's level and noise.
+    assert abs(found[0] - snr) < max(4.5 + 0.1 * snr, 0.25 * snr)
     assert np.linalg.norm(centroids[0] - injection.centre_xy) < 0.05 + 6 / snr
 
 

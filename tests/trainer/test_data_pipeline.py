@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -101,6 +103,9 @@ def test_mixed_sizes_and_depths_share_a_cache(tmp_path: Path) -> None:
     domain = write_coco_domain(tmp_path / "domain", splits={"train": 2})
     wide = np.random.default_rng(0).integers(0, 65536, (80, 120)).astype(np.uint16)
     cv2.imwrite(str(domain / "images" / "train_0001.png"), wide)
+    document = json.loads((domain / "instances_train.json").read_text())
+    document["images"][1].update(height=80, width=120)
+    (domain / "instances_train.json").write_text(json.dumps(document))
     dataset = DomainDataset.open(domain, "train", cache_dir=tmp_path / "cache", progress=False)
     frames = {dataset.frame(i).dtype.name: dataset.frame(i) for i in range(2)}
     assert frames["uint8"].shape == (64, 96)
@@ -312,6 +317,19 @@ def test_a_window_holds_past_frames_oldest_first(root: Path) -> None:
     assert all(np.array_equal(f, clips.frame(first)) for f in start)
     batch = next(iter(make_loader(root, plan=EpochPlan(batch_size=4), window=3).epoch(0)))
     assert batch.frames.shape == (4, 3, 64, 64)
+
+
+def test_a_window_is_found_without_a_search(root: Path) -> None:
+    class Unsearchable(tuple[int, ...]):
+        def index(self, *args: object) -> int:  # type: ignore[override]
+            raise AssertionError("windows are asked for with every sample, and sequences may be long")
+
+    clips = open_mixture(root, ["clips"]).domains[0].dataset.keep(["train_1", "train_0"])
+    guarded = replace(clips, sequences={name: Unsearchable(numbers) for name, numbers in clips.sequences.items()})
+    for numbers in clips.sequences.values():
+        for place, number in enumerate(numbers):
+            expected = [clips.frame(numbers[max(0, place - back)]) for back in (2, 1, 0)]
+            assert all(map(np.array_equal, guarded.window(number, 3), expected))
 
 
 def test_a_mirror_image_mirrors_boxes_and_nothing_else() -> None:

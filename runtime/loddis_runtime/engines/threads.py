@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from numbers import Integral
 from pathlib import Path
 
 from loddis_runtime.errors import ConfigError
@@ -34,12 +35,13 @@ def check_threads(threads: int) -> int:
     """Give a number of threads for an engine back, if it makes sense on this machine.
 
     Raises:
-        ConfigError: Fewer than one, or more than eight a core: an engine's threads spin, and would starve each other.
+        ConfigError: No whole number, fewer than one, or more than eight a core: an engine's threads spin, and would
+            starve each other.
     """
     most = MOST_THREADS_PER_CORE * (os.cpu_count() or 1)
-    if not 1 <= threads <= most:
-        raise ConfigError(f"threads must be from 1 to {most} on this machine, got {threads}")
-    return threads
+    if not isinstance(threads, Integral) or not 1 <= threads <= most:
+        raise ConfigError(f"threads must be a whole number from 1 to {most} on this machine, got {threads!r}")
+    return int(threads)
 
 
 def _groups(root: Path, own: Path) -> list[Path]:

@@ -27,11 +27,13 @@ TargetKind = Literal["point", "blob", "aircraft", "drone", "bird"]
 
 MAX_TRAVEL_PX = 2048.0  # of the camera over a clip: the whole ground that it sees is drawn beforehand
 MAX_FRAME_PX = 4096
+MAX_START_PX = 1e6  # of a target from the frame: hours away
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Place = Annotated[float, Field(ge=-MAX_START_PX, le=MAX_START_PX)]
 Side = Annotated[int, Field(ge=32, le=MAX_FRAME_PX)]
 
 
@@ -51,12 +53,14 @@ class TargetConfig(_Config):
     size_px: NotNegative = Field(
         default=0.0, description="Largest extent before optics (of a blob: its width at half height), pixels; point: 0."
     )
-    speed_px_per_frame: NotNegative = Field(default=0.5, description="Speed over the scene, pixels per frame.")
+    speed_px_per_frame: NotNegative = Field(
+        default=0.5, le=MAX_FRAME_PX, description="Speed over the scene, pixels per frame."
+    )
     heading_deg: Finite | None = Field(
         default=None, description="Direction at frame 0, degrees from +x towards +y (down); none: drawn by the seed."
     )
     turn_deg_per_frame: Finite = Field(default=0.0, description="Rate of turn, degrees per frame.")
-    start_xy: tuple[Finite, Finite] | None = Field(
+    start_xy: tuple[Place, Place] | None = Field(
         default=None, description="Centre in frame 0, pixels; none: drawn by the seed, so that the target is in view."
     )
     polarity: Literal["hot", "cold"] = Field(default="hot", description="Warmer or colder than what is behind it.")

@@ -23,11 +23,13 @@ class FrameRecord:
 
     Attributes:
         frame_index: Place in its sequence, from 0, as the annotation counts.
+        size_hw: Height and width that its boxes were annotated in, pixels; the decoded frame must have them.
         boxes_xyxy: ``(M, 4)`` float32 in frame pixels; M = 0 says "looked at, nothing there".
         labels: M category names.
     """
 
     frame_index: int
+    size_hw: tuple[int, int]
     boxes_xyxy: NDArray[np.float32]
     labels: tuple[str, ...]
 
@@ -38,8 +40,8 @@ class SequenceSource:
 
     Attributes:
         name: Unique in its domain.
-        records: Labelled frames by rising index.
-        files: Files the pixels come from, for the cache's fingerprint.
+        records: Labelled frames by rising index, all of one size.
+        files: Files the pixels come from, for the cache's fingerprint: one a record, or one for all.
         decode: Gives the pixels of every record, in order, ``(H, W)`` each.
     """
 
@@ -47,6 +49,10 @@ class SequenceSource:
     records: tuple[FrameRecord, ...]
     files: tuple[Path, ...]
     decode: Callable[[], Iterator[NDArray[np.generic]]]
+
+    def where(self, place: int) -> str:
+        """Name the file and the frame of a record, for messages."""
+        return f"{self.files[min(place, len(self.files) - 1)]}, frame {self.records[place].frame_index}"
 
 
 @dataclass(frozen=True, slots=True)

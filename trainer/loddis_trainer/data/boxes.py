@@ -5,6 +5,9 @@ Legend: M ground truths of a frame.
 
 from __future__ import annotations
 
+import reprlib
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -14,7 +17,7 @@ __all__ = ["boxes_from_xywh"]
 
 
 def boxes_from_xywh(
-    boxes_xywh: ArrayLike, *, size_hw: tuple[int, int] | None, where: str
+    boxes_xywh: Iterable[ArrayLike], *, size_hw: tuple[int, int] | None, where: str
 ) -> tuple[NDArray[np.float32], int]:
     """Check annotated boxes and give them as corners, inside the frame.
 
@@ -22,7 +25,7 @@ def boxes_from_xywh(
     annotation and stops the reading.
 
     Args:
-        boxes_xywh: ``(M, 4)`` left, top, width, height in frame pixels.
+        boxes_xywh: M times left, top, width, height in frame pixels.
         size_hw: Of the frame; ``None`` skips the border.
         where: Names file and frame in errors.
 
@@ -30,15 +33,18 @@ def boxes_from_xywh(
         ``(M, 4)`` float32 x1, y1, x2, y2; how many were cut.
 
     Raises:
-        DataError: Numbers that are not finite, a side that is not positive, or a box outside the frame.
+        DataError: Other than four numbers, ones that are not finite or too large, a side that is not positive, or a
+            box outside the frame.
     """
-    xywh = np.asarray(boxes_xywh, dtype=np.float64).reshape(-1, 4)
-    if not np.isfinite(xywh).all():
-        raise DataError(f"{where}: box {xywh[~np.isfinite(xywh).all(axis=1)][0].tolist()} is not finite")
+    xywh = np.array([_four_numbers(box, where) for box in boxes_xywh], dtype=np.float64).reshape(-1, 4)
+    with np.errstate(over="ignore"):  # what overflows is refused
+        xyxy = np.concatenate((xywh[:, :2], xywh[:, :2] + xywh[:, 2:]), axis=1)
+        finite = np.isfinite(xyxy.astype(np.float32)).all(axis=1)
+    if not finite.all():
+        raise DataError(f"{where}: box {xywh[~finite][0].tolist()} (x, y, width, height) is not finite or too large")
     flat = (xywh[:, 2:] <= 0).any(axis=1)
     if flat.any():
         raise DataError(f"{where}: box {xywh[flat][0].tolist()} (x, y, width, height) has no area")
-    xyxy = np.concatenate((xywh[:, :2], xywh[:, :2] + xywh[:, 2:]), axis=1)
     cut = 0
     if size_hw is not None:
         limits = np.array([size_hw[1], size_hw[0]] * 2, dtype=np.float64)
@@ -52,3 +58,13 @@ def boxes_from_xywh(
         cut = int((inside != xyxy).any(axis=1).sum())
         xyxy = inside
     return xyxy.astype(np.float32), cut
+
+
+def _four_numbers(box: ArrayLike, where: str) -> NDArray[np.float64]:
+    try:
+        numbers = np.asarray(box, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        numbers = np.empty(0)
+    if numbers.shape != (4,):
+        raise DataError(f"{where}: a box must be 4 numbers (x, y, width, height), got {reprlib.repr(box)}")
+    return numbers

@@ -5,18 +5,21 @@
         index.npz       offset, height, width and bytes a pixel of each frame
 
 A cache is built beside its place and renamed into it: a killed build leaves nothing that looks whole, and of two
-processes that build at once one wins. The fingerprint covers names, sizes and times of the source files.
+processes that build at once one wins. One that was damaged later, by a full disk or a tidy hand, is built anew. The
+fingerprint covers names, sizes and times of the source files.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import platformdirs
@@ -29,6 +32,8 @@ from loddis_trainer.data.annotations import SequenceSource, SplitIndex
 from loddis_trainer.data.errors import DataError
 
 __all__ = ["FrameCache", "default_cache_dir"]
+
+log = logging.getLogger(__name__)
 
 FORMAT_VERSION = "1"
 
@@ -43,18 +48,27 @@ class FrameCache:
 
     Args:
         folder: A cache that `open` has built.
+
+    Raises:
+        DataError: A file of it is missing, or not what was built.
     """
 
     def __init__(self, folder: Path) -> None:
-        with np.load(folder / "index.npz") as index:
-            self.offsets: NDArray[np.int64] = index["offsets"]
-            self.sizes_hw: NDArray[np.int32] = index["sizes_hw"]
-            self.pixel_bytes: NDArray[np.int8] = index["pixel_bytes"]
-        self._bytes = np.memmap(folder / "frames.bin", dtype=np.uint8, mode="r")
+        try:
+            with (folder / "index.npz").open("rb") as handle, np.load(handle) as index:
+                self.offsets: NDArray[np.int64] = index["offsets"]
+                self.sizes_hw: NDArray[np.int32] = index["sizes_hw"]
+                self.pixel_bytes: NDArray[np.int8] = index["pixel_bytes"]
+            self._bytes = np.memmap(folder / "frames.bin", dtype=np.uint8, mode="r")
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise DataError(f"frame cache {folder} is damaged: {error}") from error
+        whole = int(_lengths(self.sizes_hw, self.pixel_bytes).sum())
+        if self._bytes.size != whole:
+            raise DataError(f"frame cache {folder} is damaged: frames.bin has {self._bytes.size} bytes, not {whole}")
 
     @classmethod
     def open(cls, index: SplitIndex, *, cache_dir: Path | None = None, progress: bool = True) -> FrameCache:
-        """Map the cache of a split; build it first if it is not there.
+        """Map the cache of a split; build it first if it is not there, or not whole.
 
         Args:
             index: Of the split.
@@ -62,28 +76,22 @@ class FrameCache:
             progress: Show a bar while building.
 
         Raises:
-            DataError: A frame that cannot be decoded, or a disk that cannot hold the cache.
+            DataError: A frame that cannot be decoded or is not of the annotated size, or a disk that cannot hold the
+                cache.
         """
-        root = cache_dir or default_cache_dir()
-        folder = root / f"{index.domain}-{index.split}-{_fingerprint(index)}"
+        folder = (cache_dir or default_cache_dir()) / f"{index.domain}-{index.split}-{_fingerprint(index)}"
         if not folder.is_dir():
-            try:
-                root.mkdir(parents=True, exist_ok=True)
-                building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=root))
-            except OSError as error:
-                raise DataError(f"frame cache {root} cannot be written: {error}") from error
-            try:
-                _build(index, building, progress=progress)
-                try:
-                    building.rename(folder)
-                except OSError:
-                    if not folder.is_dir():  # else another process was first, and built the same
-                        raise
-            except OSError as error:
-                raise DataError(f"frame cache {folder} cannot be written: {error}") from error
-            finally:
-                shutil.rmtree(building, ignore_errors=True)
-        return cls(folder)
+            _install(index, folder, progress=progress)
+        try:
+            cache = cls(folder)
+        except DataError as error:
+            log.warning("%s; it is built anew", error)
+            _install(index, folder, progress=progress)
+            cache = cls(folder)
+        places = ((sequence, place) for sequence in index.sequences for place in range(len(sequence.records)))
+        for (sequence, place), (height, width) in zip(places, cache.sizes_hw.tolist(), strict=True):
+            _check_size(sequence, place, (height, width))  # the annotation may have changed since
+        return cache
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -109,6 +117,37 @@ def _fingerprint(index: SplitIndex) -> str:
     return digest.hexdigest()[:16]
 
 
+def _install(index: SplitIndex, folder: Path, *, progress: bool) -> None:
+    """Build a cache beside its place and rename it into it."""
+    root = folder.parent
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=root))
+    except OSError as error:
+        raise DataError(f"frame cache {root} cannot be written: {error}") from error
+    try:
+        _build(index, building, progress=progress)
+        _take_place(building, folder)
+    except OSError as error:
+        raise DataError(f"frame cache {folder} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _take_place(building: Path, folder: Path) -> None:
+    """Rename a new cache into its place, unless another process was first and built the same."""
+    try:
+        building.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+        try:
+            FrameCache(folder)
+        except DataError:
+            shutil.rmtree(folder, ignore_errors=True)
+            building.rename(folder)
+
+
 def _build(index: SplitIndex, folder: Path, *, progress: bool) -> None:
     """Decode all frames into `folder`, several sequences at once, written in order."""
     sizes: list[tuple[int, int]] = []
@@ -131,9 +170,22 @@ def _build(index: SplitIndex, folder: Path, *, progress: bool) -> None:
         os.fsync(out.fileno())
     sizes_hw = np.array(sizes, dtype=np.int32).reshape(-1, 2)
     pixel_bytes = np.array(widths, dtype=np.int8)
-    lengths = sizes_hw.astype(np.int64).prod(axis=1) * pixel_bytes
-    offsets = np.concatenate(([0], np.cumsum(lengths)[:-1])).astype(np.int64)
+    offsets = np.concatenate(([0], np.cumsum(_lengths(sizes_hw, pixel_bytes))[:-1])).astype(np.int64)
     np.savez(folder / "index.npz", offsets=offsets, sizes_hw=sizes_hw, pixel_bytes=pixel_bytes)
+
+
+def _lengths(sizes_hw: NDArray[np.int32], pixel_bytes: NDArray[np.int8]) -> NDArray[np.int64]:
+    """Give the bytes of each frame."""
+    return np.asarray(sizes_hw.astype(np.int64).prod(axis=1) * pixel_bytes, dtype=np.int64)
+
+
+def _check_size(sequence: SequenceSource, place: int, size_hw: tuple[int, ...]) -> None:
+    """Refuse a frame whose boxes were annotated in another size: they would lie anywhere."""
+    height, width = sequence.records[place].size_hw
+    if size_hw != (height, width):
+        raise DataError(
+            f"{sequence.where(place)}: is {size_hw[1]} x {size_hw[0]} px, but annotated as {width} x {height} px"
+        )
 
 
 def _in_order(pool: ThreadPoolExecutor, sequences: tuple[SequenceSource, ...]) -> Iterator[list[Frame]]:
@@ -149,14 +201,14 @@ def _in_order(pool: ThreadPoolExecutor, sequences: tuple[SequenceSource, ...]) -
 
 def _decode(sequence: SequenceSource) -> list[Frame]:
     frames: list[Frame] = []
-    for pixels in sequence.decode():
+    for place, pixels in enumerate(sequence.decode()):
         try:
             frame = as_frame(pixels)
         except FrameError as error:
-            file = sequence.files[min(len(frames), len(sequence.files) - 1)]
-            raise DataError(f"{file}, frame {len(frames)}: {error}") from error
+            raise DataError(f"{sequence.where(place)}: {error}") from error
         if frame.dtype == np.float32:
             raise DataError(f"sequence '{sequence.name}' has float frames; store 8 or 16 bits")
+        _check_size(sequence, place, frame.shape)
         frames.append(frame)
     if len(frames) != len(sequence.records):
         raise DataError(f"sequence '{sequence.name}' gave {len(frames)} frames for {len(sequence.records)} labels")

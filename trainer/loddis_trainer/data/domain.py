@@ -156,11 +156,14 @@ class DomainDataset:
 
     def sequence_of(self, number: int) -> str:
         """Name the sequence that a frame belongs to."""
-        return self._sequence_names[number]
+        return self._places[number][0]
 
     @cached_property
-    def _sequence_names(self) -> dict[int, str]:
-        return {number: name for name, numbers in self.sequences.items() for number in numbers}
+    def _places(self) -> dict[int, tuple[str, int]]:
+        """Sequence of each frame, and its place there: looked up for every sample."""
+        return {
+            number: (name, place) for name, numbers in self.sequences.items() for place, number in enumerate(numbers)
+        }
 
     def evenly_spaced(self, count: int) -> list[int]:
         """Give the numbers of at most `count` frames, at least 1, from the first to the last."""
@@ -171,8 +174,8 @@ class DomainDataset:
         """Give `length` frames of a sequence that end with this one, oldest first; its start repeats the first."""
         if length == 1:
             return [self.frame(number)]
-        sequence = self.sequences[self.sequence_of(number)]
-        place = sequence.index(number)
+        name, place = self._places[number]
+        sequence = self.sequences[name]
         return [self.frame(sequence[max(0, place - back)]) for back in range(length - 1, -1, -1)]
 
     def take(self, fraction: float, *, seed: int) -> DomainDataset:

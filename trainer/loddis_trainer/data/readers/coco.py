@@ -10,8 +10,10 @@ References:
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,50 +24,78 @@ from numpy.typing import NDArray
 from loddis_trainer.data.annotations import FrameRecord, SequenceSource, SplitIndex
 from loddis_trainer.data.boxes import boxes_from_xywh
 from loddis_trainer.data.errors import DataError
+from loddis_trainer.data.readers.documents import read_json, whole_number
+from loddis_trainer.data.readers.splits import check_disjoint
 
 __all__ = ["is_coco", "read_coco"]
+
+PREFIX = "instances_"
+
+Document = dict[str, Any]
 
 
 def is_coco(root: Path) -> bool:
     """Tell whether a folder looks like this format."""
-    return any(root.glob("instances_*.json"))
+    return any(root.glob(f"{PREFIX}*.json"))
 
 
 def read_coco(root: Path, split: str) -> SplitIndex:
     """Read the annotations of a split. Images of one video form a sequence; others are sequences of one.
 
     Raises:
-        DataError: No such split, a missing image, or an annotation that cannot be read; names file and image.
+        DataError: No such split, an image or video that it lists twice or shares with another split, a missing image,
+            or an annotation that cannot be read; names file and image.
     """
-    path = root / f"instances_{split}.json"
+    path = root / f"{PREFIX}{split}.json"
     if not path.is_file():
         raise DataError(f"domain '{root.name}' has no split '{split}': {path} is missing")
+    documents = {file.stem.removeprefix(PREFIX): read_json(file) for file in sorted(root.glob(f"{PREFIX}*.json"))}
+    videos, images = {}, {}
+    for name, document in documents.items():
+        with _faults_named(root / f"{PREFIX}{name}.json"):
+            videos[name], images[name] = _videos_in_use(document), _file_names(document)
+    check_disjoint(path, split, videos, kind="video")
+    check_disjoint(path, split, images, kind="image")
+    with _faults_named(path):
+        return _index(root, split, path, documents[split])
+
+
+@contextmanager
+def _faults_named(path: Path) -> Iterator[None]:
+    """Turn whatever a document of another shape leads to into an error that names its file."""
     try:
-        document = json.loads(path.read_text())
-        images = {image["id"]: image for image in document["images"]}
-        categories = {category["id"]: str(category["name"]) for category in document["categories"]}
-        videos = {video["id"]: str(video["name"]) for video in document.get("videos", ())}
-        annotations = document["annotations"]
-        if len(images) != len(document["images"]):
-            raise DataError(f"{path}: image ids repeat")
-        return _index(root, split, path, images, categories, videos, annotations)
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+        yield
     except KeyError as error:
         raise DataError(f"{path} is not COCO: {error} is missing or names nothing") from error
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
 
 
-def _index(
-    root: Path,
-    split: str,
-    path: Path,
-    images: dict[int, dict[str, Any]],
-    categories: dict[int, str],
-    videos: dict[int, str],
-    annotations: list[dict[str, Any]],
-) -> SplitIndex:
+def _videos_in_use(document: Document) -> list[str]:
+    """Name the videos that a split has images of."""
+    used = {image.get("video_id") for image in document["images"]}
+    return [str(video["name"]) for video in document.get("videos", ()) if video["id"] in used]
+
+
+def _file_names(document: Document) -> list[str]:
+    return [os.path.normpath(image["file_name"]) for image in document["images"]]
+
+
+def _by_id(entries: Iterable[dict[str, Any]], *, path: Path, kind: str) -> dict[int, dict[str, Any]]:
+    found: dict[int, dict[str, Any]] = {}
+    for entry in entries:
+        if entry["id"] in found:
+            raise DataError(f"{path}: {kind} ids repeat: {entry['id']}")
+        found[entry["id"]] = entry
+    return found
+
+
+def _index(root: Path, split: str, path: Path, document: Document) -> SplitIndex:
+    images = _by_id(document["images"], path=path, kind="image")
+    categories = _by_id(document["categories"], path=path, kind="category")
+    videos = _by_id(document.get("videos", ()), path=path, kind="video")
     of_image: dict[int, list[dict[str, Any]]] = {image: [] for image in images}
-    for annotation in annotations:
+    for annotation in document["annotations"]:
         if annotation["image_id"] not in of_image:
             raise DataError(
                 f"{path}: annotation {annotation.get('id')} names image {annotation['image_id']}, not there"
@@ -80,28 +110,47 @@ def _index(
         if not file.is_file():
             raise DataError(f"{path} names image '{image['file_name']}', but {file} is missing")
         where = f"{path}, image '{image['file_name']}'"
-        size_hw = (int(image["height"]), int(image["width"]))
-        boxes, cut_here = boxes_from_xywh([a["bbox"] for a in of_image[image_id]], size_hw=size_hw, where=where)
+        height, width = (whole_number(image[side], name=side, least=1, where=where) for side in ("height", "width"))
+        boxes, cut_here = boxes_from_xywh(
+            [annotation["bbox"] for annotation in of_image[image_id]], size_hw=(height, width), where=where
+        )
         cut += cut_here
-        labels = tuple(categories[a["category_id"]] for a in of_image[image_id])
+        labels = tuple(str(categories[annotation["category_id"]]["name"]) for annotation in of_image[image_id])
         in_video = image.get("video_id") in videos
-        name = videos[image["video_id"]] if in_video else image["file_name"]
-        record = FrameRecord(int(image["frame_id"]) if in_video else 0, boxes, labels)
-        sequences.setdefault(name, []).append((record, file))
+        name = str(videos[image["video_id"]]["name"]) if in_video else image["file_name"]
+        frame_index = whole_number(image["frame_id"], name="frame_id", least=0, where=where) if in_video else 0
+        sequences.setdefault(name, []).append((FrameRecord(frame_index, (height, width), boxes, labels), file))
     if cut:
         warnings.append(f"{path}: {cut} boxes reached over the border and were cut")
-    return SplitIndex(root.name, split, tuple(_sequence(n, sequences[n]) for n in sorted(sequences)), tuple(warnings))
+    return SplitIndex(
+        root.name, split, tuple(_sequence(path, n, sequences[n]) for n in sorted(sequences)), tuple(warnings)
+    )
 
 
-def _sequence(name: str, frames: list[tuple[FrameRecord, Path]]) -> SequenceSource:
+def _sequence(path: Path, name: str, frames: list[tuple[FrameRecord, Path]]) -> SequenceSource:
     ordered = sorted(frames, key=lambda item: item[0].frame_index)
+    for (record, file), (following, other) in pairwise(ordered):
+        if record.frame_index == following.frame_index:
+            raise DataError(f"{path}: {file} and {other} are both frame {record.frame_index} of '{name}'")
+        if record.size_hw != following.size_hw:
+            raise DataError(
+                f"{path}: the frames of '{name}' must be of one size, but {file}, frame {record.frame_index},"
+                f" is {_size(record)} and {other}, frame {following.frame_index}, is {_size(following)}"
+            )
     files = tuple(file for _, file in ordered)
     return SequenceSource(name, tuple(record for record, _ in ordered), files, lambda: _decode(files))
 
 
+def _size(record: FrameRecord) -> str:
+    return f"{record.size_hw[1]} x {record.size_hw[0]}"
+
+
 def _decode(files: tuple[Path, ...]) -> Iterator[NDArray[np.generic]]:
     for file in files:
-        image = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        try:
+            image = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        except cv2.error:  # more pixels than OpenCV decodes
+            image = None
         if image is None:
             raise DataError(f"{file} is no image that can be read")
         yield image

@@ -1,6 +1,6 @@
 """Videos with a CSV each, as the multi-sensor drone detection data are published.
 
-    splits.json                 {"train": [NAME, …], "val": […], "test": […]}
+    splits.json                 {"train": [NAME, …], "val": […], "test": […]}; what is no list is a remark
     videos/NAME.mp4
     labels/NAME.csv             frame,label,x,y,width,height; frames from 0; several rows a frame
 
@@ -13,7 +13,8 @@ References:
 from __future__ import annotations
 
 import csv
-import json
+import io
+import reprlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from numpy.typing import NDArray
 from loddis_trainer.data.annotations import FrameRecord, SequenceSource, SplitIndex
 from loddis_trainer.data.boxes import boxes_from_xywh
 from loddis_trainer.data.errors import DataError
+from loddis_trainer.data.readers.documents import read_json, whole_number
+from loddis_trainer.data.readers.splits import check_disjoint
 
 __all__ = ["is_drone_csv", "read_drone_csv"]
 
@@ -41,26 +44,20 @@ def read_drone_csv(root: Path, split: str) -> SplitIndex:
     Raises:
         DataError: No such split, a missing file, or a row that cannot be read; names file and line.
     """
-    try:
-        splits = json.loads((root / "splits.json").read_text())
-        names = [str(name) for name in splits[split]]
-        _check_disjoint(root / "splits.json", splits, split)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{root / 'splits.json'} cannot be read: {error}") from error
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{root / 'splits.json'} has no split '{split}'") from error
+    path = root / "splits.json"
+    splits = read_json(path)
+    if not isinstance(splits, dict) or split not in splits:
+        raise DataError(f"{path} has no split '{split}'")
+    if not isinstance(splits[split], list) or not all(isinstance(name, str | int) for name in splits[split]):
+        raise DataError(f"{path}: split '{split}' must be a list of names, got {reprlib.repr(splits[split])}")
+    listed = {key: [str(name) for name in names] for key, names in splits.items() if isinstance(names, list)}
+    check_disjoint(path, split, listed, kind="sequence")
     warnings: list[str] = []
-    sequences = tuple(_read_sequence(root, name, warnings) for name in sorted(names))
+    try:
+        sequences = tuple(_read_sequence(root, name, warnings) for name in sorted(listed[split]))
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise DataError(f"{path} names a file that cannot be read: {error}") from error
     return SplitIndex(root.name, split, sequences, tuple(warnings))
-
-
-def _check_disjoint(path: Path, splits: dict[str, list[str]], split: str) -> None:
-    """Refuse a sequence that is listed twice: a split that shares one with another measures what was learnt."""
-    for other, names in splits.items():
-        listed = [str(name) for name in names]
-        repeated = set(splits[split]) & set(listed) if other != split else {n for n in listed if listed.count(n) > 1}
-        if repeated:
-            raise DataError(f"{path} lists '{min(repeated)}' in '{split}' and again in '{other}'")
 
 
 def _read_sequence(root: Path, name: str, warnings: list[str]) -> SequenceSource:
@@ -69,28 +66,46 @@ def _read_sequence(root: Path, name: str, warnings: list[str]) -> SequenceSource
         if not path.is_file():
             raise DataError(f"{root / 'splits.json'} names '{name}', but {path} is missing")
     size_hw = _video_size(video)
-    rows: dict[int, list[tuple[str, list[float]]]] = {}
-    with table.open(newline="") as handle:
-        reader = csv.DictReader(handle)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise DataError(f"{table}: columns must be {','.join(COLUMNS)}, got {','.join(reader.fieldnames or ())}")
-        for row in reader:
-            try:
-                box = [float(row[column]) for column in COLUMNS[2:]]
-                rows.setdefault(int(row["frame"]), []).append((row["label"], box))
-            except (TypeError, ValueError) as error:
-                raise DataError(f"{table}, line {reader.line_num}: {error}") from error
+    rows = _read_rows(table)
     records = []
     cut = 0
     for index in sorted(rows):
         where = f"{table}, frame {index}"
         boxes, cut_here = boxes_from_xywh([box for _, box in rows[index]], size_hw=size_hw, where=where)
         cut += cut_here
-        records.append(FrameRecord(index, boxes, tuple(label for label, _ in rows[index])))
+        records.append(FrameRecord(index, size_hw, boxes, tuple(label for label, _ in rows[index])))
     if cut:
         warnings.append(f"{table}: {cut} boxes reached over the border and were cut")
     wanted = tuple(record.frame_index for record in records)
     return SequenceSource(name, tuple(records), (video,), lambda: _decode(video, wanted))
+
+
+def _read_rows(table: Path) -> dict[int, list[tuple[str, list[float]]]]:
+    """Give label and box, left, top, width, height, of every row of a frame."""
+    rows: dict[int, list[tuple[str, list[float]]]] = {}
+    reader = csv.DictReader(io.StringIO(_read_text(table), newline=""))
+    try:
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise DataError(f"{table}: columns must be {','.join(COLUMNS)}, got {','.join(reader.fieldnames or ())}")
+        for row in reader:
+            where = f"{table}, line {reader.line_num}"
+            box = [float(row[column]) for column in COLUMNS[2:]]
+            frame = whole_number(row["frame"], name="frame", least=0, where=where)
+            rows.setdefault(frame, []).append((row["label"], box))
+    except (TypeError, ValueError, csv.Error) as error:
+        raise DataError(f"{table}, line {reader.reader.line_num}: {error}") from error
+    return rows
+
+
+def _read_text(path: Path) -> str:
+    """Read UTF-8, with or without the mark that spreadsheets put before it."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}, line {line}: byte 0x{error.object[error.start]:02x} is not UTF-8") from error
 
 
 def _video_size(path: Path) -> tuple[int, int]:
