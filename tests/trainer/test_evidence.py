@@ -157,6 +157,14 @@ def test_a_training_records_before_and_after_every_validation(domains: Path, tmp
     assert not list((tmp_path / "run").rglob("*.new"))
 
 
+def test_half_precision_loses_nothing_of_what_was_measured(domains: Path, tmp_path: Path) -> None:
+    """Features of an untrained network hardly differ from frame to frame, which half precision alone would level."""
+    fit(make_config(domains, tmp_path / "run", epochs=1), progress=False)
+    for line in read_evidence(tmp_path / "run"):
+        snapshot = read_snapshot(tmp_path / "run", line.epoch)
+        assert mean_absolute_correlation(snapshot.z, snapshot.b) == pytest.approx(line.correlation, abs=0.01)
+
+
 def test_a_plain_run_of_one_domain_has_evidence_of_its_own(domains: Path, tmp_path: Path) -> None:
     fit(make_config(domains, tmp_path / "run", auxiliary=[], epochs=1), progress=False)
     line = read_evidence(tmp_path / "run")[-1]

@@ -13,6 +13,7 @@ from pydantic_settings import SettingsConfigDict
 from rich.console import Console
 
 from loddis_runtime.command import CliPositionalArg, CliSubCommand, Command, SubCommand, run
+from loddis_trainer.cli_report import Report
 from loddis_trainer.config import FitConfig
 from loddis_trainer.errors import TrainingError
 from loddis_trainer.presets import merge, read_preset
@@ -129,6 +130,7 @@ class Trainer(Command):
 
     fit: CliSubCommand[Fit] = Field(description="Train a detector on a mixture of domains.")
     evaluate: CliSubCommand[Evaluate] = Field(description="Measure a checkpoint or a bundle.")
+    report: CliSubCommand[Report] = Field(description="Write an HTML page about one or several runs.")
 
 
 def main() -> NoReturn:

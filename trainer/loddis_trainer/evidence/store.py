@@ -1,5 +1,11 @@
 """Evidence on the disk: `RUN/evidence.jsonl`, a line an epoch, and `RUN/evidence/epoch-NNN.npz`, its features.
 
+Features are kept in half precision, each column about its own mean and in units of its own deviation: those of an
+untrained network differ from frame to frame in the sixth digit, which half precision alone would lose.
+
+    z_mean, z_scale (c,) float32; z (n, c) float16: features are z_mean + z_scale · z; the same for b
+    domain_ids (n,) int16; domain_names
+
 Legend: n frames, c channels of z and b.
 """
 
@@ -9,6 +15,7 @@ import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +34,6 @@ __all__ = [
 ]
 
 LINES, SNAPSHOTS = "evidence.jsonl", "evidence"
-LARGEST_HALF = 65504.0  # of float16
 
 
 class EvidenceLine(BaseModel):
@@ -64,8 +70,8 @@ class FeatureSnapshot:
         domain_names: By domain id.
     """
 
-    z: NDArray[np.float32]
-    b: NDArray[np.float32]
+    z: NDArray[np.floating[Any]]
+    b: NDArray[np.floating[Any]]
     domain_ids: NDArray[np.int64]
     domain_names: tuple[str, ...]
 
@@ -118,10 +124,10 @@ def read_snapshot(run: Path, epoch: int) -> FeatureSnapshot:
     """
     path = _snapshot_path(run, epoch)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
             return FeatureSnapshot(
-                file["z"].astype(np.float32),
-                file["b"].astype(np.float32),
+                _whole(file["z"], file["z_mean"], file["z_scale"]),
+                _whole(file["b"], file["b_mean"], file["b_scale"]),
                 file["domain_ids"].astype(np.int64),
                 tuple(str(name) for name in file["domain_names"]),
             )
@@ -137,10 +143,11 @@ def write_snapshot(run: Path, epoch: int, snapshot: FeatureSnapshot) -> None:
     with fresh.open("wb") as handle:
         np.savez_compressed(
             handle,
-            z=_half(snapshot.z),
-            b=_half(snapshot.b),
+            allow_pickle=False,
             domain_ids=snapshot.domain_ids.astype(np.int16),
             domain_names=np.array(snapshot.domain_names, dtype=np.str_),
+            **_half("z", snapshot.z),
+            **_half("b", snapshot.b),
         )
     fresh.replace(path)
 
@@ -155,8 +162,17 @@ def _write_lines(run: Path, lines: list[EvidenceLine]) -> None:
     fresh.replace(path)
 
 
-def _half(values: NDArray[np.float32]) -> NDArray[np.float16]:
-    return np.clip(values, -LARGEST_HALF, LARGEST_HALF).astype(np.float16)
+def _half(name: str, values: NDArray[np.floating[Any]]) -> dict[str, NDArray[Any]]:
+    exact = values.astype(np.float64)
+    mean = exact.mean(axis=0) if len(exact) else np.zeros(exact.shape[1])
+    scale = exact.std(axis=0) if len(exact) else np.ones(exact.shape[1])
+    scale[scale == 0] = 1.0
+    half = ((exact - mean) / scale).astype(np.float16)
+    return {name: half, f"{name}_mean": mean.astype(np.float32), f"{name}_scale": scale.astype(np.float32)}
+
+
+def _whole(half: NDArray[Any], mean: NDArray[Any], scale: NDArray[Any]) -> NDArray[np.float64]:
+    return np.asarray(mean.astype(np.float64) + scale.astype(np.float64) * half.astype(np.float64), dtype=np.float64)
 
 
 def _snapshot_path(run: Path, epoch: int) -> Path:
