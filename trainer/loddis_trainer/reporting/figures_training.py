@@ -105,6 +105,8 @@ def focus_curves(runs: Sequence[TrainedRun]) -> str:
         "fused map": lambda line: line.focus_fused,
         "target map": lambda line: line.focus_target_map,
     }
+    found = [measure(line) for measure in measures.values() for run in runs for line in run.evidence]
+    values = [0.45, 0.65, *(value for value in found if value is not None)]
     with_maps = any(line.focus_target_map is not None for run in runs for line in run.evidence)
     shown = dict(list(measures.items())[: 2 if with_maps else 1])
     width = FULL_WIDTH if with_maps else FULL_WIDTH * 0.55
@@ -112,9 +114,7 @@ def focus_curves(runs: Sequence[TrainedRun]) -> str:
         for place, (axes, (title, measure)) in enumerate(zip(drawn.all_axes(), shown.items(), strict=True)):
             axes.axhline(0.5, color=INK, linewidth=1, linestyle=(0, (4, 3)))
             _curves(axes, runs, measure, over="step")
-            values = [value for run in runs for line in run.evidence if (value := measure(line)) is not None]
-            low, high = min([0.45, *values]), max([0.65, *values])
-            axes.set_ylim(max(0, low - 0.03), min(1, high + 0.03))
+            axes.set_ylim(max(0, min(values) - 0.03), min(1, max(values) + 0.03))
             panel(axes, title=title, x="step", y="" if place else "focus ratio")
     return drawn.svg
 
