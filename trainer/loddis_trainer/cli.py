@@ -14,6 +14,7 @@ from rich.console import Console
 
 from loddis_runtime.command import CliPositionalArg, CliSubCommand, Command, SubCommand, run
 from loddis_trainer.cli_data import Data
+from loddis_trainer.cli_report import Report
 from loddis_trainer.config import FitConfig
 from loddis_trainer.errors import TrainingError
 from loddis_trainer.presets import merge, read_preset
@@ -134,6 +135,7 @@ class Trainer(Command):
     fit: CliSubCommand[Fit] = Field(description="Train a detector on a mixture of domains.")
     evaluate: CliSubCommand[Evaluate] = Field(description="Measure a checkpoint or a bundle.")
     data: CliSubCommand[Data] = Field(description="Bring annotated sets into the form that the trainer reads.")
+    report: CliSubCommand[Report] = Field(description="Write an HTML page about one or several runs.")
 
 
 def main() -> NoReturn:

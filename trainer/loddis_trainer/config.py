@@ -134,6 +134,9 @@ class FitConfig(BaseModel):
     validate_frames: Annotated[int, Field(ge=0)] = Field(
         default=1000, description="Most frames of a validation, evenly spaced; 0: all."
     )
+    evidence_frames: Annotated[int, Field(ge=0)] = Field(
+        default=32, description="Frames of every domain that evidence for `report` is recorded on; 0: none."
+    )
 
     @field_validator("task", "auxiliary")
     @classmethod

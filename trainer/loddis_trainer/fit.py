@@ -32,6 +32,7 @@ from loddis_trainer.config import FitConfig
 from loddis_trainer.data import Batch, EpochPlan, Mixture, Role, TrainingLoader, TrainingSamples
 from loddis_trainer.ema import WeightAverage
 from loddis_trainer.errors import CheckpointError, TrainingError
+from loddis_trainer.evidence import EvidenceRecorder
 from loddis_trainer.journal import Journal
 from loddis_trainer.losses.branches import BranchLoss, LoddisBranches
 from loddis_trainer.models import LoddisDetector, build_detector
@@ -49,7 +50,10 @@ Stages: TypeAlias = tuple[dict[str, Any], ...]
 log = logging.getLogger(__name__)
 
 # A resumed run may differ from the one it goes on from in these, and in nothing else.
-FREE_ON_RESUME = {"resume", "out", "cache_dir", "data_root", "threads", "workers", "accelerator", "epochs", "patience"}
+FREE_ON_RESUME = {
+    *("resume", "out", "cache_dir", "data_root", "threads", "workers", "accelerator", "epochs", "patience"),
+    "evidence_frames",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +119,14 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
             done.best_map50 = -math.inf
         earlier = before.earlier
 
+    evidence = EvidenceRecorder.open(config, mixture, held_out) if speaks else None
+
     with Journal(
         config.out, total_steps=total_steps, active=speaks, visible=progress, epochs_done=done.epoch
     ) as journal:
         journal.note(f"{mixture.label}: {mixture.describe()}; {loader.steps_per_epoch} steps an epoch")
+        if evidence is not None:
+            evidence.begin(average.average, epoch=done.epoch, step=done.step)
         while done.epoch < config.epochs and not done.exhausted(config.patience):
             model.train()
             journal.begin_epoch(done.step)
@@ -142,6 +150,8 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
                 if done.epoch % config.validate_every == 0 or done.epoch == config.epochs:
                     result = validate(_detector(average.average), config, held_out)
                 journal.end_epoch(done.epoch, done.step, result.headline() if result else {})
+                if result is not None and evidence is not None:
+                    evidence.record(average.average, epoch=done.epoch, step=done.step)
                 better = result is not None and done.judge(result.map50)
                 info = _describe(config, mixture, earlier, done=done, result=result)
                 if better:  # first: what `last` says of the best must be there

@@ -1,0 +1,280 @@
+"""Reports of trained runs, as a user asks for them and reads them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from loddis_runtime.command import run
+from loddis_trainer.cli import Trainer
+from loddis_trainer.config import FitConfig
+from loddis_trainer.fit import fit
+from support.domains import write_coco_domain, write_drone_csv_domain
+
+SECTIONS = (
+    "results",
+    "negative-shift",
+    "curves",
+    "groups",
+    "pictures",
+    "training",
+    "correlation",
+    "domains",
+    "maps",
+    "focus",
+    "data",
+)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with two domains and three short runs: the task alone, plainly mixed, and by the method."""
+    root = tmp_path_factory.mktemp("report")
+    write_drone_csv_domain(root / "domains" / "dark", frames=4)
+    write_coco_domain(root / "domains" / "bright", splits={"train": 8, "val": 4})
+    base: dict[str, object] = {
+        "task": ["dark"],
+        "auxiliary": ["bright"],
+        "data_root": root / "domains",
+        "cache_dir": root / "cache",
+        "size_hw": (64, 96),
+        "epochs": 2,
+        "share_per_epoch": 0.5,
+        "batch_size": 6,
+        "balance": "domain",
+        "warmup_steps": 2,
+        "accelerator": "cpu",
+        "precision": "32-true",
+        "threads": 1,
+        "evidence_frames": 4,
+    }
+    for name, changes in {
+        "alone": {"auxiliary": []},
+        "plain": {"alpha": 0, "beta": 0, "eta": 0, "evidence_frames": 0},
+        "loddis": {},
+    }.items():
+        fit(FitConfig.model_validate(base | changes | {"out": root / "runs" / name}), progress=False)
+    return root
+
+
+def report(root: Path, out: Path, *words: str) -> int:
+    return run(Trainer, ["report", *words, "--cache-dir", str(root / "cache"), "--out", str(out)])
+
+
+def text_of(element: ET.Element) -> str:
+    return " ".join("".join(element.itertext()).split())
+
+
+@pytest.fixture(scope="module")
+def page(root: Path) -> str:
+    out = root / "three.html"
+    words = [f"task only={root}/runs/alone", f"{root}/runs/plain", f"A&B <Loddis>={root}/runs/loddis"]
+    assert report(root, out, *words, "--on", "dark:test", "--on", "bright:val") == 0
+    return out.read_text()
+
+
+@pytest.fixture(scope="module")
+def sections(page: str) -> dict[str, ET.Element]:
+    tree = ET.fromstring(page.partition("\n")[2])
+    return {section.attrib["id"]: section for section in tree.iter("section")}
+
+
+class TestThePage:
+    def test_it_is_one_whole_file_that_fetches_nothing(self, page: str) -> None:
+        assert page.startswith("<!DOCTYPE html>\n")
+        assert "http" not in page
+        assert "<script" not in page
+        addresses = re.findall(r'(?:href|src)="([^"]*)"|url\(([^)]*)\)', page)
+        assert addresses
+        for address in ("".join(pair) for pair in addresses):
+            assert address.startswith(("#", "data:image/png;base64,"))
+        assert len(page) < 2_000_000
+
+    def test_no_identifier_stands_twice_and_every_reference_is_there(self, page: str) -> None:
+        names = re.findall(r'\bid="([^"]+)"', page)
+        assert len(names) == len(set(names))
+        assert {*re.findall(r'href="#([^"]+)"', page), *re.findall(r"url\(#([^)]+)\)", page)} <= set(names)
+
+    def test_every_section_is_there_with_something_in_it(self, sections: dict[str, ET.Element]) -> None:
+        assert tuple(sections) == SECTIONS
+        for section in sections.values():
+            assert section.findall("figure") or section.findall("p[@class='note']")
+
+    def test_every_figure_says_what_to_look_for(self, sections: dict[str, ET.Element]) -> None:
+        for name, section in sections.items():
+            for figure in section.iter("figure"):
+                captions = [*figure.iter("figcaption"), *figure.findall("p[@class='row']")]
+                assert captions
+                assert all(len(text_of(caption)) > 6 for caption in captions), name
+
+    def test_words_of_the_user_stay_words(self, page: str, sections: dict[str, ET.Element]) -> None:
+        assert "A&B <Loddis>" in text_of(sections["results"])
+        assert "<Loddis>" not in page
+
+    def test_figures_follow_the_page_s_colours(self, page: str) -> None:
+        assert "prefers-color-scheme: dark" in page
+        assert "var(--run-3)" in page
+        assert not re.search(r"#010[123]0", page)  # a stand-in that was forgotten
+        for name in set(re.findall(r"var\((--[\w-]+)\)", page)):
+            assert f"{name}:" in page, name
+
+    def test_results_are_those_of_the_evaluation(
+        self, root: Path, sections: dict[str, ET.Element], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        flags = f"--on dark:test --data-root {root / 'domains'} --cache-dir {root / 'cache'} --json".split()
+        assert run(Trainer, ["evaluate", str(root / "runs" / "loddis" / "best"), *flags]) == 0
+        metrics = json.loads(capsys.readouterr().out)["dark:test"]
+        row = [text_of(cell) for cell in sections["results"].findall(".//tbody/tr")[2]]
+        assert row[0] == "A&B <Loddis>"
+        assert row[1] == "P+A, Loddis"
+        assert row[2] == f"{100 * metrics['map50']:.1f} %"
+        assert row[6] == f"{100 * metrics['pd']:.1f} %"
+
+    def test_negative_shift_is_shown_on_the_task_alone(self, sections: dict[str, ET.Element]) -> None:
+        section = sections["negative-shift"]
+        assert [text_of(title) for title in section.iter("h3")] == ["dark:test"]
+        assert "the line is task only" in text_of(section)
+
+    def test_maps_are_shown_for_the_method_and_missing_ones_explained(self, sections: dict[str, ET.Element]) -> None:
+        maps = sections["maps"]
+        notes = [text_of(note) for note in maps.findall("p[@class='note']")]
+        assert [note.partition(":")[0] for note in notes] == ["task only", "plain"]
+        assert "neither target nor background maps" in notes[0]
+        rows = maps.findall(".//tbody/tr")
+        assert len(rows) == 8  # two frames of each domain, with their words
+        assert len(rows[0].findall(".//image")) == 5
+        assert text_of(rows[1]).startswith("dark/")
+        assert "before the background of bright/" in text_of(rows[1])
+
+    def test_a_run_without_evidence_says_so(self, sections: dict[str, ET.Element]) -> None:
+        for name in ("correlation", "domains", "focus"):
+            notes = [text_of(note) for note in sections[name].findall("p[@class='note']")]
+            assert any(note.startswith("plain: no evidence was recorded") for note in notes)
+        assert len(sections["correlation"].findall("figure")) == 2
+
+    def test_what_differs_between_the_runs_stands_first(self, sections: dict[str, ET.Element]) -> None:
+        rows = sections["data"].findall("figure")[-1].findall(".//tbody/tr")
+        names = [text_of(row[0]) for row in rows]
+        differing = {text_of(row[0]) for row in rows if row[0].find("strong") is not None}
+        assert {"auxiliary", "alpha", "beta", "eta", "evidence_frames", "out"} == differing
+        assert set(names[: len(differing)]) == differing
+        assert {"task", "seed", "augment.flip"} <= set(names)
+
+
+def test_a_plain_run_alone_has_a_page_too(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "plain.html"
+    assert report(root, out, f"{root}/runs/alone", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["out"] == str(out)
+    (of_run,) = document["runs"].values()
+    assert of_run["kind"] == "P"
+    assert set(of_run["metrics"]) == {"dark:test"}  # chosen: the task domain's test split
+    assert [line["epoch"] for line in of_run["evidence"]] == [0, 1, 2]
+    tree = ET.fromstring(out.read_text().partition("\n")[2])
+    sections = {section.attrib["id"]: text_of(section) for section in tree.iter("section")}
+    assert tuple(sections) == SECTIONS
+    assert "None of these runs was trained with auxiliary domains" in sections["negative-shift"]
+    assert "trained on a single domain" in sections["domains"]
+
+
+def test_a_domain_without_a_test_split_is_measured_on_its_validation(root: Path, tmp_path: Path) -> None:
+    run_folder = tmp_path / "runs" / "moved"
+    shutil.copytree(root / "runs" / "loddis", run_folder)
+    info = run_folder / "best" / "checkpoint.json"
+    document = json.loads(info.read_text())
+    document["config"] |= {"task": ["bright"], "auxiliary": ["dark"]}
+    info.write_text(json.dumps(document))
+    assert report(root, tmp_path / "page.html", str(run_folder)) == 0
+    assert "bright:val" in (tmp_path / "page.html").read_text()
+
+
+def test_a_training_that_still_runs_can_be_looked_at(root: Path, tmp_path: Path) -> None:
+    """The last line of its history may be half-written, and an epoch trained again after a kill counts once."""
+    run_folder = tmp_path / "running"
+    shutil.copytree(root / "runs" / "loddis", run_folder)
+    history = run_folder / "history.jsonl"
+    lines = history.read_text()
+    history.write_text(lines + lines.splitlines()[-1] + "\n" + '{"epoch": 3, "st')
+    assert report(root, tmp_path / "page.html", str(run_folder)) == 0
+
+
+def break_weights(folder: Path) -> None:
+    path = folder / "best" / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def break_history(folder: Path) -> None:
+    path = folder / "history.jsonl"
+    path.write_text("{half\n" + path.read_text())
+
+
+def break_snapshot(folder: Path) -> None:
+    path = folder / "evidence" / "epoch-002.npz"
+    path.write_bytes(path.read_bytes()[:100])
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (shutil.rmtree, "run .* does not exist"),
+        (lambda folder: shutil.rmtree(folder / "best"), "holds no run with a validated checkpoint"),
+        (lambda folder: (folder / "best" / "checkpoint.json").unlink(), r"has no checkpoint\.json"),
+        (lambda folder: (folder / "best" / "weights.safetensors").unlink(), r"weights\.safetensors is missing"),
+        (break_weights, r"weights\.safetensors cannot be read"),
+        (lambda folder: (folder / "history.jsonl").unlink(), r"it has no history\.jsonl"),
+        (break_history, r"history\.jsonl, line 1 is no record of an epoch"),
+        (break_snapshot, r"epoch-002\.npz cannot be read"),
+    ],
+)
+def test_a_run_that_is_none_is_named_in_one_line(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], harm: object, message: str
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(root / "runs" / "loddis", folder)
+    harm(folder)  # type: ignore[operator]
+    assert report(root, tmp_path / "page.html", str(folder)) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.search(message, error)
+    assert not list(tmp_path.glob("*page.html*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["RUNS/loddis", "--on", "nowhere:test"], 1, "no domain 'nowhere' under .*; there are: bright, dark"),
+        (["RUNS/loddis", "--on", "bright:test"], 1, "domain 'bright' has no split 'test'"),
+        (["RUNS/loddis", "--on", "dark"], 2, "a split is written DOMAIN:SPLIT, got 'dark'"),
+        (["RUNS/loddis/best"], 1, "name the run's folder, not a checkpoint's"),
+        (["RUNS/loddis", "loddis=RUNS/plain"], 1, "two runs are called 'loddis'"),
+        (["RUNS/loddis"] * 9, 1, "at most 8 runs, got 9"),
+        ([], 2, "arguments are required: RUNS"),
+    ],
+)
+def test_what_cannot_be_reported_is_said_in_one_line(
+    root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    status: int,
+    message: str,
+) -> None:
+    given = [word.replace("RUNS", str(root / "runs")) for word in words]
+    assert report(root, tmp_path / "page.html", *given) == status
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.search(message, error)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_the_work(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for out in (tmp_path, tmp_path / "none" / "page.html"):
+        assert report(root, out, f"{root}/runs/loddis") == 1
+        assert "--out must be a file in a folder that exists" in capsys.readouterr().err

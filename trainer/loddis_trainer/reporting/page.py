@@ -1,0 +1,107 @@
+"""The page: one HTML file that holds everything and fetches nothing."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from dataclasses import dataclass
+from importlib.resources import files
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from loddis_trainer.reporting.blocks import Section
+from loddis_trainer.reporting.collect import Findings
+from loddis_trainer.reporting.palette import css_dashes
+from loddis_trainer.software import software_versions
+
+__all__ = ["render_page"]
+
+# Of a domain's marker, in a box of 12 x 12; in the order of `palette.domain_marker`.
+MARKER_SHAPES = (
+    '<circle cx="6" cy="6" r="4.5"/>',
+    '<rect x="2" y="2" width="8" height="8"/>',
+    '<path d="M6 1.5 11 10.5H1z"/>',
+    '<path d="M6 .8 11.2 6 6 11.2.8 6z"/>',
+    '<path d="M6 10.5 1 1.5h10z"/>',
+    '<path d="M4 1h4v3h3v4H8v3H4V8H1V4h3z"/>',
+    '<path d="M3 1 6 4l3-3 2 2-3 3 3 3-2 2-3-3-3 3-2-2 3-3-3-3z"/>',
+    '<path d="m6 .5 1.5 4h4L8.3 7l1.3 4.3L6 8.8l-3.600 2.500L3.700 7 .5 4.500h4z"/>',
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunKey:
+    """A run in legends and at the head of the page."""
+
+    number: int
+    label: str
+    kind: str
+    dashes: str
+    map50: str
+    change: str
+    better: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DomainKey:
+    """A domain in legends."""
+
+    number: int
+    name: str
+    shape: Markup
+
+
+def render_page(findings: Findings, sections: list[Section], *, title: str) -> str:
+    """Give the page's text, well-formed XML as well as HTML.
+
+    Args:
+        findings: What it is about.
+        sections: What stands in it.
+        title: Its heading.
+    """
+    environment = Environment(
+        loader=PackageLoader("loddis_trainer.reporting", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["markup"] = Markup  # figures and pictures, which escape their own words
+    domains = [
+        DomainKey(place + 1, name, Markup(MARKER_SHAPES[place % len(MARKER_SHAPES)]))  # noqa: S704
+        for name, place in findings.domain_places.items()
+    ]
+    return environment.get_template("page.html").render(
+        title=title,
+        style=Markup((files(__package__) / "page.css").read_text()),  # noqa: S704
+        runs=_run_keys(findings),
+        domains=domains,
+        split=findings.splits[0],
+        sections=sections,
+        created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        software=", ".join(f"{name} {version}" for name, version in software_versions("torch", "numpy").items()),
+    )
+
+
+def _run_keys(findings: Findings) -> list[RunKey]:
+    """Give every run with its mAP50 on the first split and, where it can be told, what auxiliary data did to it."""
+    split = findings.splits[0]
+    base = {run.task_specs: findings.of(run, split).metrics.map50 for run in findings.runs if not run.has_auxiliary}
+    keys = []
+    for number, run in enumerate(findings.runs):
+        value = findings.of(run, split).metrics.map50
+        gain = value - base.get(run.task_specs, math.nan) if run.has_auxiliary else math.nan
+        known = math.isfinite(gain)
+        keys.append(
+            RunKey(
+                number + 1,
+                run.label,
+                run.kind,
+                css_dashes(number),
+                f"{100 * value:.1f}" if math.isfinite(value) else "–",
+                f"{100 * gain:+.1f} points against P".replace("-", "−") if known else "",
+                known and gain >= 0,
+            )
+        )
+    return keys
