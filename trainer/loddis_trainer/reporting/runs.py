@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loddis_trainer.checkpoint import CheckpointInfo, read_info
-from loddis_trainer.data.mixture import DomainSpec
+from loddis_trainer.domain_spec import DomainSpec
 from loddis_trainer.errors import TrainingError
 from loddis_trainer.evidence import EvidenceLine, read_evidence
 
