@@ -101,7 +101,7 @@ class Admission:
             ProblemError: There is no room, or no request is let in now; with advice when to come back.
         """
         if self._closed is not None:
-            raise ProblemError(NOT_READY, self._closed, headers={"Retry-After": "1"})
+            raise ProblemError(NOT_READY, self._closed)
         if self._in_flight >= self.capacity:
             wait_s = max(1, math.ceil(self._in_flight * self.seconds_per_frame))
             raise ProblemError(

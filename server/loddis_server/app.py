@@ -20,6 +20,7 @@ from loddis_server.openapi import DESCRIPTION, TAGS, add_problem_schemas
 from loddis_server.problems import ProblemError, ProblemType, problem_response
 from loddis_server.routes import detect, models, operation
 from loddis_server.routes.context import request_id_of, service_of
+from loddis_server.routes.documentation import add_documentation
 from loddis_server.service import Service
 from loddis_server.settings import ServerSettings
 
@@ -72,6 +73,8 @@ def create_app(settings: ServerSettings) -> FastAPI:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,  # the framework's own pages load their scripts from another host
+        redoc_url=None,
         exception_handlers={
             ProblemError: _on_problem,
             FrameError: _on_frame_error,
@@ -84,6 +87,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.add_middleware(RequestMiddleware, metrics=service.metrics)
     for router in (detect.router, models.router, operation.router):
         app.include_router(router)
+    add_documentation(app)
     return app
 
 
@@ -106,7 +110,7 @@ async def _on_frame_error(request: Request, error: Exception) -> Response:
 
 async def _on_stopped(request: Request, error: Exception) -> Response:
     """Answer frames that the server has no time for before it ends."""
-    return _refuse(request, ProblemError(problems.NOT_READY, str(error), headers={"Retry-After": "1"}))
+    return _refuse(request, ProblemError(problems.NOT_READY, str(error)))
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:

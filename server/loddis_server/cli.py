@@ -21,13 +21,19 @@ STATUS_STYLES = {"ok": "green", "note": "yellow", "fault": "red"}
 
 
 class Config(SubCommand):
-    """Show the effective settings and the variables that set them; secrets are hidden."""
+    """Show the effective settings and the variables that set them; secrets are hidden.
+
+    Flags of the server stand before it: loddis-server --port 9000 config.
+    """
 
     json_: bool = Field(default=False, alias="json", description="Print JSON.")
 
 
 class Doctor(SubCommand):
-    """Show which cores, engines and models there are, and what keeps the server from starting."""
+    """Show which cores, engines and models there are, and what keeps the server from starting.
+
+    Flags of the server stand before it: loddis-server --model-repository models doctor.
+    """
 
     json_: bool = Field(default=False, alias="json", description="Print JSON.")
 
@@ -37,7 +43,10 @@ class DoctorError(LoddisError):
 
 
 class Server(ServerSettings):
-    """Serve detections of moving small targets over HTTP. A flag wins over the variable named beside it."""
+    """Serve detections of moving small targets over HTTP. A flag wins over the variable named beside it.
+
+    Flags stand before a sub-command: loddis-server --model-repository models doctor.
+    """
 
     model_config = SettingsConfigDict(cli_prog_name="loddis-server")
 

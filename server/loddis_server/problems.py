@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -20,6 +21,7 @@ __all__ = [
     "CATALOGUE",
     "EMPTY_BODY",
     "FRAME_TOO_LARGE",
+    "HEAD_TIMEOUT",
     "HEAD_TOO_LARGE",
     "INTERNAL",
     "MALFORMED_REQUEST",
@@ -43,6 +45,7 @@ __all__ = [
 ]
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 1  # where nothing better is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,9 @@ UPLOAD_TIMEOUT = ProblemType(
     408,
     "The body did not arrive in time",
     "Send smaller frames, or raise the server's `request_timeout_s`.",
+)
+HEAD_TIMEOUT = ProblemType(
+    "head-timeout", 408, "The request line and headers did not arrive in time", "Send them at once, then the body."
 )
 BODY_TOO_LARGE = ProblemType(
     "body-too-large", 413, "The body has too many bytes", "Compress the frame, or raise the server's `max_body_bytes`."
@@ -152,7 +158,7 @@ class ProblemError(Exception):
     Args:
         kind: Entry of the catalogue.
         detail: What was expected and what came; one sentence for people.
-        headers: To send along, such as `Retry-After`.
+        headers: To send along. Every 503 says when to come back: `Retry-After` is 1 s if it is not given.
         errors: One entry for each parameter at fault: `parameter`, `message`.
     """
 
@@ -168,6 +174,8 @@ class ProblemError(Exception):
         self.kind = kind
         self.detail = detail
         self.headers = dict(headers or {})
+        if kind.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            self.headers.setdefault("Retry-After", str(RETRY_AFTER_S))
         self.errors = errors
 
 

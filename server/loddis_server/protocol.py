@@ -1,6 +1,6 @@
 """uvicorn's HTTP protocol, with the limits that it leaves to a proxy; this server may well stand without one.
 
-- The head of a request (request line and headers) has a limit of bytes and of time.
+- The head of a request (request line and headers) has a limit of bytes and of time; who passes either is told.
 - After an answer that came before the whole body, what is left of the body is read and dropped for some seconds, so
   that the other side sees the answer; then the connection is closed.
 - An answer that nobody reads is given up after some time.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import httptools
@@ -21,6 +22,7 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from loddis_server.problems import (
+    HEAD_TIMEOUT,
     HEAD_TOO_LARGE,
     MALFORMED_REQUEST,
     PROBLEM_MEDIA_TYPE,
@@ -49,7 +51,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give the first head its time."""
         super().connection_made(transport)
-        self._close_in(HEAD_TIMEOUT_S)
+        self._close_in(HEAD_TIMEOUT_S, self._give_up_head)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the time limit."""
@@ -66,7 +68,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                 return
             self._head_bytes += len(data)
             if self._deadline is None:
-                self._close_in(HEAD_TIMEOUT_S)
+                self._close_in(HEAD_TIMEOUT_S, self._give_up_head)
         elif self._silent_bytes > MAX_HEAD_BYTES:  # neither body nor a new head: trailers without end
             self._refusal = HEAD_TOO_LARGE
             self.send_400_response("")
@@ -139,7 +141,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.loop.call_later(UNREAD_S, self._give_up_unread)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, or too much of it."""
+        """Answer what is no HTTP, too much of it, or too slow."""
         if self._refusal is HEAD_TOO_LARGE:
             msg = f"the head of a request may have {MAX_HEAD_BYTES} bytes"
         document = problem_document(self._refusal, msg, instance="", request_id=uuid.uuid4().hex)
@@ -148,13 +150,21 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.transport.write(STATUS_LINE[self._refusal.status] + head.encode() + body)
         self.transport.close()
 
+    def _give_up_head(self) -> None:
+        """End a connection that brings no head; one that has brought a part of it is told, unless it gets an answer."""
+        if self._head_bytes and (self.cycle is None or self.cycle.response_complete):
+            self._refusal = HEAD_TIMEOUT
+            self.send_400_response(f"the head of the request was not here {HEAD_TIMEOUT_S:g} s after it began")
+        else:
+            self.transport.close()
+
     def _give_up_unread(self) -> None:
         if not self.transport.is_closing() and self.transport.get_write_buffer_size():
             self.transport.abort()
 
-    def _close_in(self, seconds: float) -> None:
+    def _close_in(self, seconds: float, close: Callable[[], None] | None = None) -> None:
         self._clear_deadline()
-        self._deadline = self.loop.call_later(seconds, self.transport.close)
+        self._deadline = self.loop.call_later(seconds, close or self.transport.close)
 
     def _clear_deadline(self) -> None:
         if self._deadline is not None:

@@ -128,6 +128,12 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str, str]] = {
     "no detections": ({"content": PNG, "params": {"max_detections": 0}}, 422, "bad-parameter", "max_detections"),
     "return as words": ({"content": PNG, "params": {"return": "xml"}}, 422, "bad-parameter", "'json' or 'image'"),
     "misspelt": ({"content": PNG, "params": {"score_treshold": 0.5}}, 422, "bad-parameter", "no such parameter"),
+    "repeated": (
+        {"content": PNG, "params": [("score_threshold", "0.1"), ("score_threshold", "0.9")]},
+        422,
+        "bad-parameter",
+        "score_threshold: it is there 2 times, expected once",
+    ),
     "stateful": ({"content": PNG, "headers": {"X-Stream-Id": "a"}}, 501, "not-implemented", "leave X-Stream-Id out"),
     "form with another name": ({"files": {"file": PNG}}, 422, "bad-parameter", "expected one part named 'frame'"),
     "form without a file": ({"files": {"frame": b""}}, 400, "empty-body", "got 0 bytes"),

@@ -111,6 +111,14 @@ def test_wrong_use_is_named_and_exits_2(
     assert "two words" not in captured.err
 
 
+@pytest.mark.parametrize("arguments", [[], ["doctor"], ["config"]])
+def test_help_says_where_flags_stand(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(Server, [*arguments, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "stand before" in text
+    assert f"{(arguments or ['doctor'])[0]}.\n" in text
+
+
 def test_serving_gets_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[ServerSettings] = []
     monkeypatch.setattr("loddis_server.serving.serve", served.append)

@@ -13,7 +13,7 @@ import pytest
 import loddis_runtime
 from loddis_server.schemas import DetectResponse
 from support.frame_files import jpeg_file, npy_file, pgm_file, png_file, raw_headers, spot_frame, tiff_file
-from support.live_server import LiveServer
+from support.live_server import LiveServer, settings_for
 
 SPOT_XY = (40.3, 30.6)
 FRAME8 = spot_frame(SPOT_XY)
@@ -102,6 +102,24 @@ def test_a_picture_shows_the_detections(http: httpx.Client) -> None:
     assert picture is not None
     assert picture.shape == (128, 192, 3)
     assert np.ptp(picture.astype(int), axis=2).max() > 50  # marks in colour
+
+
+def test_a_picture_too_long_to_be_drawn_is_refused_and_detected_on(
+    repository: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    frame = np.zeros((8, 1_000_001), np.uint8)
+    limits = {"max_frame_pixels": frame.size, "max_body_bytes": frame.size}
+    with (
+        LiveServer(settings_for(repository, **limits)) as server,
+        httpx.Client(base_url=server.url, timeout=30, trust_env=False) as http,
+    ):
+        request: dict[str, Any] = {"content": frame.tobytes(), "headers": raw_headers(frame)}
+        problem = http.post("/v1/detect", params={"return": "image"}, **request)
+        assert http.post("/v1/detect", **request).status_code == 200
+    assert problem.status_code == 422
+    assert problem.json()["type"] == "/problems/bad-parameter"
+    assert "1000001 x 8 pixels cannot be drawn; ask for JSON" in problem.json()["detail"]
+    assert "libpng" not in capfd.readouterr().err
 
 
 def test_time_is_accounted_for(http: httpx.Client) -> None:

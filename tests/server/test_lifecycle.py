@@ -151,6 +151,7 @@ def test_a_drain_has_an_end(repository: Path, connections: contextlib.ExitStack)
         assert process.logged("not drained in time")["under_way"] == 1
         response = upload.getresponse()
         assert response.status == 503
+        assert int(response.headers["Retry-After"]) > 0
         assert json.loads(response.read())["type"] == "/problems/not-ready"
         assert process.end() == (0, "")
 

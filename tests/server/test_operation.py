@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 
 from loddis_runtime.manifest import Manifest
 from loddis_server import service as service_module
-from loddis_server.problems import CATALOGUE
+from loddis_server.problems import CATALOGUE, ProblemError, ProblemType, problem_response
 from support.frame_files import png_file, spot_frame
 from support.live_server import LiveServer, settings_for
 
@@ -120,7 +122,7 @@ def test_openapi_names_every_problem_of_detection(http: httpx.Client) -> None:
             assert content["schema"] == {"$ref": "#/components/schemas/ProblemDocument"}
             assert all(example["value"]["status"] == int(status) for example in content["examples"].values())
             named |= set(content["examples"])
-    assert named == set(CATALOGUE) - {"not-found", "method-not-allowed", "head-too-large"}
+    assert named == set(CATALOGUE) - {"not-found", "method-not-allowed", "head-timeout", "head-too-large"}
     assert "Retry-After" in responses["503"]["headers"]
     assert document["components"]["schemas"]["ProblemDocument"]["required"]
 
@@ -137,6 +139,42 @@ def test_the_way_on_is_shown(http: httpx.Client) -> None:
     assert info["status"] == "ready"
     for path in info["links"].values():
         assert http.get(path).status_code in (200, 405), path
+
+
+def test_the_documentation_is_all_from_this_server(http: httpx.Client) -> None:
+    page = http.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "://" not in page.text
+    assets = re.findall(r'(?:src|href)="([^"]*)"', page.text)
+    assert {Path(asset).suffix for asset in assets} == {".js", ".css", ".png"}
+    for asset in [*assets, "/openapi.json"]:
+        assert asset.startswith("/")
+        assert asset in page.text
+        assert len(http.get(asset).raise_for_status().content) > 1000
+    assert '"validatorUrl": null' in page.text
+    assert http.get("/redoc").status_code == 404
+
+
+def test_the_documentation_may_run_its_own_scripts_only(http: httpx.Client) -> None:
+    page = http.get("/docs")
+    policy = dict(part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";"))
+    (inline,) = re.findall(r"<script>(.*?)</script>", page.text, flags=re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == f"'self' 'sha256-{digest}'"
+    assert policy["connect-src"] == "'self'"
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in CATALOGUE.values() if kind.status == 503], ids=lambda kind: kind.slug
+)
+def test_every_503_says_when_to_come_back(kind: ProblemType) -> None:
+    def advice(**headers: str) -> str:
+        error = ProblemError(kind, "not now", headers=headers)
+        return problem_response(error, instance="/", request_id="1").headers["retry-after"]
+
+    assert int(advice()) > 0
+    assert advice(**{"Retry-After": "7"}) == "7"
 
 
 def test_problems_are_described(http: httpx.Client) -> None:

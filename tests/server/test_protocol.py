@@ -158,17 +158,23 @@ def test_a_huge_head_is_refused(strict: LiveServer, where: str) -> None:
     assert problem["type"] == "/problems/head-too-large"
 
 
-def test_a_connection_that_sends_no_head_is_closed(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_sends_no_head_is_closed_and_half_a_head_answered(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.1)
     with LiveServer(settings_for(repository)) as server:
         with RawConnection(server) as silent, RawConnection(server) as slow:
             slow.send(b"GET / HTT")
             assert silent.is_closed_by_server()
+            status, problem = slow.answer()
+            assert (status, problem["type"]) == (408, "/problems/head-timeout")
+            assert "not here 0.1 s after it began" in problem["detail"]
             assert slow.is_closed_by_server()
         with RawConnection(server) as reused:
             reused.send(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert reused.answer()[0] == 200
             reused.send(b"GET /livez HT")
+            assert reused.answer()[0] == 408
             assert reused.is_closed_by_server()
 
 

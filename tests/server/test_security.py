@@ -63,7 +63,9 @@ def test_a_key_beyond_ascii_is_wrong_and_no_error(guarded: httpx.Client) -> None
     assert response.status_code == 401
 
 
-@pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/docs", "/openapi.json", "/problems"])
+@pytest.mark.parametrize(
+    "path", ["/", "/livez", "/readyz", "/docs", "/docs/assets/swagger-ui.css", "/openapi.json", "/problems"]
+)
 def test_probes_and_descriptions_are_open(guarded: httpx.Client, path: str) -> None:
     assert guarded.get(path).status_code == 200
 

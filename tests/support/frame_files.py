@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from itertools import accumulate
 from typing import Any
 
 import cv2
@@ -22,6 +23,7 @@ __all__ = [
     "raw_headers",
     "spot_frame",
     "tiff_file",
+    "tiff_from_strips",
 ]
 
 
@@ -71,6 +73,44 @@ def tiff_file(frame: NDArray[Any], **options: Any) -> bytes:
     return target.getvalue()
 
 
+def tiff_from_strips(
+    size_hw: tuple[int, int], strips: list[bytes], *, compression: int, rows: int, shared: bool = False
+) -> bytes:
+    """Give an 8-bit TIFF made by hand.
+
+    Args:
+        size_hw: H, W that the header says.
+        strips: Packed as they are, one after the other.
+        compression: Its number.
+        rows: Of a strip, that the header says.
+        shared: Whether all strips are said to be the first, whose bytes are there once.
+    """
+    counts = [len(strip) for strip in strips]
+    starts = [8, *([8] * (len(strips) - 1) if shared else (8 + end for end in accumulate(counts[:-1])))]
+    content = strips[0] if shared else b"".join(strips)
+    lists = 8 + len(content)
+    directory = lists + 8 * len(strips)
+    inline = len(strips) == 1  # one value stands in the directory itself
+    entries = [
+        (256, 1, size_hw[1]),
+        (257, 1, size_hw[0]),
+        (258, 1, 8),
+        (259, 1, compression),
+        (262, 1, 1),
+        (273, len(strips), starts[0] if inline else lists),
+        (278, 1, rows),
+        (279, len(strips), counts[0] if inline else lists + 4 * len(strips)),
+    ]
+    return (
+        struct.pack("<2sHI", b"II", 42, directory)
+        + content
+        + struct.pack(f"<{2 * len(strips)}I", *starts, *counts)
+        + struct.pack("<H", len(entries))
+        + b"".join(struct.pack("<HHII", tag, 4, number, value) for tag, number, value in entries)
+        + bytes(4)
+    )
+
+
 def pgm_file(frame: NDArray[Any], *, comment: str = "") -> bytes:
     """Encode (H, W), 8 or 16 bits."""
     height, width = frame.shape
@@ -101,7 +141,16 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png_from_rows(width: int, height: int, rows: bytes, *, bits: int = 8, colour: int = 0, extra: bytes = b"") -> bytes:
+def png_from_rows(
+    width: int,
+    height: int,
+    rows: bytes,
+    *,
+    bits: int = 8,
+    colour: int = 0,
+    interlaced: bool = False,
+    extra: bytes = b"",
+) -> bytes:
     """Give a PNG made by hand.
 
     Args:
@@ -110,9 +159,10 @@ def png_from_rows(width: int, height: int, rows: bytes, *, bits: int = 8, colour
         rows: Decompressed content, a filter byte before each row.
         bits: That the header says.
         colour: Colour type that the header says.
+        interlaced: Whether the header says so.
         extra: Chunks between header and content.
     """
-    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, int(interlaced))
     content = png_chunk(b"IDAT", zlib.compress(rows))
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + extra + content + png_chunk(b"IEND", b"")
 

@@ -49,13 +49,16 @@ def damaged(format_name: str, what: str) -> ProblemError:
     return ProblemError(BAD_FRAME, f"the {format_name} cannot be used: {what}")
 
 
-def decode_with_opencv(data: Buffer, header: ImageHeader, format_name: str) -> NDArray[np.generic]:
+def decode_with_opencv(
+    data: Buffer, header: ImageHeader, format_name: str, *, fault: str = "its pixels do not decode"
+) -> NDArray[np.generic]:
     """Decode a file whose header and structure were checked.
 
     Args:
         data: The whole file.
         header: What it must turn out to be.
         format_name: For the message.
+        fault: What it means if it does not decode.
 
     Returns:
         ``(H, W)``, or ``(H, W, 3 | 4)`` blue green red (alpha), of the header's depth, levels as they are stored.
@@ -68,7 +71,7 @@ def decode_with_opencv(data: Buffer, header: ImageHeader, format_name: str) -> N
     except cv2.error:
         array = None
     if array is None:
-        raise damaged(format_name, "its pixels do not decode")
+        raise damaged(format_name, fault)
     if array.shape[:2] != (header.height, header.width) or array.dtype != np.dtype(header.depth):
         raise damaged(
             format_name,

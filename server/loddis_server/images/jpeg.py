@@ -17,12 +17,16 @@ __all__ = ["check_complete", "decode", "read_header"]
 NAME = "JPEG"
 START_OF_IMAGE, END_OF_IMAGE, START_OF_SCAN = 0xD8, 0xD9, 0xDA
 FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start of frame, of any process
-DECODABLE = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended, progressive; Huffman coded
+PROGRESSIVE = 0xC2
+DECODABLE = frozenset({0xC0, 0xC1, PROGRESSIVE})  # baseline, extended, progressive; Huffman coded
+COEFFICIENTS, ALL_BITS = 64, 16  # of a block; of a coefficient, at most
 STANDALONE = frozenset({0x01, START_OF_IMAGE, *range(0xD0, 0xD8)})  # markers without a segment
 # In coded data 0xFF stands before a stuffed zero or a restart marker; before anything else, it begins a marker.
 MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 MAX_SEGMENTS = 4096  # tables, comments, metadata in pieces of 64 KiB: a picture has dozens
-MAX_SCANS = 200  # a progressive picture has about ten; thousands would keep a decoder busy for minutes
+MAX_SCANS = 24  # a progressive picture has about ten; each may go over all its pixels
+# Ones, stuffed, as far as the decoder reads ahead. No code is all ones: they pass for hardly a pixel.
+READ_AHEAD = b"\xff\x00" * 8
 
 
 class _Segment(NamedTuple):
@@ -65,22 +69,49 @@ def check_complete(data: Buffer) -> None:
     """Walk all segments and the coded data between them to the end of the image.
 
     Raises:
-        ProblemError: The file is cut off, or has no picture in it.
+        ProblemError: The file is cut off, has no picture in it, or not all of its scans.
     """
     scans = 0
-    for marker, _, _ in _segments(data):
+    is_progressive = False
+    missing: dict[int, list[int]] = {}  # low bits of each coefficient that no scan has sent, by component
+    for marker, start, end in _segments(data):
+        if marker in FRAME_MARKERS:
+            is_progressive = marker == PROGRESSIVE
+            missing = {component: [ALL_BITS] * COEFFICIENTS for component in data[start + 6 : end : 3]}
         scans += marker == START_OF_SCAN
         if scans > MAX_SCANS:
             raise damaged(NAME, f"it has more than {MAX_SCANS} scans")
-        if marker == END_OF_IMAGE:
-            if not scans:
-                raise damaged(NAME, "it has no coded pixels")
-            return
+        if marker == START_OF_SCAN:
+            _note_scan(data[start:end], missing, is_progressive=is_progressive)
+    if not scans:
+        raise damaged(NAME, "it has no coded pixels")
+    if any(any(bits) for bits in missing.values()):
+        raise truncated(NAME, f"its {scans} scans do not send all there is of each channel")
 
 
 def decode(data: Buffer, header: ImageHeader) -> NDArray[np.generic]:
-    """Decode a file that `read_header` and `check_complete` accepted; an orientation in EXIF is not looked at."""
-    return decode_with_opencv(data, header, NAME)
+    """Decode a file that `read_header` and `check_complete` accepted; an orientation in EXIF is not looked at.
+
+    What coded data lack, the decoder makes up if it sees the end of the image, and waits for if it does not. So a
+    picture of one scan goes without its end: only if it is whole it decodes. One of several scans would never do.
+    """
+    segments = list(_segments(data))
+    scans = sum(marker == START_OF_SCAN for marker, _, _ in segments)
+    if scans == 1 and not any(marker == PROGRESSIVE for marker, _, _ in segments):
+        data = bytes(data[: segments[-1].start - 2]) + READ_AHEAD
+    return decode_with_opencv(data, header, NAME, fault="its coded pixels end too early, or do not decode")
+
+
+def _note_scan(head: Buffer, missing: dict[int, list[int]], *, is_progressive: bool) -> None:
+    """Strike out what a scan sends, by its head."""
+    components = head[0] if head else 0
+    if len(head) != 2 * components + 4:
+        raise damaged(NAME, f"the head of a scan of {components} channels has {len(head)} bytes")
+    first, last, low_bit = head[-3:] if is_progressive else (0, COEFFICIENTS - 1, 0)
+    for component in head[1:-3:2]:
+        bits_left = missing.get(component, [0] * COEFFICIENTS)  # of no channel: the decoder will not have it
+        for coefficient in range(first, min(last + 1, COEFFICIENTS)):
+            bits_left[coefficient] = low_bit & 0xF
 
 
 def _segments(data: Buffer) -> Iterator[_Segment]:

@@ -21,14 +21,17 @@ IHDR = struct.Struct(">IIBBBBB")
 MAX_CHUNKS = 65_536
 PICTURE = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 ANIMATION = frozenset({b"acTL", b"fcTL", b"fdAT"})
-# Colour type -> bit depths, channels that the decoder gives.
-KINDS: dict[int, tuple[tuple[int, ...], Literal[1, 3, 4]]] = {
-    0: ((1, 2, 4, 8, 16), 1),  # grey
-    2: ((8, 16), 3),
-    3: ((1, 2, 4, 8), 3),  # palette
-    4: ((8, 16), 4),  # grey with alpha
-    6: ((8, 16), 4),
+# Colour type -> bit depths, samples that a pixel is stored as, channels that the decoder gives.
+KINDS: dict[int, tuple[tuple[int, ...], int, Literal[1, 3, 4]]] = {
+    0: ((1, 2, 4, 8, 16), 1, 1),  # grey
+    2: ((8, 16), 3, 3),
+    3: ((1, 2, 4, 8), 1, 3),  # palette
+    4: ((8, 16), 2, 4),  # grey with alpha
+    6: ((8, 16), 4, 4),
 }
+# Of Adam7: first column and row of each pass, and the steps to the next.
+PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+ONE_PASS = ((0, 0, 1, 1),)
 
 
 def read_header(data: Buffer) -> ImageHeader:
@@ -46,7 +49,7 @@ def read_header(data: Buffer) -> ImageHeader:
     width, height, bits, colour, _, _, _ = IHDR.unpack_from(data, SIGNATURE_BYTES + CHUNK.size)
     if colour not in KINDS or bits not in KINDS[colour][0] or not width or not height:
         raise damaged(NAME, f"{width} x {height} pixels, colour type {colour} of {bits} bits is no picture")
-    return ImageHeader(width, height, KINDS[colour][1], "uint16" if bits == 16 else "uint8")
+    return ImageHeader(width, height, KINDS[colour][2], "uint16" if bits == 16 else "uint8")
 
 
 def check_complete(data: Buffer) -> None:
@@ -63,12 +66,52 @@ def check_complete(data: Buffer) -> None:
 def decode(data: Buffer, header: ImageHeader) -> NDArray[np.generic]:
     """Decode a file that `read_header` and `check_complete` accepted.
 
-    The decoder gets the chunks of the picture alone: texts and profiles may be compressed a thousandfold, and it would
-    unpack every one.
+    The decoder gets the chunks of the picture alone, its rows no longer compressed: texts, profiles and what may follow
+    the last row can be compressed a thousandfold, and it would unpack it all.
     """
     view = memoryview(data)
-    picture = [view[:SIGNATURE_BYTES], *(view[start:end] for kind, start, end in _chunks(view) if kind in PICTURE)]
-    return decode_with_opencv(b"".join(picture), header, NAME)
+    chunks = [(kind, start, end) for kind, start, end in _chunks(view) if kind in PICTURE]
+    content = [view[start + CHUNK.size : end - 4] for kind, start, end in chunks if kind == b"IDAT"]
+    rows = zlib.compress(_inflate(content, _rows_size(view)), 0)
+    parts: list[Buffer] = [view[:SIGNATURE_BYTES]]
+    parts += [view[start:end] for kind, start, end in chunks if kind not in (b"IDAT", b"IEND")]
+    return decode_with_opencv(b"".join([*parts, _chunk(b"IDAT", rows), _chunk(b"IEND", b"")]), header, NAME)
+
+
+def _rows_size(view: memoryview) -> int:
+    """Give the bytes of all rows, each with the byte of its filter."""
+    width, height, bits, colour, _, _, interlaced = IHDR.unpack_from(view, SIGNATURE_BYTES + CHUNK.size)
+    pixel_bits = bits * KINDS[colour][1]
+    size = 0
+    for column, row, step_x, step_y in PASSES if interlaced else ONE_PASS:
+        columns, rows = -(-(width - column) // step_x), -(-(height - row) // step_y)
+        size += rows * (1 + -(-columns * pixel_bits // 8)) if columns > 0 and rows > 0 else 0
+    return size
+
+
+def _inflate(content: list[memoryview], size: int) -> bytes:
+    """Decompress rows, no more than there may be."""
+    stream = zlib.decompressobj()
+    rows: list[bytes] = []
+    left = size
+    try:
+        for part in content:
+            if stream.eof:  # what follows is not looked at
+                break
+            rows.append(stream.decompress(part, left + 1))
+            left -= len(rows[-1])
+            if left < 0:
+                raise damaged(NAME, f"its pixels need {size} bytes, it unpacks to more")
+    except zlib.error:
+        raise damaged(NAME, "its pixels do not unpack") from None
+    if left or not stream.eof:
+        raise damaged(NAME, f"its pixels need {size} bytes, it unpacks to {size - left}")
+    return b"".join(rows)
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    """Make a chunk."""
+    return b"".join([CHUNK.pack(len(content), kind), content, struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))])
 
 
 def _chunks(view: memoryview) -> Iterator[tuple[bytes, int, int]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import struct
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loddis_server.images.header import Buffer, Depth, ImageHeader, damaged, decode_with_opencv, truncated
+from loddis_server.images.unpacking import UnpackedSize, deflate_size, lzw_size, packbits_size
 from loddis_server.problems import TRUE_COLOUR, ProblemError
 
 __all__ = ["check_complete", "decode", "read_header"]
@@ -20,6 +20,9 @@ MAX_ENTRIES = 4096
 # A decoder allocates whole strips or tiles, whatever the size of the picture.
 MAX_BLOCK_EXCESS = 4
 MIN_BLOCK_PIXELS = 2**16
+MAX_BLOCKS = 2**15  # strips or tiles: each costs time, however small it is
+# What packs worst makes two bytes of one. More is filling that unpacks to nothing, and takes its time to.
+MAX_PACKED_EXCESS, SPARE_PACKED_BYTES = 2, 1024
 INTEGER_TYPES = {1: "u1", 3: "u2", 4: "u4", 16: "u8"}  # BYTE, SHORT, LONG, LONG8
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION = 256, 257, 258, 259, 262, 274
 STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_COUNTS, PLANAR = 273, 277, 278, 279, 284
@@ -30,6 +33,13 @@ WANTED = frozenset(
 )
 UNCOMPRESSED = 1
 COMPRESSIONS = {UNCOMPRESSED: "none", 5: "LZW", 8: "Deflate", 32773: "PackBits", 32946: "Deflate"}
+UNPACKED_SIZES: dict[int, UnpackedSize] = {
+    UNCOMPRESSED: lambda stored, limit: min(len(stored), limit),
+    5: lzw_size,
+    8: deflate_size,
+    32773: packbits_size,
+    32946: deflate_size,
+}
 NO_VALUES = np.empty(0, dtype=np.uint32)
 BLACK_IS_ZERO, RGB, PALETTE, CMYK = 1, 2, 3, 5
 DEPTHS: dict[tuple[int, int], Depth] = {(8, 1): "uint8", (16, 1): "uint16", (32, 3): "float32"}  # bits, sample format
@@ -50,6 +60,22 @@ class _Page(NamedTuple):
         """Give the first value of a tag."""
         values = self.tags.get(tag)
         return default if values is None or not len(values) else int(values[0])
+
+
+class _Blocks(NamedTuple):
+    """The strips or tiles of a picture.
+
+    Attributes:
+        total: How many, in all planes.
+        planes: That hold one channel each; 1 if channels are interleaved.
+        pixels: Of each.
+        last_pixels: Of the last in each plane, at least: a strip has only the rows that are left.
+    """
+
+    total: int
+    planes: int
+    pixels: int
+    last_pixels: int
 
 
 def read_header(data: Buffer) -> ImageHeader:
@@ -85,7 +111,7 @@ def read_header(data: Buffer) -> ImageHeader:
 
 
 def check_complete(data: Buffer) -> None:
-    """Check that all strips or tiles are there, and within the file.
+    """Check that all strips or tiles are there, within the file, and full of pixels.
 
     Raises:
         ProblemError: The file is cut off, or its blocks do not make up the picture.
@@ -94,12 +120,14 @@ def check_complete(data: Buffer) -> None:
     tiled = TILE_OFFSETS in page.tags
     starts = page.tags.get(TILE_OFFSETS if tiled else STRIP_OFFSETS, NO_VALUES)
     counts = page.tags.get(TILE_COUNTS if tiled else STRIP_COUNTS, NO_VALUES)
-    expected, block_pixels = _blocks(page, tiled=tiled)
+    blocks = _blocks(page, tiled=tiled)
     largest = MAX_BLOCK_EXCESS * max(page.get(WIDTH, 0) * page.get(HEIGHT, 0), MIN_BLOCK_PIXELS)
-    if block_pixels > largest:
-        raise damaged(NAME, f"its strips or tiles have {block_pixels} pixels, the picture needs no more than {largest}")
-    if len(starts) != expected or len(counts) != expected:
-        raise damaged(NAME, f"expected {expected} strips or tiles, got {len(starts)} with {len(counts)} lengths")
+    if blocks.pixels > largest:
+        raise damaged(NAME, f"its strips or tiles have {blocks.pixels} pixels, the picture needs at most {largest}")
+    if blocks.total > MAX_BLOCKS:
+        raise damaged(NAME, f"it has {blocks.total} strips or tiles, more than the {MAX_BLOCKS} that are read")
+    if len(starts) != blocks.total or len(counts) != blocks.total:
+        raise damaged(NAME, f"expected {blocks.total} strips or tiles, got {len(starts)} with {len(counts)} lengths")
     if not counts.all():
         raise damaged(NAME, "a strip or tile is empty")
     # Each alone first: the sum of two huge numbers would wrap around.
@@ -108,23 +136,10 @@ def check_complete(data: Buffer) -> None:
         end = int((starts.astype(np.int64) + counts.astype(np.int64)).max())
     if end > len(data):
         raise truncated(NAME, f"its pixels run to byte {end}, the file has {len(data)}")
-    if page.get(COMPRESSION, UNCOMPRESSED) == UNCOMPRESSED:
-        needed = page.get(WIDTH, 0) * page.get(HEIGHT, 0) * page.get(SAMPLES, 1) * page.get(BITS, 8) // 8
-        held = int(counts.astype(np.int64).sum())
-        if held < needed:
-            raise truncated(NAME, f"its pixels need {needed} bytes, it holds {held}")
-    unpacked_size = UNPACKED_SIZES.get(page.get(COMPRESSION, UNCOMPRESSED))
-    if unpacked_size is None:
-        return
-    # The decoder leaves black what does not unpack, and says nothing: an empty sky.
-    samples = 1 if page.get(PLANAR, 1) == 2 else page.get(SAMPLES, 1)
-    whole = block_pixels * samples * page.get(BITS, 8) // 8
-    last = whole if tiled else _last_strip(page, block_pixels) * samples * page.get(BITS, 8) // 8
-    view = memoryview(data)
-    for start, count in zip(starts.tolist(), counts.tolist(), strict=True):
-        size = unpacked_size(view[start : start + count], whole)
-        if size is None or not last <= size <= whole:
-            raise damaged(NAME, f"the strip or tile at byte {start} does not unpack to its pixels")
+    held = int(counts.astype(np.int64).sum())
+    if held > len(data):
+        raise damaged(NAME, f"its strips or tiles overlap: they have {held} bytes together, the file {len(data)}")
+    _check_blocks(memoryview(data), page, blocks, starts.tolist(), counts.tolist())
 
 
 def decode(data: Buffer, header: ImageHeader) -> NDArray[np.generic]:
@@ -132,8 +147,28 @@ def decode(data: Buffer, header: ImageHeader) -> NDArray[np.generic]:
     return decode_with_opencv(data, header, NAME)
 
 
-def _blocks(page: _Page, *, tiled: bool) -> tuple[int, int]:
-    """Give how many strips or tiles the picture has, and the pixels of one."""
+def _check_blocks(view: memoryview, page: _Page, blocks: _Blocks, starts: list[int], counts: list[int]) -> None:
+    """Hold what each block unpacks to against its pixels: the decoder leaves black what is not there, an empty sky."""
+    pixel_bits = page.get(SAMPLES, 1) // blocks.planes * page.get(BITS, 8)
+    whole, last = blocks.pixels * pixel_bits // 8, blocks.last_pixels * pixel_bits // 8
+    compression = page.get(COMPRESSION, UNCOMPRESSED)
+    if compression == UNCOMPRESSED:
+        needed = page.get(WIDTH, 0) * page.get(HEIGHT, 0) * pixel_bits * blocks.planes // 8
+        if sum(counts) < needed:
+            raise truncated(NAME, f"its pixels need {needed} bytes, it holds {sum(counts)}")
+    elif max(counts) > MAX_PACKED_EXCESS * whole + SPARE_PACKED_BYTES:
+        raise damaged(NAME, f"a strip or tile of {max(counts)} bytes is too much for the {whole} that it unpacks to")
+    unpacked_size = UNPACKED_SIZES[compression]
+    in_a_plane = blocks.total // blocks.planes
+    for number, (start, count) in enumerate(zip(starts, counts, strict=True), start=1):
+        size = unpacked_size(view[start : start + count], whole)
+        least = whole if number % in_a_plane else last
+        if size is None or not least <= size <= whole:
+            raise damaged(NAME, f"the strip or tile at byte {start} does not unpack to its pixels")
+
+
+def _blocks(page: _Page, *, tiled: bool) -> _Blocks:
+    """Work out the strips or tiles that the picture must have."""
     width, height = page.get(WIDTH, 0), page.get(HEIGHT, 0)
     if tiled:
         block_width, block_height = page.get(TILE_WIDTH, 0), page.get(TILE_HEIGHT, 0)
@@ -142,44 +177,9 @@ def _blocks(page: _Page, *, tiled: bool) -> tuple[int, int]:
     if not block_width or not block_height or (tiled and (block_width % 16 or block_height % 16)):
         raise damaged(NAME, f"it cannot be made of strips or tiles of {block_width} x {block_height} pixels")
     planes = page.get(SAMPLES, 1) if page.get(PLANAR, 1) == 2 else 1
-    return -(-width // block_width) * -(-height // block_height) * planes, block_width * block_height
-
-
-def _last_strip(page: _Page, block_pixels: int) -> int:
-    """Give the pixels of the last strip, which may be shorter than the others."""
-    left = page.get(WIDTH, 0) * page.get(HEIGHT, 0) % block_pixels
-    return left or block_pixels
-
-
-def _inflated_size(packed: memoryview, limit: int) -> int | None:
-    """Give the bytes that a Deflate stream unpacks to, its checksum right; None if it does not, or to over `limit`."""
-    stream = zlib.decompressobj()
-    try:
-        unpacked = stream.decompress(packed, limit + 1)
-    except zlib.error:
-        return None
-    return len(unpacked) if stream.eof else None
-
-
-def _packbits_size(packed: memoryview, limit: int) -> int | None:
-    """Give the bytes that runs of PackBits unpack to; None if the last is cut off, or they are over `limit`."""
-    size = position = 0
-    while position < len(packed) and size <= limit:
-        head = packed[position]
-        if head < 128:  # that many bytes and one, as they are
-            size += head + 1
-            position += head + 2
-        else:  # one byte, repeated; 128 is nothing
-            size += 257 - head if head > 128 else 0
-            position += 2 if head > 128 else 1
-    return size if position <= len(packed) and size <= limit else None
-
-
-UNPACKED_SIZES: dict[int, Callable[[memoryview, int], int | None]] = {
-    8: _inflated_size,
-    32946: _inflated_size,
-    32773: _packbits_size,
-}
+    total = -(-width // block_width) * -(-height // block_height) * planes
+    pixels = block_width * block_height
+    return _Blocks(total, planes, pixels, pixels if tiled else width * height % pixels or pixels)
 
 
 def _read_page(data: Buffer) -> _Page:

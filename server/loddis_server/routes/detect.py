@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import cv2
-import numpy as np
 import orjson
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.requests import ClientDisconnect
@@ -36,6 +36,7 @@ __all__ = ["router"]
 router = APIRouter(tags=["detection"], dependencies=[Depends(require_api_key)])
 
 ENLARGED_UP_TO_PX = 2**20  # pictures of larger frames are drawn at their own size
+LARGEST_SIDE_PX = 1_000_000  # of a PNG: more is not written
 STATE_HEADERS = ("x-stream-id", "x-frame-index")
 SHOWN_STAGES: tuple[Stage, ...] = ("decode", "queue", "prepare", "infer", "finish", "total")
 
@@ -93,6 +94,7 @@ async def _detect(request: Request, query: DetectQuery, service: Service, ticket
     started = started_at(request.scope)
     deadline_s = started + settings.request_timeout_s
     _refuse_state(request)
+    _refuse_repetition(request)
     model = service.models.find(query.model)
     plan = plan_body(request.headers, max_pixels=settings.max_frame_pixels)
     try:
@@ -159,9 +161,18 @@ async def _render(service: Service, job: DetectionJob, detections: Detections) -
 
 def _draw(frame: Frame, detections: Detections) -> bytes:
     scale = 2 if frame.size <= ENLARGED_UP_TO_PX else 1
-    encoded: np.ndarray[Any, np.dtype[np.uint8]]
-    _, encoded = cv2.imencode(".png", draw_detections(frame, detections, scale=scale))
-    return encoded.tobytes()
+    height, width = frame.shape[0] * scale, frame.shape[1] * scale
+    if max(height, width) <= LARGEST_SIDE_PX:
+        is_encoded, picture = cv2.imencode(".png", draw_detections(frame, detections, scale=scale))
+        if is_encoded and picture.size:
+            return picture.tobytes()
+    raise _parameter_fault("return", f"a picture of {width} x {height} pixels cannot be drawn; ask for JSON")
+
+
+def _parameter_fault(parameter: str, message: str) -> ProblemError:
+    """Give the error for a parameter that its own type cannot tell is wrong."""
+    errors = [{"parameter": parameter, "message": message}]
+    return ProblemError(problems.BAD_PARAMETER, f"{parameter}: {message}", errors=errors)
 
 
 def _account(service: Service, job: DetectionJob, detections: Detections, *, total_s: float) -> None:
@@ -201,3 +212,10 @@ def _refuse_state(request: Request) -> None:
                 problems.NOT_IMPLEMENTED,
                 f"streams are not available in this release: leave {name.title()} out, each frame stands for itself",
             )
+
+
+def _refuse_repetition(request: Request) -> None:
+    """Refuse a parameter that is there twice: one of its values would be dropped without a word."""
+    for name, times in Counter(name for name, _ in request.query_params.multi_items()).items():
+        if times > 1:
+            raise _parameter_fault(name, f"it is there {times} times, expected once")
