@@ -25,10 +25,11 @@ from machine import describe_machine
 from rich.console import Console
 from rich.table import Table
 
+from loddis_trainer.building import build_loader, build_optimiser, build_training_model
 from loddis_trainer.config import FitConfig
 from loddis_trainer.data import Batch, Mixture, TrainingLoader
-from loddis_trainer.fit import build_loader, build_optimiser, build_training_model, train_step
 from loddis_trainer.presets import merge, read_preset
+from loddis_trainer.step import train_step
 
 WARM_UP = 3  # steps of each side that are not counted
 

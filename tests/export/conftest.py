@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from loddis_runtime.intensity import FullRange
+from loddis_trainer.building import build_optimiser, build_training_model
 from loddis_trainer.checkpoint import CheckpointInfo, DomainInfo, save_checkpoint
 from loddis_trainer.config import FitConfig
-from loddis_trainer.fit import build_optimiser, build_training_model
 from loddis_trainer.training_model import TrainingLosses, TrainingModel
 from support.domains import BOX_PX, SIZE_HW, spot_frame, write_coco_domain, write_drone_csv_domain
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from loddis_trainer.building import build_training_model, open_mixture
 from loddis_trainer.checkpoint import read_info
 from loddis_trainer.config import FitConfig
 from loddis_trainer.errors import TrainingError
@@ -21,7 +22,7 @@ from loddis_trainer.evidence.measures import (
     focus_ratio,
     mean_absolute_correlation,
 )
-from loddis_trainer.fit import _open, build_training_model, fit
+from loddis_trainer.fit import fit
 from loddis_trainer.losses.regions import split_by_boxes
 from support.domains import write_coco_domain, write_drone_csv_domain
 
@@ -213,7 +214,9 @@ def test_a_run_from_before_evidence_goes_on_with_it(domains: Path, tmp_path: Pat
 
 def test_the_frames_are_the_same_every_time_and_the_model_is_left_as_it_was(domains: Path, tmp_path: Path) -> None:
     config = make_config(domains, tmp_path / "run")
-    opened = [_open(config, split, progress=False, task_only=only) for split, only in (("train", False), ("val", True))]
+    opened = [
+        open_mixture(config, split, progress=False, task_only=only) for split, only in (("train", False), ("val", True))
+    ]
     first, again = (EvidenceFrames.choose(config, *opened) for _ in range(2))
     assert first.draws == again.draws
     sequences = {first.mixture.domains[0].dataset.sequence_of(draw.number) for draw in first.draws if draw.domain == 0}

@@ -11,11 +11,13 @@ import torch
 from lightning_fabric import Fabric
 
 from loddis_trainer import fit as fit_module
+from loddis_trainer.building import build_optimiser, build_training_model
 from loddis_trainer.checkpoint import INFO, CheckpointInfo, read_info, save_checkpoint
 from loddis_trainer.config import FitConfig
 from loddis_trainer.data import Batch
 from loddis_trainer.errors import CheckpointError, TrainingError
-from loddis_trainer.fit import build_optimiser, build_training_model, fit, train_step
+from loddis_trainer.fit import fit
+from loddis_trainer.step import train_step
 from support.domains import write_coco_domain, write_drone_csv_domain
 
 

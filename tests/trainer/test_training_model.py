@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from loddis_trainer.building import build_optimiser, build_training_model
 from loddis_trainer.config import FitConfig
 from loddis_trainer.ema import WeightAverage
 from loddis_trainer.errors import CheckpointError
-from loddis_trainer.fit import build_optimiser, build_training_model
 from loddis_trainer.resume import restore_training, training_state
 from loddis_trainer.training_model import TrainingLosses, TrainingModel
 

@@ -8,52 +8,42 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import cast
 
 import torch
 from lightning_fabric import Fabric
-from pydantic import ValidationError
 from torch import nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import Optimizer
 
+from loddis_trainer.building import build_loader, build_optimiser, build_training_model, open_mixture
 from loddis_trainer.checkpoint import (
     CheckpointInfo,
     DomainInfo,
-    read_info,
     read_state,
-    read_weights,
-    restore_checkpoint,
     save_checkpoint,
 )
 from loddis_trainer.config import FitConfig
-from loddis_trainer.data import Batch, EpochPlan, Mixture, Role, TrainingLoader, TrainingSamples
+from loddis_trainer.data import Mixture
+from loddis_trainer.earlier import Stages, read_earlier_run, start_from
 from loddis_trainer.ema import WeightAverage
-from loddis_trainer.errors import CheckpointError, TrainingError
+from loddis_trainer.errors import TrainingError
 from loddis_trainer.evidence import EvidenceRecorder
 from loddis_trainer.journal import Journal
-from loddis_trainer.losses.branches import BranchLoss, LoddisBranches
-from loddis_trainer.models import LoddisDetector, build_detector
+from loddis_trainer.models import LoddisDetector
 from loddis_trainer.progress import TrainingProgress
 from loddis_trainer.resume import restore_training, training_state
 from loddis_trainer.schedule import learning_rate_factor, reversal_factor
 from loddis_trainer.software import software_versions
-from loddis_trainer.training_model import LossWeights, TrainingLosses, TrainingModel
+from loddis_trainer.step import train_step
+from loddis_trainer.training_model import TrainingModel
 from loddis_trainer.validation import Validation, validate
 
-__all__ = ["FitResult", "build_training_model", "fit"]
+__all__ = ["FitResult", "fit"]
 
-Stages: TypeAlias = tuple[dict[str, Any], ...]
 
 log = logging.getLogger(__name__)
-
-# A resumed run may differ from the one it goes on from in these, and in nothing else.
-FREE_ON_RESUME = {
-    *("resume", "out", "cache_dir", "data_root", "threads", "workers", "accelerator", "epochs", "patience"),
-    "evidence_frames",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +80,7 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
         TrainingError: `out` holds a run already, the run to resume was configured otherwise, or a loss is not finite.
     """
     started = time.monotonic()
-    before = _read_earlier_run(config)
+    before = read_earlier_run(config)
     if config.threads:
         torch.set_num_threads(config.threads)
     fabric = _open_fabric(config)
@@ -99,8 +89,8 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
     if not speaks:
         logging.getLogger("loddis_trainer").setLevel(logging.ERROR)  # one of the processes warns for all
 
-    mixture = _open(config, "train", progress=progress and speaks)
-    held_out = _open(config, "val", progress=progress and speaks, task_only=True)
+    mixture = open_mixture(config, "train", progress=progress and speaks)
+    held_out = open_mixture(config, "val", progress=progress and speaks, task_only=True)
     _check_targets(mixture, held_out)
     loader = build_loader(config, mixture, fabric)
     total_steps = config.epochs * loader.steps_per_epoch
@@ -165,60 +155,6 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
     return FitResult(config.out, done.epoch, done.step, done.best_map50, seconds, rank=fabric.global_rank)
 
 
-def build_training_model(config: FitConfig, *, roles: Sequence[Role]) -> TrainingModel:
-    """Build the detector and, where a loss of the method is on and there are domains to tell apart, its branches.
-
-    Args:
-        config: The run.
-        roles: Of each domain, by domain id.
-    """
-    detector = build_detector(
-        config.variant, num_classes=len(config.classes), window=config.window, stride=config.stride
-    )
-    weighted: tuple[tuple[BranchLoss, float], ...] = (
-        ("correlation", config.alpha),
-        ("confusion", config.beta),
-        ("consistency", config.eta),
-    )
-    enabled = frozenset(name for name, weight in weighted if weight > 0)
-    branches = None
-    if len(roles) > 1 and enabled:
-        branches = LoddisBranches(
-            detector.fused_channels,
-            num_domains=len(roles),
-            embed_channels=config.embed_channels,
-            pooling=config.pooling,
-            kernel=config.kernel,
-            temperature=config.temperature,
-            reversal_strength=config.reversal_strength,
-            enabled=enabled,
-        )
-    weights = LossWeights(alpha=config.alpha, beta=config.beta, eta=config.eta)
-    trust = [config.auxiliary_box_trust if role == "auxiliary" else 1.0 for role in roles]
-    return TrainingModel(detector, branches, weights=weights, box_loss=config.box_loss, box_trust=trust)
-
-
-def start_from(folder: Path, model: TrainingModel) -> Stages:
-    """Put the weights of a checkpoint into a model, and give the configurations that they came from.
-
-    The branches come along where they fit; for another number of domains they start afresh.
-
-    Raises:
-        CheckpointError: It is missing, half-written, or of another variant, window or number of classes.
-    """
-    info, weights = read_info(folder), read_weights(folder)
-    own = model.state_dict()
-    missing = [name for name in own if name.startswith("detector.") and name not in weights]
-    if missing:
-        raise CheckpointError(f"{folder} does not fit: it has no weight '{missing[0]}'")
-    for name, value in weights.items():
-        if name in own and own[name].shape == value.shape:
-            own[name].copy_(value)
-        elif name.startswith("detector."):
-            raise CheckpointError(f"{folder} does not fit: its weight '{name}' is {tuple(value.shape)}")
-    return (*info.earlier, info.config)
-
-
 def _set_schedules(
     config: FitConfig, model: TrainingModel, optimiser: Optimizer, *, step: int, total_steps: int
 ) -> float:
@@ -233,58 +169,6 @@ def _set_schedules(
             step, total_steps=total_steps, schedule=config.reversal_schedule
         )
     return rate
-
-
-def build_optimiser(config: FitConfig, model: nn.Module) -> Optimizer:
-    """Build the optimiser; weight decay pulls on kernels only, not on biases and normalisation."""
-    kernels = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": kernels, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    if config.optimiser == "sgd":
-        return SGD(groups, lr=config.learning_rate, momentum=0.937, nesterov=True)
-    return AdamW(groups, lr=config.learning_rate)
-
-
-def train_step(
-    fabric: Fabric,
-    model: nn.Module,
-    optimiser: Optimizer,
-    batch: Batch,
-    *,
-    clip_grad_norm: float,
-    gradients_may_overflow: bool = False,
-) -> TrainingLosses:
-    """Take one step on a batch.
-
-    Args:
-        fabric: Device and precision.
-        model: Set up by it.
-        optimiser: Likewise.
-        batch: What to learn from.
-        clip_grad_norm: Largest gradient norm; 0 is off.
-        gradients_may_overflow: The scaler of 16-bit floats skips steps whose gradients are not finite: no fault.
-
-    Raises:
-        TrainingError: The loss or its gradient is not finite; the weights are as they were before the step.
-    """
-    device = fabric.device
-    losses: TrainingLosses = model(
-        batch.frames.to(device, non_blocking=True).to(memory_format=torch.channels_last),
-        batch.boxes_xyxy,
-        batch.class_ids,
-        batch.domain_ids.to(device, non_blocking=True),
-    )
-    if not bool(torch.isfinite(losses.total)):
-        parts = ", ".join(f"{name} {value:.4g}" for name, value in losses.scalars().items())
-        raise TrainingError(f"the loss is not finite ({parts}) on the frames {', '.join(batch.names)}")
-    optimiser.zero_grad(set_to_none=True)
-    fabric.backward(losses.total)
-    largest = clip_grad_norm if clip_grad_norm > 0 else math.inf
-    norm = fabric.clip_gradients(model, optimiser, max_norm=largest, error_if_nonfinite=False)
-    if norm is not None and not gradients_may_overflow and not bool(torch.isfinite(norm)):
-        raise TrainingError(f"the gradient is not finite on the frames {', '.join(batch.names)}")
-    optimiser.step()
-    return losses
 
 
 def _open_fabric(config: FitConfig) -> Fabric:
@@ -313,65 +197,6 @@ def _check_targets(mixture: Mixture, held_out: Mixture) -> None:
         if not any(len(record.boxes_xyxy) for domain in domains for record in domain.dataset.records):
             names = ", ".join(domain.dataset.name for domain in domains)
             raise TrainingError(f"the split '{split}' of {names} has no target: there is nothing to {what}")
-
-
-def _read_earlier_run(config: FitConfig) -> CheckpointInfo | None:
-    """Give the run to go on from; refuse to write over one, or to go on from one that was configured otherwise."""
-    last = config.out / "last"
-    restore_checkpoint(last)
-    if not config.resume:
-        if (last / "checkpoint.json").exists():
-            raise TrainingError(f"{config.out} holds a run already; choose another --out, or --resume it")
-        return None
-    info = read_info(last)
-    try:
-        # Not the document itself: a field that came since has its default there.
-        then = FitConfig.model_validate(info.config).model_dump(mode="json")
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        raise CheckpointError(f"{last} was configured by another version: {fault['loc'][0]}: {fault['msg']}") from error
-    differing = [
-        f"{name} was {then[name]!r}, is {value!r}"
-        for name, value in config.model_dump(mode="json").items()
-        if name not in FREE_ON_RESUME and then[name] != value
-    ]
-    if differing:
-        raise TrainingError(f"{last} was trained with another configuration: {'; '.join(differing)}")
-    return info
-
-
-def _open(config: FitConfig, split: str, *, progress: bool, task_only: bool = False) -> Mixture:
-    return Mixture.open(
-        config.task,
-        [] if task_only else config.auxiliary,
-        split=split,
-        seed=config.seed,
-        data_root=config.data_root,
-        cache_dir=config.cache_dir,
-        classes=config.classes,
-        progress=progress,
-    )
-
-
-def build_loader(config: FitConfig, mixture: Mixture, fabric: Fabric) -> TrainingLoader:
-    samples = TrainingSamples(
-        mixture,
-        size_hw=config.size_hw,
-        window=config.window,
-        register_window=config.register_window,
-        intensity=config.intensity,
-        augmentation=config.augment,
-        seed=config.seed,
-    )
-    plan = EpochPlan(
-        config.batch_size,
-        share_per_epoch=config.share_per_epoch,
-        steps_per_epoch=config.steps_per_epoch,
-        balance=config.balance,
-        task_share=config.task_share,
-        seed=config.seed,
-    )
-    return TrainingLoader(samples, plan, rank=fabric.global_rank, world_size=fabric.world_size, workers=config.workers)
 
 
 def _detector(model: nn.Module) -> LoddisDetector:

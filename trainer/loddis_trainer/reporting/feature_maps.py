@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from loddis_trainer.building import build_training_model
 from loddis_trainer.checkpoint import read_weights
 from loddis_trainer.config import FitConfig
 from loddis_trainer.data import AugmentConfig, DataError, DomainDataset, Mixture, TrainingSamples
 from loddis_trainer.data.loader import Draw, collate
 from loddis_trainer.data.mixture import MixedDomain
 from loddis_trainer.errors import CheckpointError
-from loddis_trainer.fit import build_training_model
 from loddis_trainer.losses.consistency import swap_indices
 from loddis_trainer.reporting.collect import DataSource
 from loddis_trainer.reporting.figures_training import heat_colours

@@ -1,0 +1,58 @@
+"""One step of a training: losses forward, gradients back, weights on."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+from torch.optim import Optimizer
+
+from loddis_trainer.data import Batch
+from loddis_trainer.errors import TrainingError
+from loddis_trainer.training_model import TrainingLosses
+
+__all__ = ["train_step"]
+
+
+def train_step(
+    fabric: Fabric,
+    model: nn.Module,
+    optimiser: Optimizer,
+    batch: Batch,
+    *,
+    clip_grad_norm: float,
+    gradients_may_overflow: bool = False,
+) -> TrainingLosses:
+    """Take one step on a batch.
+
+    Args:
+        fabric: Device and precision.
+        model: Set up by it.
+        optimiser: Likewise.
+        batch: What to learn from.
+        clip_grad_norm: Largest gradient norm; 0 is off.
+        gradients_may_overflow: The scaler of 16-bit floats skips steps whose gradients are not finite: no fault.
+
+    Raises:
+        TrainingError: The loss or its gradient is not finite; the weights are as they were before the step.
+    """
+    device = fabric.device
+    losses: TrainingLosses = model(
+        batch.frames.to(device, non_blocking=True).to(memory_format=torch.channels_last),
+        batch.boxes_xyxy,
+        batch.class_ids,
+        batch.domain_ids.to(device, non_blocking=True),
+    )
+    if not bool(torch.isfinite(losses.total)):
+        parts = ", ".join(f"{name} {value:.4g}" for name, value in losses.scalars().items())
+        raise TrainingError(f"the loss is not finite ({parts}) on the frames {', '.join(batch.names)}")
+    optimiser.zero_grad(set_to_none=True)
+    fabric.backward(losses.total)
+    largest = clip_grad_norm if clip_grad_norm > 0 else math.inf
+    norm = fabric.clip_gradients(model, optimiser, max_norm=largest, error_if_nonfinite=False)
+    if norm is not None and not gradients_may_overflow and not bool(torch.isfinite(norm)):
+        raise TrainingError(f"the gradient is not finite on the frames {', '.join(batch.names)}")
+    optimiser.step()
+    return losses
