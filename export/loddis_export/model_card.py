@@ -116,6 +116,7 @@ def _training(manifest: Manifest, stripped: StrippedCheckpoint) -> str:
         "Made by",
         "",
         *(f"    {' '.join(_command(config))}" for config in (*info.earlier, info.config)),
+        *([f"    loddis-trainer average {' '.join(info.averaged)} --out …"] if info.averaged else []),
         "",
         "with " + ", ".join(f"{name} {version}" for name, version in sorted(info.software.items())) + ".",
         "",

@@ -60,6 +60,10 @@ def epochs_of(out: Path) -> list[int]:
     return [json.loads(line)["epoch"] for line in (out / "history.jsonl").read_text().splitlines()]
 
 
+def checkpoints_of(out: Path) -> list[str]:
+    return sorted(path.name for path in out.iterdir() if path.is_dir() and path.name != "evidence")
+
+
 def test_a_run_of_an_earlier_version_goes_on(domains: Path, first: Path, tmp_path: Path) -> None:
     """Fields that it did not know have their defaults."""
     out = shutil.copytree(first, tmp_path / "run")
@@ -81,7 +85,7 @@ def test_a_kill_between_two_renames_costs_nothing(domains: Path, first: Path, tm
         fit(make_config(domains, out), progress=False)
     (out / "last").rename(out / ".last.old")
     assert fit(make_config(domains, out, resume=True, epochs=2), progress=False).epochs == 2
-    assert sorted(path.name for path in out.iterdir() if path.is_dir()) == ["best", "last"]
+    assert checkpoints_of(out) == ["best", "last"]
 
 
 def test_an_interrupted_save_leaves_the_old_checkpoint_and_nothing_else(
@@ -99,7 +103,7 @@ def test_an_interrupted_save_leaves_the_old_checkpoint_and_nothing_else(
     monkeypatch.setattr(Path, "write_text", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fit(make_config(domains, out, resume=True, epochs=2), progress=False)
-    assert sorted(path.name for path in out.iterdir() if path.is_dir()) == ["best", "last"]
+    assert checkpoints_of(out) == ["best", "last"]
     assert (out / "last" / INFO).read_bytes() == before
 
 

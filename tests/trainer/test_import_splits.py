@@ -270,7 +270,10 @@ def test_the_public_sets_are_listed_with_commands_that_parse(
 
 def test_a_group_names_its_sub_commands_as_they_are_typed(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(Trainer, ["data"]) == 2
-    assert capsys.readouterr().err == "loddis-trainer data: error: a sub-command is required, one of: import, list\n"
+    assert (
+        capsys.readouterr().err
+        == "loddis-trainer data: error: a sub-command is required, one of: import, inspect, list\n"
+    )
 
 
 def test_the_commands_import_no_torch() -> None:

@@ -63,13 +63,13 @@ def test_each_planted_fault_is_found(tmp_path: Path, boxes: list[list[float]], s
 
 
 def test_a_size_stated_larger_than_the_file_is_a_fault(tmp_path: Path) -> None:
-    """The reader believes what the annotation states; only the decoded frame tells that boxes lie outside of it."""
     train = [shot(seed) for seed in range(4)]
     train.append(shot(4, [[200, 100, 9, 9]], stated_hw=(256, 320)))
     found = inspect(write_shots(tmp_path / "d", {"train": train}))
-    (finding,) = [f for f in labels(found) if f.severity == "fault"]
-    assert "reach over the frame as decoded: 1 in 'train'" in finding.message
-    assert finding.examples == ("4.png, box at 200, 100 of 9.0 x 9.0 px",)
+    (finding,) = [f for f in found.findings if f.severity == "fault"]
+    assert finding.splits == ("train",)
+    assert "4.png" in finding.message
+    assert "annotated as 320 x 256 px" in finding.message
 
 
 def test_boxes_that_hold_nothing_are_named_the_emptiest_first(tmp_path: Path) -> None:

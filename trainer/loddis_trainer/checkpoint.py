@@ -39,6 +39,7 @@ __all__ = [
     "read_weights",
     "restore_checkpoint",
     "save_checkpoint",
+    "save_weights",
 ]
 
 Side = Annotated[int, Field(ge=32, le=16_384, multiple_of=32)]
@@ -85,6 +86,7 @@ class CheckpointInfo(BaseModel):
     earlier: tuple[dict[str, Any], ...] = Field(
         default=(), description="Configurations of the trainings that the first weights came from, oldest first."
     )
+    averaged: tuple[str, ...] = Field(default=(), description="Checkpoints that the weights are the mean of.")
     software: dict[str, str] = Field(default_factory=dict)
     created: dt.datetime = Field(default_factory=lambda: dt.datetime.now(dt.UTC))
 
@@ -92,26 +94,33 @@ class CheckpointInfo(BaseModel):
 def save_checkpoint(
     folder: Path, info: CheckpointInfo, weights: nn.Module, *, state: dict[str, Tensor] | None = None
 ) -> None:
+    """Write a training model, parameters `detector.*` and, if any, `branches.*`, as a checkpoint (`save_weights`)."""
+    save_weights(folder, info, weights.state_dict(), state=state)
+
+
+def save_weights(
+    folder: Path, info: CheckpointInfo, weights: dict[str, Tensor], *, state: dict[str, Tensor] | None = None
+) -> None:
     """Write a checkpoint and put it in place of the one that stood there.
 
     Args:
         folder: Where it shall stand.
         info: What it is.
-        weights: A training model: parameters `detector.*` and, if any, `branches.*`.
+        weights: By name, `detector.*` and, if any, `branches.*`.
         state: What a resume needs besides.
 
     Raises:
         CheckpointError: It cannot be written, or its weights are not finite; the old one still stands.
     """
     fresh, old = folder.with_name(f".{folder.name}.new"), _set_aside(folder)
-    broken = next((name for name, value in weights.state_dict().items() if not bool(torch.isfinite(value).all())), None)
+    broken = next((name for name, value in weights.items() if not bool(torch.isfinite(value).all())), None)
     if broken is not None:
         raise CheckpointError(f"checkpoint {folder} is not written: the weights '{broken}' are not finite")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()
-        save_file({k: v.detach().contiguous().cpu().clone() for k, v in weights.state_dict().items()}, fresh / WEIGHTS)
+        save_file({k: v.detach().contiguous().cpu().clone() for k, v in weights.items()}, fresh / WEIGHTS)
         if state is not None:
             save_file({k: v.detach().contiguous().cpu().clone() for k, v in state.items()}, fresh / STATE)
         (fresh / INFO).write_text(info.model_dump_json(indent=2) + "\n")

@@ -126,6 +126,27 @@ class Evaluate(SubCommand):
             console.print(m.table(title=name))
 
 
+class Average(SubCommand):
+    """Make one checkpoint of several that went on from the same weights: the mean of theirs, often better than each.
+
+    For example: loddis-trainer average runs/a/best runs/a/last runs/b/last --out runs/mean/best
+    """
+
+    checkpoints: CliPositionalArg[list[Path]] = Field(description="Folders of checkpoints, two or more.")
+    out: Path = Field(description="Folder of the mean; must not exist.")
+    as_json: bool = Field(default=False, alias="json", description="Print the result as JSON.")
+
+    def cli_cmd(self) -> None:
+        """Average."""
+        from loddis_trainer.averaging import average_checkpoints
+
+        info = average_checkpoints(self.checkpoints, self.out)
+        if self.as_json:
+            print(json.dumps({"out": str(self.out), "averaged": info.averaged}))
+            return
+        Console().print(f"the mean of {len(info.averaged)} checkpoints: {self.out}", soft_wrap=True)
+
+
 class Trainer(Command):
     """Train detectors of moving small infrared targets with auxiliary domains, and measure them."""
 
@@ -134,6 +155,7 @@ class Trainer(Command):
 
     fit: CliSubCommand[Fit] = Field(description="Train a detector on a mixture of domains.")
     evaluate: CliSubCommand[Evaluate] = Field(description="Measure a checkpoint or a bundle.")
+    average: CliSubCommand[Average] = Field(description="Make one checkpoint of several.")
     data: CliSubCommand[Data] = Field(description="Bring annotated sets into the form that the trainer reads.")
     report: CliSubCommand[Report] = Field(description="Write an HTML page about one or several runs.")
 

@@ -30,7 +30,6 @@ class LabelFaults:
     """Boxes of one split by what is wrong with them, each as the frame's name and the box.
 
     Attributes:
-        beyond_frame: Reach over the frame as it was decoded: the annotation states another size than the file has.
         slivers: Under 1 px wide or high.
         whole_frame: Nine tenths of the frame or more in both directions.
         large: A quarter of the frame's area or more, and not those.
@@ -38,7 +37,6 @@ class LabelFaults:
         at_border: How many end at the border: cut there, or drawn so.
     """
 
-    beyond_frame: tuple[str, ...]
     slivers: tuple[str, ...]
     whole_frame: tuple[str, ...]
     large: tuple[str, ...]
@@ -55,7 +53,6 @@ def find_label_faults(split: OpenSplit) -> LabelFaults:
     frame_wh = split.sizes_hw[numbers][:, ::-1]  # (N, 2)
     limits = np.concatenate((frame_wh, frame_wh), axis=1)
     sides = boxes[:, 2:] - boxes[:, :2]
-    beyond = ~_each((boxes >= -TOLERANCE_PX) & (boxes <= limits + TOLERANCE_PX))
     whole = _each(sides >= WHOLE * frame_wh)
     large = (sides.prod(axis=1) >= LARGE * frame_wh.prod(axis=1)) & ~whole
     repeated = np.zeros(len(boxes), dtype=np.bool_)
@@ -68,7 +65,6 @@ def find_label_faults(split: OpenSplit) -> LabelFaults:
         return tuple(_name(dataset, int(numbers[i]), boxes[i]) for i in np.flatnonzero(wrong))
 
     return LabelFaults(
-        beyond_frame=name(beyond),
         slivers=name(~_each(sides >= SLIVER_PX)),
         whole_frame=name(whole),
         large=name(large),
@@ -97,7 +93,6 @@ def label_findings(labels: dict[str, LabelFaults]) -> list[Finding]:
     """Say which boxes are wrong."""
     findings = []
     kinds: tuple[tuple[str, Severity, str, str], ...] = (
-        ("beyond_frame", "fault", "reach over the frame as decoded", "correct the size that the annotation states"),
         ("whole_frame", "fault", "are as large as the frame", "take them out"),
         ("repeated", "warning", "stand twice in their frame", "take one of each out, or its target counts double"),
         ("slivers", "warning", "are under 1 px wide or high", "take them out or draw them anew"),

@@ -49,15 +49,24 @@ def read_coco(root: Path, split: str) -> SplitIndex:
     path = root / f"{PREFIX}{split}.json"
     if not path.is_file():
         raise DataError(f"domain '{root.name}' has no split '{split}': {path} is missing")
-    documents = {file.stem.removeprefix(PREFIX): read_json(file) for file in sorted(root.glob(f"{PREFIX}*.json"))}
+    document: Document = {}
     videos, images = {}, {}
-    for name, document in documents.items():
-        with _faults_named(root / f"{PREFIX}{name}.json"):
-            videos[name], images[name] = _videos_in_use(document), _file_names(document)
+    for file in sorted(root.glob(f"{PREFIX}*.json")):
+        name = file.stem.removeprefix(PREFIX)
+        try:
+            listed = read_json(file)
+            with _faults_named(file):
+                videos[name], images[name] = _videos_in_use(listed), _file_names(listed)
+        except DataError:
+            if name == split:
+                raise
+            continue  # what is wrong with another split is told where that is read
+        if name == split:
+            document = listed
     check_disjoint(path, split, videos, kind="video")
     check_disjoint(path, split, images, kind="image")
     with _faults_named(path):
-        return _index(root, split, path, documents[split])
+        return _index(root, split, path, document)
 
 
 @contextmanager
