@@ -56,7 +56,7 @@ class DetectQuery(BaseModel):
         min_length=1,
         max_length=200,
         description="`NAME`, for its newest version, or `NAME:VERSION`; the server's default if none.",
-        examples=["sky-nano", "sky-nano:1"],
+        examples=["sky-nano", "sky-nano:2"],
     )
     return_: Literal["json", "image"] = Field(
         default="json", alias="return", description="`json`: detections; `image`: a PNG with the detections drawn in."
