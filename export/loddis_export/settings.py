@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from loddis_trainer.domain_spec import SplitName
+
 __all__ = ["Averaging", "Credit", "ExportSettings", "ParityLimits"]
 
 Averaging: TypeAlias = Literal["auto", "on", "off"]
@@ -61,13 +63,13 @@ class ExportSettings(BaseModel):
     version: str | None = Field(default=None, description="Whole number; OUT's own name by default.")
     data_root: Path | None = Field(default=None, description="Folder of the domains; LODDIS_DATA by default.")
     cache_dir: Path | None = Field(default=None, description="Folder of decoded frames; the user's cache by default.")
-    evaluate: list[str] = Field(
+    evaluate: list[SplitName] = Field(
         default=[], description="DOMAIN:SPLIT to measure the bundle on, for manifest and card; repeats."
     )
     score_threshold: Fraction | None = Field(
         default=None, description="Operating point; chosen on --threshold-on by default."
     )
-    threshold_on: str | None = Field(
+    threshold_on: SplitName | None = Field(
         default=None,
         description="DOMAIN:SPLIT for the operating point and for parity; the first task domain's val by default.",
     )
@@ -100,12 +102,3 @@ class ExportSettings(BaseModel):
             else:
                 whole.append(part)
         return whole
-
-    @field_validator("evaluate", "threshold_on")
-    @classmethod
-    def _domain_and_split(cls, value: list[str] | str | None) -> list[str] | str | None:
-        for text in [value] if isinstance(value, str) else value or []:
-            domain, colon, split = text.rpartition(":")
-            if not (domain and colon and split):
-                raise ValueError(f"a split is written DOMAIN:SPLIT, got '{text}'")
-        return value

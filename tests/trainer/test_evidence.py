@@ -25,6 +25,7 @@ from loddis_trainer.evidence.measures import (
 from loddis_trainer.fit import fit
 from loddis_trainer.losses.regions import split_by_boxes
 from support.domains import write_coco_domain, write_drone_csv_domain
+from support.fitting import short_run
 
 
 @pytest.fixture(scope="module")
@@ -37,25 +38,8 @@ def domains(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_config(domains: Path, out: Path, **changes: object) -> FitConfig:
-    values: dict[str, object] = {
-        "task": ["dark"],
-        "auxiliary": ["bright", "unheld"],
-        "data_root": domains,
-        "cache_dir": domains / "cache",
-        "out": out,
-        "size_hw": (64, 96),
-        "epochs": 2,
-        "share_per_epoch": 0.5,
-        "batch_size": 6,
-        "balance": "domain",
-        "warmup_steps": 2,
-        "accelerator": "cpu",
-        "precision": "32-true",
-        "threads": 1,
-        "evidence_frames": 5,
-        "schedule": "constant",
-    }
-    return FitConfig.model_validate(values | changes)
+    wanted: dict[str, object] = {"auxiliary": ["bright", "unheld"], "evidence_frames": 5, "schedule": "constant"}
+    return short_run(domains, out, **(wanted | changes))
 
 
 class TestFocusRatio:

@@ -19,6 +19,7 @@ from loddis_trainer.errors import CheckpointError, TrainingError
 from loddis_trainer.fit import fit
 from loddis_trainer.losses.branches import BranchLosses, LoddisBranches
 from support.domains import write_coco_domain, write_drone_csv_domain
+from support.fitting import short_run
 
 
 @pytest.fixture(scope="module")
@@ -31,23 +32,7 @@ def domains(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_config(domains: Path, out: Path, **changes: object) -> FitConfig:
-    values: dict[str, object] = {
-        "task": ["dark"],
-        "auxiliary": ["bright", "clips"],
-        "data_root": domains,
-        "cache_dir": domains / "cache",
-        "out": out,
-        "size_hw": (64, 96),
-        "epochs": 2,
-        "share_per_epoch": 0.5,
-        "batch_size": 6,
-        "balance": "domain",
-        "warmup_steps": 2,
-        "accelerator": "cpu",
-        "precision": "32-true",
-        "threads": 1,
-    }
-    return FitConfig.model_validate(values | changes)
+    return short_run(domains, out, **({"auxiliary": ["bright", "clips"]} | changes))
 
 
 def history(out: Path) -> list[dict[str, object]]:

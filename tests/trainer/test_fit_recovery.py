@@ -19,6 +19,7 @@ from loddis_trainer.errors import CheckpointError, TrainingError
 from loddis_trainer.fit import fit
 from loddis_trainer.step import train_step
 from support.domains import write_coco_domain, write_drone_csv_domain
+from support.fitting import short_run
 
 
 @pytest.fixture(scope="module")
@@ -30,22 +31,7 @@ def domains(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_config(domains: Path, out: Path, **changes: object) -> FitConfig:
-    values: dict[str, object] = {
-        "task": ["dark"],
-        "auxiliary": ["bright"],
-        "data_root": domains,
-        "cache_dir": domains / "cache",
-        "out": out,
-        "size_hw": (64, 96),
-        "epochs": 1,
-        "steps_per_epoch": 2,
-        "batch_size": 4,
-        "balance": "domain",
-        "accelerator": "cpu",
-        "precision": "32-true",
-        "threads": 1,
-    }
-    return FitConfig.model_validate(values | changes)
+    return short_run(domains, out, **({"epochs": 1, "steps_per_epoch": 2, "batch_size": 4} | changes))
 
 
 @pytest.fixture(scope="module")

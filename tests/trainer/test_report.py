@@ -12,9 +12,9 @@ import pytest
 
 from loddis_runtime.command import run
 from loddis_trainer.cli import Trainer
-from loddis_trainer.config import FitConfig
 from loddis_trainer.fit import fit
 from support.domains import write_coco_domain, write_drone_csv_domain
+from support.fitting import short_run
 
 SECTIONS = (
     "results",
@@ -37,28 +37,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("report")
     write_drone_csv_domain(root / "domains" / "dark", frames=4)
     write_coco_domain(root / "domains" / "bright", splits={"train": 8, "val": 4})
-    base: dict[str, object] = {
-        "task": ["dark"],
-        "auxiliary": ["bright"],
-        "data_root": root / "domains",
-        "cache_dir": root / "cache",
-        "size_hw": (64, 96),
-        "epochs": 2,
-        "share_per_epoch": 0.5,
-        "batch_size": 6,
-        "balance": "domain",
-        "warmup_steps": 2,
-        "accelerator": "cpu",
-        "precision": "32-true",
-        "threads": 1,
-        "evidence_frames": 4,
-    }
     for name, changes in {
         "alone": {"auxiliary": []},
         "plain": {"alpha": 0, "beta": 0, "eta": 0, "evidence_frames": 0},
         "loddis": {},
     }.items():
-        fit(FitConfig.model_validate(base | changes | {"out": root / "runs" / name}), progress=False)
+        wanted: dict[str, object] = {"evidence_frames": 4, "cache_dir": root / "cache", **changes}
+        fit(short_run(root / "domains", root / "runs" / name, **wanted), progress=False)
     return root
 
 

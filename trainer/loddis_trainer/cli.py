@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 from rich.console import Console
 
@@ -16,6 +16,7 @@ from loddis_runtime.command import CliPositionalArg, CliSubCommand, Command, Sub
 from loddis_trainer.cli_data import Data
 from loddis_trainer.cli_report import Report
 from loddis_trainer.config import FitConfig
+from loddis_trainer.domain_spec import SplitName
 from loddis_trainer.errors import TrainingError
 from loddis_trainer.presets import merge, read_preset
 
@@ -79,7 +80,7 @@ class Evaluate(SubCommand):
     """
 
     model: CliPositionalArg[str] = Field(description="Checkpoint folder, bundle folder, or name of a shipped bundle.")
-    on: list[str] = Field(description="DOMAIN:SPLIT to measure on; repeats.", min_length=1)
+    on: list[SplitName] = Field(description="DOMAIN:SPLIT to measure on; repeats.", min_length=1)
     data_root: Path | None = Field(default=None, description="Folder of the domains; LODDIS_DATA by default.")
     cache_dir: Path | None = Field(default=None, description="Folder of decoded frames; the user's cache by default.")
     score_threshold: float | None = Field(
@@ -90,15 +91,6 @@ class Evaluate(SubCommand):
     )
     out: Path | None = Field(default=None, description="File for the metrics, JSON.")
     as_json: bool = Field(default=False, alias="json", description="Print the metrics as JSON.")
-
-    @field_validator("on")
-    @classmethod
-    def _domain_and_split(cls, value: list[str]) -> list[str]:
-        for text in value:
-            domain, colon, split = text.rpartition(":")
-            if not (domain and colon and split):
-                raise ValueError(f"a split is written DOMAIN:SPLIT, got '{text}'")
-        return value
 
     def cli_cmd(self) -> None:
         """Measure."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field
 from rich.console import Console
 
 from loddis_runtime.command import CliPositionalArg, SubCommand
+from loddis_trainer.domain_spec import SplitName
 
 __all__ = ["Report"]
 
@@ -21,7 +22,7 @@ class Report(SubCommand):
 
     runs: CliPositionalArg[list[str]] = Field(description="Folders of runs, or NAME=FOLDER; up to eight.", min_length=1)
     out: Path = Field(description="File for the page.")
-    on: list[str] = Field(
+    on: list[SplitName] = Field(
         default=[],
         description="DOMAIN:SPLIT to measure on; repeats; test, or else val, of the task domains by default.",
     )
@@ -34,15 +35,6 @@ class Report(SubCommand):
         default=3.0, gt=0, description="Within which a detection counts for Pd, frame pixels."
     )
     as_json: bool = Field(default=False, alias="json", description="Print the figures as JSON.")
-
-    @field_validator("on")
-    @classmethod
-    def _domain_and_split(cls, value: list[str]) -> list[str]:
-        for text in value:
-            domain, colon, split = text.rpartition(":")
-            if not (domain and colon and split):
-                raise ValueError(f"a split is written DOMAIN:SPLIT, got '{text}'")
-        return value
 
     def cli_cmd(self) -> None:
         """Write the page."""

@@ -1,10 +1,24 @@
-"""How a domain and the share of it to use are written: ``sky`` or ``sky:0.3``."""
+"""How a domain is written: with the share of it to use, ``sky:0.3``, or with one of its splits, ``sky:test``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, TypeAlias
 
-__all__ = ["DomainSpec"]
+from pydantic import AfterValidator
+
+__all__ = ["DomainSpec", "SplitName"]
+
+
+def _check_split(text: str) -> str:
+    domain, colon, split = text.rpartition(":")
+    if not (domain and colon and split):
+        raise ValueError(f"a split is written DOMAIN:SPLIT, got '{text}'")
+    return text
+
+
+SplitName: TypeAlias = Annotated[str, AfterValidator(_check_split)]
+"""``DOMAIN:SPLIT`` in settings and commands."""
 
 
 @dataclass(frozen=True, slots=True)
