@@ -41,15 +41,15 @@ def served(repository: Path | None, **settings: Any) -> list[str]:
 
 
 def test_own_models_are_added_and_hide_shipped_ones_of_their_name(own: Path) -> None:
-    assert served(own) == ["alpha:10", "beta:1", "sky-nano:2"]
+    assert served(own) == ["alpha:10", "beta:1", "sky-nano:1"]
 
 
 def test_an_empty_folder_of_own_models_is_fine(tmp_path: Path) -> None:
-    assert set(served(tmp_path)) == {"alpha:99", "sky-nano:2"}
+    assert set(served(tmp_path)) == {"alpha:99", "sky-nano:1"}
 
 
 def test_without_a_repository_the_shipped_models_are_served(shipped: Path) -> None:
-    assert set(served(None, model_repository=None)) == {"alpha:99", "sky-nano:2"}
+    assert set(served(None, model_repository=None)) == {"alpha:99", "sky-nano:1"}
 
 
 def test_those_asked_for_are_served_each_once(own: Path) -> None:
@@ -87,7 +87,7 @@ def default_of(repository: Path, **settings: Any) -> str:
 def test_the_default_is_the_one_asked_for_then_sky_nano_then_the_first(own: Path) -> None:
     assert default_of(own, default_model="alpha") == "alpha:10"
     assert default_of(own, models=("alpha:2", "beta"), default_model="alpha:2") == "alpha:2"
-    assert default_of(own) == "sky-nano:2"
+    assert default_of(own) == "sky-nano:1"
     assert default_of(own, models=("beta", "alpha")) == "beta:1"
 
 
