@@ -131,6 +131,16 @@ def test_sigterm_ends_it_within_the_grace(
         assert running.stop(timeout_s=grace_s) == 0, (tmp_path / "log").read_text()
 
 
+def test_nothing_of_it_is_left_running(
+    image_root: Path, image_config: ImageConfig, own_models: Path, tmp_path: Path
+) -> None:
+    with container(image_root, image_config, log=tmp_path / "log", models=own_models) as running:
+        running.wait_until_healthy(timeout_s=START_TIMEOUT_S)
+        process = Path(f"/proc/{running.pid}")
+        assert process.is_dir()
+    assert not process.is_dir()
+
+
 def test_published_off_loopback_it_refuses_to_start_without_a_key(
     image_root: Path, image_config: ImageConfig, own_models: Path, tmp_path: Path
 ) -> None:

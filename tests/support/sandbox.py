@@ -7,6 +7,7 @@ without a handler does nothing, as in a container.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
@@ -99,7 +100,10 @@ class Container:
     ) -> None:
         """Kill what is left."""
         if self._unshare is not None:
-            self._unshare.kill()
+            if self._unshare.poll() is None:
+                # Not its parent: a process that changes its user, as this one did, outlives the parent it is bound to.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.pid or self._unshare.pid, signal.SIGKILL)
             self._unshare.wait()
 
     def wait_until_healthy(self, *, timeout_s: float) -> None:
