@@ -28,16 +28,6 @@ def voc_object(label: str, *corners: float) -> str:
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return tmp_path / "source"
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "domain"
-
-
-@pytest.fixture
 def uestc(source: Path) -> Path:
     """The layout of DAUB in SSTNet's repository: paths are those of another machine, numbers go past 9."""
     for sequence, count in (("train/data5", 12), ("train/data7", 2), ("test/data6", 2)):

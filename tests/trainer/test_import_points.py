@@ -24,16 +24,6 @@ def mask(*rectangles: tuple[int, int, int, int], value: int = 255) -> np.ndarray
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return tmp_path / "source"
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "domain"
-
-
-@pytest.fixture
 def nudt(source: Path) -> Path:
     """The layout of NUDT-SIRST in BasicIRSTD."""
     drawn = {1: [(10, 20, 13, 22)], 2: [(0, 0, 2, 2), (50, 30, 51, 31)], 3: []}

@@ -26,16 +26,6 @@ from support.importing import boxes_seen, import_set, put, put_image
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return tmp_path / "source"
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "domain"
-
-
-@pytest.fixture
 def clips(source: Path) -> Path:
     """Five sequences of three frames with a YOLO label each, and no word on splits."""
     for sequence in range(1, 6):
