@@ -114,7 +114,7 @@ def test_a_local_ratio_makes_targets_stronger_where_the_scene_is_busy() -> None:
     assert [scene.frame(index).snr[0] for index in (0, 10, 20, 30)] == pytest.approx([5.0] * 4, rel=1e-5)
 
 
-KINDS: tuple[TargetKind, ...] = ("blob", "aircraft", "drone", "bird")
+KINDS: tuple[TargetKind, ...] = ("blob", "aircraft", "contrail", "drone", "bird")
 
 
 @given(

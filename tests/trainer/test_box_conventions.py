@@ -12,7 +12,7 @@ from loddis_runtime.intensity import FullRange
 from loddis_trainer.data import AugmentConfig, DomainDataset, Mixture, TrainingSamples
 from loddis_trainer.data.augment import augment
 from loddis_trainer.data.convention import measure_box_offset
-from loddis_trainer.data.loader import Draw
+from loddis_trainer.data.samples import Draw
 from support.domains import SIZE_HW, spot_frame, write_drone_csv_domain
 
 OFFSET_X, OFFSET_Y = 1.5, -1.0
@@ -64,17 +64,3 @@ def test_training_samples_keep_the_offset_of_their_domain(shifted: Path) -> None
         column = int(frames[0].argmax()) % SIZE_HW[1] + 0.5
         offsets.append(float(boxes[0, 0] + boxes[0, 2]) / 2 - column)
     assert np.median(offsets) == pytest.approx(OFFSET_X, abs=0.5)
-
-
-def test_a_window_is_seen_as_a_single_frame_now_and_then() -> None:
-    frames = [spot_frame((20.0 + i, 30.0), seed=i).astype(np.float32) / 255 for i in range(3)]
-    config = AugmentConfig(noise=0.1, single=0.5)
-    generator = np.random.default_rng(0)
-    still = 0
-    for _ in range(100):
-        seen, _, _ = augment(frames, np.zeros((0, 4), np.float32), config, generator)
-        assert len(seen) == 3
-        same = [np.array_equal(frame, seen[-1]) for frame in seen[:-1]]
-        assert all(same) or not any(same)
-        still += all(same)
-    assert 35 < still < 65

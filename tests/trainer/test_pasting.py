@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from loddis_runtime.intensity import FullRange
 from loddis_runtime.photometry import measure_targets
 from loddis_trainer.data import AugmentConfig, Mixture, TrainingSamples
-from loddis_trainer.data.loader import Draw
+from loddis_trainer.data.contrails import add_contrail
 from loddis_trainer.data.pasting import add_synthetic_target, cut_out, paste
+from loddis_trainer.data.samples import Draw
 from support.domains import BOX_PX, SIZE_HW, spot_frame, write_coco_domain
 
 NONE = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
@@ -108,6 +109,70 @@ def test_a_synthetic_target_does_not_show_where_the_range_ends() -> None:
     assert len(boxes) == 0
 
 
+def test_a_contrail_is_boxed_whole_beside_the_offset_of_the_domain() -> None:
+    generator = np.random.default_rng(4)
+    found, lengths = 0, []
+    for _ in range(30):
+        frames = [np.random.default_rng(i).normal(0.3, 0.02, (128, 160)).astype(np.float32) for i in range(2)]
+        after, boxes, labels = add_contrail(frames, *NONE, box_offset_px=(1.0, 1.5), generator=generator)
+        if len(boxes) == 0:
+            continue
+        found += 1
+        assert labels.tolist() == [0]
+        added = after[-1] - frames[-1]
+        shown = np.argwhere(added > 0.15 * added.max()) + 0.5  # y, x: the trail ends at 0.2 of its beginning
+        (top, left), (bottom, right) = shown.min(0) - 0.5, shown.max(0) + 0.5
+        inner = boxes[0] - (1.0, 1.5, 1.0, 1.5)
+        assert (inner[:2] <= (left + 1, top + 1)).all()
+        assert (inner[2:] >= (right - 1, bottom - 1)).all()
+        assert (inner >= 0).all()
+        lengths.append(float(np.hypot(*(boxes[0, 2:] - boxes[0, :2]))))
+    assert found > 20
+    assert min(lengths) < 30 < 45 < max(lengths)
+
+
+def test_a_contrail_flies_towards_its_head() -> None:
+    generator = np.random.default_rng(5)
+    forward = []
+    for _ in range(30):
+        frames = [np.random.default_rng(7).normal(0.3, 0.02, (128, 160)).astype(np.float32)] * 3
+        after, boxes, _ = add_contrail(frames, *NONE, box_offset_px=(0.0, 0.0), generator=generator)
+        if len(boxes):
+            added = [frame - before for frame, before in zip(after, frames, strict=True)]
+            rows, columns = np.indices((128, 160)) + 0.5
+            first, _, last = (np.array([(one * columns).sum(), (one * rows).sum()]) / one.sum() for one in added)
+            head = np.array(np.unravel_index(added[-1].argmax(), (128, 160)))[::-1] + 0.5
+            forward.append(float((last - first) @ (head - last)) > -0.1)
+    assert np.mean(forward) > 0.9  # of the dimmest heads another pixel of the trail may be the brightest
+
+
+def test_a_contrail_does_not_show_where_the_range_ends_nor_over_other_targets() -> None:
+    white = [np.ones((128, 160), np.float32)]
+    assert len(add_contrail(white, *NONE, box_offset_px=(0.0, 0.0), generator=np.random.default_rng(0))[1]) == 0
+    everywhere = np.array([[0, 0, 160, 128]], dtype=np.float32), np.zeros(1, np.int64)
+    plain = [np.full((128, 160), 0.3, np.float32)]
+    after, boxes, _ = add_contrail(plain, *everywhere, box_offset_px=(0.0, 0.0), generator=np.random.default_rng(0))
+    assert after is plain
+    assert len(boxes) == 1
+
+
+def test_contrails_are_for_task_domains(tmp_path: Path) -> None:
+    for name in ("task", "other"):
+        write_coco_domain(tmp_path / name)
+    mixture = Mixture.open(["task"], ["other"], split="train", seed=0, data_root=tmp_path, progress=False)
+    samples = TrainingSamples(
+        mixture,
+        size_hw=SIZE_HW,
+        window=1,
+        intensity=FullRange(),
+        augmentation=AugmentConfig(contrail=1.0),
+        seed=0,
+    )
+    counts = [sum(len(samples[Draw(domain, number, 0)][1]) for number in range(8)) for domain in (0, 1)]
+    assert counts[0] > 10
+    assert counts[1] == 8
+
+
 def test_training_samples_get_more_targets(tmp_path: Path) -> None:
     write_coco_domain(tmp_path / "bright")
     mixture = Mixture.open(["bright"], [], split="train", seed=0, data_root=tmp_path, progress=False)
@@ -127,3 +192,23 @@ def test_training_samples_get_more_targets(tmp_path: Path) -> None:
     assert 12 <= targets(paste=1.0) <= 16
     assert 12 <= targets(synthetic=1.0) <= 16
     assert targets(paste=1.0, synthetic=1.0) > 20
+
+
+def test_a_window_is_seen_as_a_single_frame_now_and_then(tmp_path: Path) -> None:
+    write_coco_domain(tmp_path / "clips", clips=True, frames_per_clip=8)
+    mixture = Mixture.open(["clips"], [], split="train", seed=0, data_root=tmp_path, progress=False)
+    samples = TrainingSamples(
+        mixture,
+        size_hw=SIZE_HW,
+        window=3,
+        intensity=FullRange(),
+        augmentation=AugmentConfig(noise=0.1, synthetic=0.5, single=0.5),
+        seed=0,
+    )
+    still = 0
+    for epoch in range(100):
+        frames = samples[Draw(0, 5, epoch)][0]
+        same = [bool((frame == frames[-1]).all()) for frame in frames[:-1]]
+        assert all(same) or not any(same)
+        still += all(same)
+    assert 35 < still < 65

@@ -35,6 +35,10 @@ class AugmentConfig(BaseModel):
     synthetic: Probability = Field(
         default=0.0, description="Probability of one more target, a synthetic one of SNR 2 to 20."
     )
+    contrail: Probability = Field(
+        default=0.0,
+        description="Probability of one more target in frames of a task domain, a dim aircraft with its contrail.",
+    )
     single: Probability = Field(
         default=0.0,
         description="Probability that a window repeats its last frame, as a frame that is sent alone is seen.",

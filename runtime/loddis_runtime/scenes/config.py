@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 BackgroundKind = Literal["sky", "sea", "ground", "city"]
-TargetKind = Literal["point", "blob", "aircraft", "drone", "bird"]
+TargetKind = Literal["point", "blob", "aircraft", "contrail", "drone", "bird"]
 
 MAX_TRAVEL_PX = 2048.0  # of the camera over a clip: the whole ground that it sees is drawn beforehand
 MAX_FRAME_PX = 4096

@@ -72,7 +72,7 @@ def inject_target(
         kind: Shape.
         size_px: Largest extent before optics, pixels (of a blob: width at half height); 0 for a point.
         psf_fwhm_px: Width at half height of the lens's Gaussian, pixels.
-        heading_deg: Where an aircraft points, degrees from +x towards +y.
+        heading_deg: Where an aircraft or a contrail points, degrees from +x towards +y.
         polarity: Brighter or darker than what is there.
         box_margin_px: Added to each side of the box.
         level_range: Lowest and highest level that the sensor gives; the dtype's if none, [0, 1] for float32.

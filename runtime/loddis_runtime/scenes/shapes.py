@@ -35,6 +35,11 @@ AIRCRAFT: Final[Parts] = (
     (-0.12, 0.06, 0.035, 0.035, 0.5),  # engines
     (-0.12, -0.06, 0.035, 0.035, 0.5),
 )
+TRAIL_PARTS: Final = 8
+CONTRAIL: Final[Parts] = (
+    (0.0, 0.0, 0.02, 0.02, 1.0),  # aircraft
+    *((-0.11 * i, 0.0, 0.08, 0.025, 0.9 * 0.9**i) for i in range(1, TRAIL_PARTS + 1)),  # fading out behind it
+)
 DRONE: Final[Parts] = (
     (0.0, 0.04, 0.10, 0.07, 1.0),  # battery
     (-0.36, -0.05, 0.05, 0.05, 0.45),  # motors
@@ -127,12 +132,12 @@ def shape_of(
         kind: What it is.
         size_px: Largest extent before optics, pixels; of a blob its width at half height.
         lens_sigma_px: Of the lens's Gaussian, pixels.
-        heading_rad: Where it flies, from +x towards +y; aircraft point there, the others hang level.
+        heading_rad: Where it flies, from +x towards +y; aircraft and contrails point there, the others hang level.
         phase: Frames since the beginning of time: birds beat their wings.
     """
     parts = np.array(_parts(kind, phase))  # (P, 5)
     places, sigmas, weights = parts[:, :2] * size_px, parts[:, 2:4] * size_px, parts[:, 4] / parts[:, 4].sum()
-    angle = heading_rad if kind == "aircraft" else 0.0
+    angle = heading_rad if kind in ("aircraft", "contrail") else 0.0
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     places = (places - weights @ places) @ turn.T
     covariances = np.einsum("ij,pj,kj->pik", turn, sigmas**2, turn) + lens_sigma_px**2 * np.eye(2)
@@ -148,6 +153,8 @@ def _parts(kind: TargetKind, phase: float) -> Parts:
             return ((0.0, 0.0, 1 / FWHM_PER_SIGMA, 1 / FWHM_PER_SIGMA, 1.0),)
         case "aircraft":
             return AIRCRAFT
+        case "contrail":
+            return CONTRAIL
         case "drone":
             return DRONE
         case "bird":

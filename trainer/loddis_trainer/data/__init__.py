@@ -3,8 +3,9 @@
 from loddis_trainer.augmentation import AugmentConfig
 from loddis_trainer.data.domain import DomainDataset, find_domain
 from loddis_trainer.data.errors import DataError
-from loddis_trainer.data.loader import Batch, EpochPlan, TrainingLoader, TrainingSamples
+from loddis_trainer.data.loader import Batch, EpochPlan, TrainingLoader
 from loddis_trainer.data.mixture import MixedDomain, Mixture, Role
+from loddis_trainer.data.samples import TrainingSamples
 
 __all__ = [
     "AugmentConfig",

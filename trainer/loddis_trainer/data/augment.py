@@ -59,8 +59,6 @@ def augment(
         frames = [
             np.clip(frame + generator.standard_normal(frame.shape, dtype=np.float32) * sigma, 0, 1) for frame in frames
         ]
-    if config.single > 0 and generator.random() < config.single:
-        frames = [frames[-1]] * len(frames)
     inside = np.clip(boxes, 0, (width, height, width, height))
     whole = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     seen = (inside[:, 2:] - inside[:, :2]).prod(axis=1) >= SMALLEST_VISIBLE_SHARE * whole

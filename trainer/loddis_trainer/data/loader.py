@@ -1,4 +1,4 @@
-"""From a mixture to batches: what is drawn in an epoch, in which order, and how a frame becomes a sample.
+"""From a mixture to batches: what is drawn in an epoch, and in which order.
 
 Legend: B batch, T frames of the window, H W network pixels, M ground truths of a frame.
 
@@ -10,35 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from loddis_runtime.intensity import FullRange, Percentile, normalise
-from loddis_runtime.letterbox import LetterboxTransform, letterbox
-from loddis_runtime.registration import register
-from loddis_trainer.augmentation import AugmentConfig
-from loddis_trainer.data.augment import augment
-from loddis_trainer.data.convention import measure_box_offset
 from loddis_trainer.data.errors import DataError
-from loddis_trainer.data.mixture import Mixture
-from loddis_trainer.data.pasting import Window, add_synthetic_target, cut_out, paste
+from loddis_trainer.data.samples import Draw, TrainingSamples
 
-__all__ = ["Batch", "Draw", "EpochPlan", "TrainingLoader", "TrainingSamples", "collate"]
-
-
-class Draw(NamedTuple):
-    """A frame to draw: domain id, frame number in the domain, the epoch that asks, and how often it drew it before."""
-
-    domain: int
-    number: int
-    epoch: int
-    turn: int = 0
+__all__ = ["Batch", "EpochPlan", "TrainingLoader", "collate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,105 +62,6 @@ class EpochPlan:
     balance: Literal["natural", "domain"] = "natural"
     task_share: float = 0.7
     seed: int = 0
-
-
-class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
-    """Frames of a mixture as training samples, looked up by `Draw`.
-
-    Args:
-        mixture: Where frames come from.
-        size_hw: Network height and width, pixels.
-        window: Frames T.
-        intensity: Grey levels to [0, 1].
-        augmentation: Random changes.
-        seed: Of the changes.
-        register_window: Shift past frames onto the last.
-    """
-
-    def __init__(
-        self,
-        mixture: Mixture,
-        *,
-        size_hw: tuple[int, int],
-        window: int,
-        intensity: FullRange | Percentile,
-        augmentation: AugmentConfig,
-        seed: int,
-        register_window: bool = False,
-    ) -> None:
-        # Loader processes are forked, and OpenCV's pool of threads does not survive that: it must not come into being.
-        cv2.setNumThreads(1)
-        self.mixture = mixture
-        self.size_hw = size_hw
-        self.window = window
-        self.register_window = register_window
-        self.intensity = intensity
-        self.augmentation = augmentation
-        self.seed = seed
-        datasets = [domain.dataset for domain in mixture.domains]
-        asks = augmentation.flip or augmentation.synthetic
-        self._box_offsets_px = [measure_box_offset(one) if asks else (0.0, 0.0) for one in datasets]
-        self._with_targets = [
-            np.flatnonzero([len(record.boxes_xyxy) > 0 for record in one.records]) for one in datasets
-        ]
-
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor, Tensor, int, str]:
-        """Give frames ``(T, H, W)``, boxes ``(M, 4)``, class ids ``(M,)``, the domain id and the frame's name."""
-        dataset = self.mixture.domains[draw.domain].dataset
-        frames = self._window(draw.domain, draw.number)
-        boxes, labels = dataset.boxes(draw.number), dataset.class_ids(draw.number)
-        if self.augmentation.active:
-            seed = (self.seed, *draw)
-            frames, boxes, labels = self._add_targets(draw, frames, boxes, labels, np.random.default_rng((*seed, 1)))
-            offset_x, _ = self._box_offsets_px[draw.domain]
-            frames, boxes, seen = augment(
-                frames, boxes, self.augmentation, np.random.default_rng(seed), box_offset_x_px=offset_x
-            )
-            labels = labels[seen]
-        stacked = np.empty((self.window, *self.size_hw), dtype=np.float32)
-        for target, frame in zip(stacked, frames, strict=True):
-            letterbox(frame, self.size_hw, out=target)
-        transform = LetterboxTransform.fit(frames[-1].shape, self.size_hw)
-        network_boxes = transform.to_network(boxes).astype(np.float32)
-        name = f"{dataset.name}/{dataset.sequence_of(draw.number)}/{dataset.records[draw.number].frame_index}"
-        return torch.from_numpy(stacked), torch.from_numpy(network_boxes), torch.from_numpy(labels), draw.domain, name
-
-    def _window(self, domain: int, number: int) -> Window:
-        """Give the T frames ``(H, W)`` float32 in [0, 1] that end with a frame, registered if asked for."""
-        window = self.mixture.domains[domain].dataset.window(number, self.window)
-        frames = [normalise(frame, self.intensity) for frame in window]
-        return register(frames) if self.register_window else frames
-
-    def _add_targets(
-        self,
-        draw: Draw,
-        frames: Window,
-        boxes: NDArray[np.float32],
-        labels: NDArray[np.int64],
-        generator: np.random.Generator,
-    ) -> tuple[Window, NDArray[np.float32], NDArray[np.int64]]:
-        """Add a target of another frame of the domain, a synthetic one, both or none, as chance has it."""
-        donors = self._with_targets[draw.domain]
-        if not len(donors):
-            return frames, boxes, labels
-        dataset = self.mixture.domains[draw.domain].dataset
-        donor = int(donors[generator.integers(len(donors))])
-        which = int(generator.integers(len(dataset.boxes(donor))))
-        box = dataset.boxes(donor)[which]
-        if generator.random() < self.augmentation.paste:
-            cutout = cut_out(self._window(draw.domain, donor), box, int(dataset.class_ids(donor)[which]))
-            if cutout is not None:
-                frames, boxes, labels = paste(frames, boxes, labels, cutout, generator)
-        if generator.random() < self.augmentation.synthetic:
-            frames, boxes, labels = add_synthetic_target(
-                frames,
-                boxes,
-                labels,
-                box_size_px=(float(box[2] - box[0]), float(box[3] - box[1])),
-                box_offset_px=self._box_offsets_px[draw.domain],
-                generator=generator,
-            )
-        return frames, boxes, labels
 
 
 def collate(samples: list[tuple[Tensor, Tensor, Tensor, int, str]]) -> Batch:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from loddis_runtime.scenes import inject_target
 from loddis_runtime.scenes.config import TargetKind
 
-__all__ = ["Cutout", "add_synthetic_target", "cut_out", "paste"]
+__all__ = ["PLACES_TRIED", "Cutout", "Window", "add_synthetic_target", "cut_out", "is_free", "paste"]
 
 MARGIN_PX = 3  # around a box: its ring tells the background, and the paste fades out in it
 CONTRAST = (0.3, 1.0)  # of what was cut out; real sets have fewer dim targets than the sky has
@@ -93,7 +93,7 @@ def paste(
         left = int(generator.integers(0, width - patch_width + 1))
         top = int(generator.integers(0, height - patch_height + 1))
         place = np.array([left, top, left + patch_width, top + patch_height])
-        if _free(place, boxes_xyxy):
+        if is_free(place, boxes_xyxy):
             break
     else:
         return frames, boxes_xyxy, labels
@@ -143,7 +143,7 @@ def add_synthetic_target(
         centre = generator.uniform((0.0, 0.0), (width, height))
         box = np.concatenate((centre - half, centre + half)) + np.tile(box_offset_px, 2)
         inside = box[0] >= 0 and box[1] >= 0 and box[2] <= width and box[3] <= height
-        if inside and _free(box, boxes_xyxy):
+        if inside and is_free(box, boxes_xyxy):
             break
     else:
         return frames, boxes_xyxy, labels
@@ -171,7 +171,7 @@ def _fade(length: int) -> NDArray[np.float32]:
     return np.clip(from_end / MARGIN_PX, 0, 1).astype(np.float32)
 
 
-def _free(place_xyxy: NDArray[np.floating], boxes_xyxy: NDArray[np.float32]) -> bool:
+def is_free(place_xyxy: NDArray[np.floating], boxes_xyxy: NDArray[np.float32]) -> bool:
     """Tell whether a place touches no box."""
     apart = (boxes_xyxy[:, :2] >= place_xyxy[2:]).any(axis=1) | (boxes_xyxy[:, 2:] <= place_xyxy[:2]).any(axis=1)
     return bool(apart.all())

@@ -14,7 +14,8 @@ import numpy as np
 
 from loddis_trainer.config import FitConfig
 from loddis_trainer.data import AugmentConfig, Batch, DataError, DomainDataset, Mixture, TrainingSamples
-from loddis_trainer.data.loader import Draw, collate
+from loddis_trainer.data.loader import collate
+from loddis_trainer.data.samples import Draw
 
 __all__ = ["EvidenceFrames"]
 

@@ -16,8 +16,9 @@ from loddis_trainer.building import build_training_model
 from loddis_trainer.checkpoint import read_weights
 from loddis_trainer.config import FitConfig
 from loddis_trainer.data import AugmentConfig, DataError, DomainDataset, Mixture, TrainingSamples
-from loddis_trainer.data.loader import Draw, collate
+from loddis_trainer.data.loader import collate
 from loddis_trainer.data.mixture import MixedDomain
+from loddis_trainer.data.samples import Draw
 from loddis_trainer.errors import CheckpointError
 from loddis_trainer.losses.consistency import swap_indices
 from loddis_trainer.reporting.collect import DataSource

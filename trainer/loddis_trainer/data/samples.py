@@ -1,0 +1,150 @@
+"""A frame of a mixture as a training sample: its window, changed as chance has it, at the network's size.
+
+Legend: T frames of the window, H W network pixels, M ground truths of a frame.
+
+A sample is a function of (seed, draw): the same comes whatever process makes it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from loddis_runtime.intensity import FullRange, Percentile, normalise
+from loddis_runtime.letterbox import LetterboxTransform, letterbox
+from loddis_runtime.registration import register
+from loddis_trainer.augmentation import AugmentConfig
+from loddis_trainer.data.augment import augment
+from loddis_trainer.data.contrails import add_contrail
+from loddis_trainer.data.convention import measure_box_offset
+from loddis_trainer.data.mixture import Mixture
+from loddis_trainer.data.pasting import Window, add_synthetic_target, cut_out, paste
+
+__all__ = ["Draw", "TrainingSamples"]
+
+Labelled = tuple[Window, NDArray[np.float32], NDArray[np.int64]]
+
+
+class Draw(NamedTuple):
+    """A frame to draw: domain id, frame number in the domain, the epoch that asks, and how often it drew it before."""
+
+    domain: int
+    number: int
+    epoch: int
+    turn: int = 0
+
+
+class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
+    """Frames of a mixture as training samples, looked up by `Draw`.
+
+    Args:
+        mixture: Where frames come from.
+        size_hw: Network height and width, pixels.
+        window: Frames T.
+        intensity: Grey levels to [0, 1].
+        augmentation: Random changes.
+        seed: Of the changes.
+        register_window: Shift past frames onto the last.
+    """
+
+    def __init__(
+        self,
+        mixture: Mixture,
+        *,
+        size_hw: tuple[int, int],
+        window: int,
+        intensity: FullRange | Percentile,
+        augmentation: AugmentConfig,
+        seed: int,
+        register_window: bool = False,
+    ) -> None:
+        # Loader processes are forked, and OpenCV's pool of threads does not survive that: it must not come into being.
+        cv2.setNumThreads(1)
+        self.mixture = mixture
+        self.size_hw = size_hw
+        self.window = window
+        self.register_window = register_window
+        self.intensity = intensity
+        self.augmentation = augmentation
+        self.seed = seed
+        datasets = [domain.dataset for domain in mixture.domains]
+        asks = augmentation.flip or augmentation.synthetic or augmentation.contrail
+        self._box_offsets_px = [measure_box_offset(one) if asks else (0.0, 0.0) for one in datasets]
+        self._with_targets = [
+            np.flatnonzero([len(record.boxes_xyxy) > 0 for record in one.records]) for one in datasets
+        ]
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor, Tensor, int, str]:
+        """Give frames ``(T, H, W)``, boxes ``(M, 4)``, class ids ``(M,)``, the domain id and the frame's name."""
+        dataset = self.mixture.domains[draw.domain].dataset
+        frames = self._window(draw.domain, draw.number)
+        boxes, labels = dataset.boxes(draw.number), dataset.class_ids(draw.number)
+        if self.augmentation.active:
+            frames, boxes, labels = self._change(draw, frames, boxes, labels)
+        stacked = np.empty((self.window, *self.size_hw), dtype=np.float32)
+        for target, frame in zip(stacked, frames, strict=True):
+            letterbox(frame, self.size_hw, out=target)
+        transform = LetterboxTransform.fit(frames[-1].shape, self.size_hw)
+        network_boxes = transform.to_network(boxes).astype(np.float32)
+        name = f"{dataset.name}/{dataset.sequence_of(draw.number)}/{dataset.records[draw.number].frame_index}"
+        return torch.from_numpy(stacked), torch.from_numpy(network_boxes), torch.from_numpy(labels), draw.domain, name
+
+    def _window(self, domain: int, number: int) -> Window:
+        """Give the T frames ``(H, W)`` float32 in [0, 1] that end with a frame, registered if asked for."""
+        window = self.mixture.domains[domain].dataset.window(number, self.window)
+        frames = [normalise(frame, self.intensity) for frame in window]
+        return register(frames) if self.register_window else frames
+
+    def _change(self, draw: Draw, frames: Window, boxes: NDArray[np.float32], labels: NDArray[np.int64]) -> Labelled:
+        """Change a window: copies of targets first, then places and levels, rendered targets last.
+
+        What is rendered so has its SNR in the noise that the frame ends up with.
+        """
+        ask, offset_px = self.augmentation, self._box_offsets_px[draw.domain]
+        copying, changing, rendering, repeating = np.random.default_rng((self.seed, *draw)).spawn(4)
+        if copying.random() < ask.paste:
+            frames, boxes, labels = self._copy_target(draw.domain, frames, boxes, labels, copying)
+        frames, boxes, seen = augment(frames, boxes, ask, changing, box_offset_x_px=offset_px[0])
+        labels = labels[seen]
+        if rendering.random() < ask.synthetic and (donor := self._some_target(draw.domain, rendering)):
+            x1, y1, x2, y2 = self.mixture.domains[draw.domain].dataset.boxes(donor[0])[donor[1]].tolist()
+            frames, boxes, labels = add_synthetic_target(
+                frames, boxes, labels, box_size_px=(x2 - x1, y2 - y1), box_offset_px=offset_px, generator=rendering
+            )
+        if self.mixture.domains[draw.domain].role == "task" and rendering.random() < ask.contrail:
+            frames, boxes, labels = add_contrail(frames, boxes, labels, box_offset_px=offset_px, generator=rendering)
+        if repeating.random() < ask.single:
+            frames = [frames[-1]] * len(frames)
+        return frames, boxes, labels
+
+    def _copy_target(
+        self,
+        domain: int,
+        frames: Window,
+        boxes: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        generator: np.random.Generator,
+    ) -> Labelled:
+        """Add a target of another frame of the domain, where it can be cut out."""
+        dataset = self.mixture.domains[domain].dataset
+        donor = self._some_target(domain, generator)
+        if donor is None:
+            return frames, boxes, labels
+        number, which = donor
+        box, label = dataset.boxes(number)[which], int(dataset.class_ids(number)[which])
+        cutout = cut_out(self._window(domain, number), box, label)
+        return (frames, boxes, labels) if cutout is None else paste(frames, boxes, labels, cutout, generator)
+
+    def _some_target(self, domain: int, generator: np.random.Generator) -> tuple[int, int] | None:
+        """Draw a target of a domain: the number of its frame, and which it is there; none where there are none."""
+        donors = self._with_targets[domain]
+        if not len(donors):
+            return None
+        number = int(donors[generator.integers(len(donors))])
+        return number, int(generator.integers(len(self.mixture.domains[domain].dataset.boxes(number))))
