@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +16,12 @@ from loddis_export.averaging import choose_box_averaging
 from loddis_export.errors import ExportError, ParityError
 from loddis_export.graph import write_graph
 from loddis_export.model_card import model_card
-from loddis_export.parity import ParityReport, measure_parity
+from loddis_export.parity import ParityReport, Reference
+from loddis_export.precisions import calibration_frames, figures_of_precision, write_int8
 from loddis_export.settings import Credit, ExportSettings
 from loddis_export.strip import StrippedCheckpoint, strip_checkpoint
 from loddis_runtime import Detector, load
-from loddis_runtime.bundle import sha256_file
+from loddis_runtime.bundle import graph_name, sha256_file
 from loddis_runtime.manifest import MANIFEST_NAME, Manifest, TrainingDomain
 from loddis_trainer.data import DomainDataset
 from loddis_trainer.evaluate import evaluate
@@ -28,7 +30,9 @@ from loddis_trainer.software import software_versions
 
 __all__ = ["ExportedBundle", "export_bundle"]
 
-GRAPH = "model.fp32.onnx"
+PARITY, CARD = "parity.json", "MODEL_CARD.md"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class ExportedBundle:
     Attributes:
         path: Folder of the bundle.
         manifest: Of the bundle.
-        parity: Of its graph.
+        parity: Of its graphs, and of those that strayed too far to be in it.
         metrics: `DOMAIN:SPLIT` to what was measured there.
     """
 
@@ -61,7 +65,7 @@ def export_bundle(checkpoint: Path, out: Path, settings: ExportSettings, *, prog
         CheckpointError: The checkpoint is missing or half-written.
         DataError: The frames for parity or evaluation cannot be read.
         ExportError: `out` exists, or the name does not suit.
-        ParityError: The graph strays from the checkpoint; nothing was written.
+        ParityError: The float32 graph strays from the checkpoint; nothing was written.
     """
     if out.exists():
         raise ExportError(f"{out} exists already; a bundle is never overwritten: choose another version")
@@ -100,16 +104,25 @@ def _build(
 ) -> ExportedBundle:
     """Make the bundle in `building`. `splits` are those that are asked for, the one to choose on first."""
     info = stripped.info
-    write_graph(stripped.detector, building / GRAPH, window=info.window, size_hw=info.size_hw)
-    manifest = manifest.model_copy(update={"files": {GRAPH: sha256_file(building / GRAPH)}})
-    manifest.save(building / MANIFEST_NAME)
+    write_graph(stripped.detector, building / graph_name("fp32"), window=info.window, size_hw=info.size_hw)
+    manifest = _save(manifest, building, [graph_name("fp32")])
 
     chosen_on, held_out = next(iter(splits.items()))
-    with load(building, device="cpu", threads=settings.threads) as opened:
+    with load(building, device="cpu", precision="fp32", threads=settings.threads) as opened:
         averaging_iou = choose_box_averaging(opened, held_out, settings.average_boxes, progress=progress)
         manifest = manifest.model_copy(update={"box_averaging_iou": averaging_iou})
         detector = opened.with_manifest(manifest)
-        parity = _prove_parity(stripped, detector, held_out, settings)
+        reference = Reference.of(
+            stripped.detector,
+            detector,
+            held_out,
+            held_out.evenly_spaced(settings.parity_frames),
+            centre_distance_px=settings.centre_distance_px,
+            false_alarms_per_frame=settings.max_false_alarms,
+        )
+        parities = [reference.compare(detector, limits=settings.parity.fp32)]
+        if parities[0].faults:
+            raise ParityError(f"no bundle was written: {'; '.join(parities[0].faults)}")
         threshold = settings.score_threshold
         if threshold is None:
             on_held_out = _evaluate(detector, held_out, settings, score_threshold=0.5, progress=progress)
@@ -119,29 +132,54 @@ def _build(
             name: _evaluate(detector, splits[name], settings, score_threshold=threshold, progress=progress)
             for name in settings.evaluate
         }
+    figures = {name: m.headline() for name, m in metrics.items()}
 
+    if "int8" in settings.precisions:
+        frames = calibration_frames(detector, _calibration_split(stripped, settings, progress=progress), settings)
+        parities.append(
+            write_int8(building, manifest, reference, frames, limits=settings.parity.int8, threads=detector.threads)
+        )
+    written = [graph_name(one.precision) for one in parities if not one.faults]
+    manifest = _save(manifest, building, written)
+    for one in parities[1:]:
+        if one.faults:
+            log.warning("the bundle has no %s graph: %s", one.precision, "; ".join(one.faults))
+            continue
+        with load(building, device="cpu", precision=one.precision, threads=settings.threads) as compressed:
+            for name in settings.evaluate:
+                measured = _evaluate(
+                    compressed, splits[name], settings, score_threshold=threshold, measure=False, progress=progress
+                )
+                figures[name] |= figures_of_precision(measured, one.precision)
+
+    report = reference.report(parities)
     manifest = manifest.model_copy(
         update={
             "score_threshold": threshold,
-            "metrics": {name.replace(":", "/"): m.headline() for name, m in metrics.items()},
+            "metrics": {name.replace(":", "/"): values for name, values in figures.items()},
         }
     )
-    (building / "parity.json").write_text(parity.model_dump_json(indent=2) + "\n")
-    (building / "MODEL_CARD.md").write_text(
+    (building / PARITY).write_text(report.model_dump_json(indent=2) + "\n")
+    (building / CARD).write_text(
         model_card(
             manifest,
             stripped,
-            parity,
+            report,
             metrics,
             centre_distance_px=settings.centre_distance_px,
             chosen_on=chosen_on if settings.score_threshold is None else "the command line",
         )
     )
-    files = {name: sha256_file(building / name) for name in (GRAPH, "parity.json", "MODEL_CARD.md")}
-    manifest = manifest.model_copy(update={"files": files})
-    manifest.save(building / MANIFEST_NAME)
+    manifest = _save(manifest, building, [*written, PARITY, CARD])
     load(building, device="cpu", threads=settings.threads).close()  # what is shipped must open
-    return ExportedBundle(out, manifest, parity, metrics)
+    return ExportedBundle(out, manifest, report, metrics)
+
+
+def _save(manifest: Manifest, building: Path, names: Sequence[str]) -> Manifest:
+    """Write the manifest of these files, and give it."""
+    complete = manifest.model_copy(update={"files": {name: sha256_file(building / name) for name in names}})
+    complete.save(building / MANIFEST_NAME)
+    return complete
 
 
 def _describe(stripped: StrippedCheckpoint, out: Path, settings: ExportSettings) -> Manifest:
@@ -196,6 +234,14 @@ def _default_split(stripped: StrippedCheckpoint) -> str:
     return f"{task}:val"
 
 
+def _calibration_split(stripped: StrippedCheckpoint, settings: ExportSettings, *, progress: bool) -> DomainDataset:
+    """Open the frames that the scales of int8 are measured on."""
+    if settings.calibrate_on:
+        return _open(settings.calibrate_on, stripped, settings, progress=progress)
+    held_out = _default_split(stripped)
+    return _open(f"{held_out.rpartition(':')[0]}:train", stripped, settings, progress=progress)
+
+
 def _open(name: str, stripped: StrippedCheckpoint, settings: ExportSettings, *, progress: bool) -> DomainDataset:
     domain, _, split = name.rpartition(":")
     return DomainDataset.open(
@@ -208,23 +254,20 @@ def _open(name: str, stripped: StrippedCheckpoint, settings: ExportSettings, *, 
     )
 
 
-def _prove_parity(
-    stripped: StrippedCheckpoint, detector: Detector, dataset: DomainDataset, settings: ExportSettings
-) -> ParityReport:
-    numbers = dataset.evenly_spaced(settings.parity_frames)
-    report = measure_parity(stripped.detector, detector, dataset, numbers, limits=settings.parity)
-    if report.faults:
-        raise ParityError(f"no bundle was written: {'; '.join(report.faults)}")
-    return report
-
-
 def _evaluate(
-    detector: Detector, dataset: DomainDataset, settings: ExportSettings, *, score_threshold: float, progress: bool
+    detector: Detector,
+    dataset: DomainDataset,
+    settings: ExportSettings,
+    *,
+    score_threshold: float,
+    measure: bool = True,
+    progress: bool,
 ) -> Metrics:
     return evaluate(
         detector,
         dataset,
         score_threshold=score_threshold,
         centre_distance_px=settings.centre_distance_px,
+        measure=measure,
         progress=progress,
     )

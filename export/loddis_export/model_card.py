@@ -26,7 +26,7 @@ def model_card(
     Args:
         manifest: Of the bundle.
         stripped: The checkpoint that it was made from.
-        parity: Of its graph.
+        parity: Of its graphs.
         metrics: `DOMAIN:SPLIT` to what was measured there with the exported bundle.
         centre_distance_px: Within which a detection counts for Pd.
         chosen_on: `DOMAIN:SPLIT` that the score threshold was chosen on.
@@ -152,13 +152,44 @@ def _flags(name: str, value: object, default: object) -> list[str]:
 
 
 def _parity(parity: ParityReport) -> str:
-    return f"""## Parity of the exported graph
+    lines = [
+        "## Parity of the graphs with the checkpoint",
+        "",
+        f"On {parity.frames} frames of `{parity.domain}` with {parity.targets} targets. Candidates are compared before"
+        " suppression; detections after it, at the scores that give"
+        f" {parity.false_alarms_per_frame:g} false alarms per frame. Matched: share of the checkpoint's detections that"
+        f" the graph gives within {parity.centre_distance_px:g} px.",
+        "",
+        "| | checkpoint |" + "".join(f" {one.precision} |" for one in parity.precisions),
+        "|---|---:|" + "---:|" * len(parity.precisions),
+    ]
+    first = parity.precisions[0]
+    rows = [
+        ("max Δ of a box, px", "", [f"{one.max_abs_box_px:.2g}" for one in parity.precisions]),
+        ("max Δ of a score", "", [f"{one.max_abs_score:.2g}" for one in parity.precisions]),
+        ("matched", "", [_percent(one.matched) for one in parity.precisions]),
+        (
+            "mAP50",
+            _percent(parity.precisions[0].map50_reference),
+            [_percent(o.map50_exported) for o in parity.precisions],
+        ),
+        ("Pd", _percent(first.pd_reference), [_percent(one.pd_exported) for one in parity.precisions]),
+    ]
+    for groups in zip(*(one.groups for one in parity.precisions), strict=True):
+        label = f"Pd of {groups[0].targets} targets, {groups[0].label}"
+        rows.append((label, _percent(groups[0].pd_reference), [_percent(group.pd_exported) for group in groups]))
+    rows.append(("in the bundle", "", ["no: " + "; ".join(o.faults) if o.faults else "yes" for o in parity.precisions]))
+    lines += [f"| {label} | {reference} | {' | '.join(cells)} |" for label, reference, cells in rows]
+    lines += [
+        f"\nIn float within the {one.precision} graph: {', '.join(f'`{layer}`' for layer in one.float_layers)}."
+        for one in parity.precisions
+        if one.float_layers and not one.faults
+    ]
+    return "\n".join([*lines, ""])
 
-| precision | frames | candidates | max Δ box, px | max Δ score | mAP50, checkpoint | mAP50, graph |
-|---|---:|---:|---:|---:|---:|---:|
-| {parity.precision} | {parity.frames} of {parity.domain} | {parity.compared} | {parity.max_abs_box_px:.2g} | \
-{parity.max_abs_score:.2g} | {parity.map50_reference:.4f} | {parity.map50_exported:.4f} |
-"""
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
 
 
 def _limits(manifest: Manifest) -> str:

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from loddis_runtime.bundle import GraphPrecision
 from loddis_trainer.domain_spec import SplitName
 
-__all__ = ["Averaging", "Credit", "ExportSettings", "ParityLimits"]
+__all__ = ["Averaging", "Credit", "ExportSettings", "ParityLimits", "ParitySettings"]
 
 Averaging: TypeAlias = Literal["auto", "on", "off"]
 
@@ -45,13 +46,29 @@ class Credit(BaseModel):
 
 
 class ParityLimits(BaseModel):
-    """How far an exported graph may stray from its checkpoint."""
+    """How far the graph of one precision may stray from its checkpoint; what has no limit is reported all the same."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    box_px: Positive = Field(default=0.05, description="Largest difference of a box coordinate, network pixels.")
-    score: Positive = Field(default=1e-3, description="Largest difference of a score.")
-    map50: Positive = Field(default=1e-3, description="Largest loss of mAP50, as a share of 1.")
+    box_px: Positive | None = Field(default=None, description="Largest difference of a box coordinate, network pixels.")
+    score: Positive | None = Field(default=None, description="Largest difference of a score.")
+    map50: Positive = Field(description="Largest loss of mAP50, as a share of 1.")
+    pd: Positive = Field(description="Largest loss of Pd at the operating point's false alarms, as a share of 1.")
+    group_pd: Positive = Field(description="Largest loss of Pd of a size or SNR class of 30 targets or more.")
+
+
+class ParitySettings(BaseModel):
+    """Limits of each precision."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fp32: ParityLimits = Field(
+        default=ParityLimits(box_px=0.05, score=1e-3, map50=1e-3, pd=1e-3, group_pd=0.01), description="Float32."
+    )
+    fp16: ParityLimits = Field(
+        default=ParityLimits(box_px=1.0, score=0.05, map50=3e-3, pd=3e-3, group_pd=0.03), description="Float16."
+    )
+    int8: ParityLimits = Field(default=ParityLimits(map50=5e-3, pd=5e-3, group_pd=0.05), description="Int8.")
 
 
 class ExportSettings(BaseModel):
@@ -85,8 +102,19 @@ class ExportSettings(BaseModel):
         default="auto",
         description="Give the mean box of all candidates of a target; auto: if mAP50 on --threshold-on rises with it.",
     )
-    parity: ParityLimits = Field(default=ParityLimits(), description="How far the graph may stray.")
-    parity_frames: Annotated[int, Field(ge=1)] = Field(default=200, description="Frames compared, evenly spaced.")
+    precisions: list[GraphPrecision] = Field(
+        default=["fp32", "int8"],
+        description="Graphs to write; fp32 is always among them. One that strays too far is left out.",
+    )
+    parity: ParitySettings = Field(default=ParitySettings(), description="How far graphs may stray.")
+    parity_frames: Annotated[int, Field(ge=1)] = Field(default=400, description="Frames compared, evenly spaced.")
+    calibrate_on: SplitName | None = Field(
+        default=None,
+        description="DOMAIN:SPLIT that the scales of int8 are measured on; the first task domain's train by default.",
+    )
+    calibration_frames: Annotated[int, Field(ge=1, le=4096)] = Field(
+        default=64, description="Frames with targets to measure scales on, evenly spaced."
+    )
     credit: list[Credit] = Field(default=[], description="DOMAIN=LICENCE; SOURCE of a training domain; repeats.")
     threads: Annotated[int, Field(ge=1)] | None = Field(default=None, description="CPU threads; all cores by default.")
 

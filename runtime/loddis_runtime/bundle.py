@@ -10,7 +10,7 @@ from typing import Literal
 from loddis_runtime.errors import BundleError, ChecksumError
 from loddis_runtime.manifest import MANIFEST_NAME, Manifest
 
-__all__ = ["PRECISIONS", "Bundle", "GraphPrecision", "sha256_file"]
+__all__ = ["PRECISIONS", "Bundle", "GraphPrecision", "graph_name", "sha256_file"]
 
 GraphPrecision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[GraphPrecision, ...] = ("fp32", "fp16", "int8")
@@ -56,7 +56,7 @@ class Bundle:
     @property
     def precisions(self) -> tuple[GraphPrecision, ...]:
         """The precisions that there is a graph for."""
-        return tuple(precision for precision in PRECISIONS if _graph_name(precision) in self.manifest.files)
+        return tuple(precision for precision in PRECISIONS if graph_name(precision) in self.manifest.files)
 
     def graph_path(self, precision: GraphPrecision) -> Path:
         """Give the path of the ONNX graph of a precision.
@@ -67,7 +67,7 @@ class Bundle:
         if precision not in self.precisions:
             there = ", ".join(self.precisions) or "none"
             raise BundleError(f"{self.path} has no {precision} graph; there is: {there}")
-        return self.path / _graph_name(precision)
+        return self.path / graph_name(precision)
 
 
 def sha256_file(path: Path) -> str:
@@ -83,5 +83,6 @@ def sha256_file(path: Path) -> str:
         raise BundleError(f"cannot read {path}: {error.strerror or error}") from None
 
 
-def _graph_name(precision: GraphPrecision) -> str:
+def graph_name(precision: GraphPrecision) -> str:
+    """Name the file of a precision's graph."""
     return f"model.{precision}.onnx"

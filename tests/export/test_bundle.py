@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+import torch
 from pydantic import ValidationError
 
 from loddis_export import bundle
 from loddis_export.bundle import export_bundle
 from loddis_export.cli import Bundle, Export
 from loddis_export.errors import ExportError, ParityError
-from loddis_export.parity import compare_outputs, measure_parity
-from loddis_export.settings import Credit, ExportSettings, ParityLimits
+from loddis_export.parity import Reference, compare_outputs
+from loddis_export.settings import Credit, ExportSettings, ParityLimits, ParitySettings
 from loddis_runtime import load
 from loddis_runtime.command import run
-from loddis_runtime.detector import PreparedFrame
 from loddis_runtime.intensity import FullRange
 from loddis_trainer.data import DataError, DomainDataset
 from loddis_trainer.errors import CheckpointError
@@ -38,6 +36,8 @@ def settings(domains: Path) -> ExportSettings:
             "evaluate": ["dark:test", "bright:test"],
             "credit": ["dark=CC0 1.0; a camera", "bright=CC BY 4.0; another"],
             "threads": 1,
+            # Ten frames and a model of sixty steps: a single target is a tenth.
+            "parity": {"int8": {"map50": 0.3, "pd": 0.3, "group_pd": 0.3}},
         }
     )
 
@@ -51,24 +51,28 @@ def test_a_bundle_has_everything_and_detects_what_the_checkpoint_does(
         "MODEL_CARD.md",
         "manifest.json",
         "model.fp32.onnx",
+        "model.int8.onnx",
         "parity.json",
     ]
     assert [entry.name for entry in out.parent.iterdir()] == ["3"]
-    with load(out, threads=1) as detector:
+    with load(out, threads=1, precision="fp32") as detector:
         manifest = detector.manifest
         assert (manifest.name, manifest.version, manifest.max_detections) == ("spots", "3", 50)
         assert [(d.name, d.role, d.licence) for d in manifest.training_domains] == [
             ("dark", "task", "CC0 1.0"),
             ("bright", "auxiliary", "CC BY 4.0"),
         ]
-        assert set(manifest.files) == {"MODEL_CARD.md", "model.fp32.onnx", "parity.json"}
+        assert set(manifest.files) == {"MODEL_CARD.md", "model.fp32.onnx", "model.int8.onnx", "parity.json"}
         dataset = DomainDataset.open("dark", "test", data_root=domains, cache_dir=domains / "cache", progress=False)
         again = evaluate(detector, dataset, progress=False)
     # What the manifest says of the bundle is what the bundle does.
     assert manifest.metrics["dark/test"]["map50"] == pytest.approx(again.map50, abs=1e-4)
-    assert exported.parity.max_abs_box_px < 0.05
-    assert exported.parity.compared > 0
-    assert json.loads((out / "parity.json").read_text())["map50_exported"] == exported.parity.map50_exported
+    fp32, int8 = exported.parity.precisions
+    assert (fp32.precision, int8.precision) == ("fp32", "int8")
+    assert fp32.max_abs_box_px < 0.05
+    assert fp32.compared > 0
+    assert fp32.matched == 1.0
+    assert json.loads((out / "parity.json").read_text())["precisions"][0]["map50_exported"] == fp32.map50_exported
 
     card = (out / "MODEL_CARD.md").read_text()
     for text in ("CC BY 4.0", "dark:test", "bright:test", "mAP50", "loddis-trainer fit", "--learning-rate 0.005"):
@@ -83,7 +87,8 @@ def test_a_bundle_is_never_overwritten(checkpoint: Path, settings: ExportSetting
 
 
 def test_a_failed_parity_writes_no_bundle(checkpoint: Path, settings: ExportSettings, tmp_path: Path) -> None:
-    strict = settings.model_copy(update={"parity": ParityLimits(box_px=1e-12, score=1e-12)})
+    limits = ParityLimits(box_px=1e-12, score=1e-12, map50=1e-3, pd=1e-3, group_pd=1e-3)
+    strict = settings.model_copy(update={"parity": ParitySettings(fp32=limits)})
     with pytest.raises(ParityError, match=r"no bundle was written: boxes differ by up to .* px, allowed are 1e-12"):
         export_bundle(checkpoint, tmp_path / "m" / "1", strict, progress=False)
     assert list(tmp_path.iterdir()) == []
@@ -115,25 +120,22 @@ def test_what_was_mistyped_is_said_before_any_work_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_window_is_proven_on_frames_that_move(domains: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_window_is_proven_on_frames_that_move(domains: Path) -> None:
     """Copies of one frame would hide channels that were exported in the wrong order."""
     model = build_detector("nano", window=3).eval()
     detector = wrap_detector(
         model, variant="nano", classes=["target"], window=3, size_hw=SIZE_HW, intensity=FullRange()
     )
     dataset = DomainDataset.open("dark", "val", data_root=domains, cache_dir=domains / "cache", progress=False)
-    seen: list[NDArray[np.float32]] = []
-    infer = detector.infer
-
-    def record(prepared: Sequence[PreparedFrame]) -> NDArray[np.float32]:
-        seen.extend(one.tensor for one in prepared)
-        return infer(prepared)
-
-    monkeypatch.setattr(detector, "infer", record)
+    seen: list[torch.Tensor] = []
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     with pytest.raises(ExportError, match="finds nothing"):  # it is untrained
-        measure_parity(model, detector, dataset, [2, 3], limits=ParityLimits())
-    assert len(seen) == 2
-    assert all(not np.array_equal(window[0], window[2]) for window in seen)
+        Reference.of(model, detector, dataset, [2, 3], centre_distance_px=3.0, false_alarms_per_frame=0.1)
+    (frames,) = seen
+    assert frames.shape == (2, 3, *SIZE_HW)
+    for window in frames:
+        assert (window[0] != window[1]).any()
+        assert (window[1] != window[2]).any()
 
 
 def test_a_checkpoint_that_is_none_says_so(settings: ExportSettings, tmp_path: Path) -> None:
@@ -185,7 +187,7 @@ def test_the_command_exports_and_fails_in_one_line(
     assert run(Export, words) == 1
     assert capsys.readouterr().err.startswith("loddis-export: error: ")
     assert run(Export, [*words[:2], str(tmp_path / "spots" / "2"), *data, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["parity"]["compared"] > 0
+    assert json.loads(capsys.readouterr().out)["parity"]["precisions"][0]["compared"] > 0
     assert run(Export, ["bundle", str(checkpoint)]) == 2
     assert run(Export, [*words, "--evaluate", "dark"]) == 2
     assert "DOMAIN:SPLIT" in capsys.readouterr().err

@@ -37,6 +37,7 @@ def evaluate(
     score_threshold: float | None = None,
     centre_distance_px: float = 3.0,
     numbers: Sequence[int] | None = None,
+    measure: bool = True,
     progress: bool = True,
 ) -> Metrics:
     """Measure a detector on a split.
@@ -47,9 +48,10 @@ def evaluate(
         score_threshold: The operating point; the detector's own if none.
         centre_distance_px: Within which a detection counts for Pd, frame pixels.
         numbers: Only these frames.
+        measure: As `collect_results`; without, there are no figures by SNR.
         progress: Show a bar.
     """
-    results = collect_results(detector, dataset, numbers=numbers, progress=progress)
+    results = collect_results(detector, dataset, numbers=numbers, measure=measure, progress=progress)
     return evaluate_images(
         results,
         score_threshold=detector.manifest.score_threshold if score_threshold is None else score_threshold,

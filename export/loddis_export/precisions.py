@@ -1,0 +1,90 @@
+"""The graphs of a bundle beside the float32 one: made of it, held against the checkpoint, kept where they pass.
+
+Legend: T frames of the window, h w network pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loddis_export.errors import ExportError
+from loddis_export.layer_search import find_float_layers
+from loddis_export.parity import PrecisionParity, Reference
+from loddis_export.quantise import layers_of, quantise_graph
+from loddis_export.settings import ExportSettings, ParityLimits
+from loddis_runtime import Detector
+from loddis_runtime.bundle import Bundle, GraphPrecision, graph_name
+from loddis_runtime.engines.onnx_cpu import OnnxCpuEngine
+from loddis_runtime.manifest import Manifest
+from loddis_trainer.data import DomainDataset
+from loddis_trainer.metrics import Metrics
+
+__all__ = ["calibration_frames", "figures_of_precision", "write_int8"]
+
+
+def calibration_frames(
+    detector: Detector, dataset: DomainDataset, settings: ExportSettings
+) -> list[NDArray[np.float32]]:
+    """Give windows ``(T, h, w)`` that have targets, evenly spaced through a split, as the network sees them.
+
+    Raises:
+        ExportError: The split has no targets.
+    """
+    with_targets = [number for number in range(len(dataset)) if len(dataset.boxes(number))]
+    if not with_targets:
+        raise ExportError(f"{dataset.name}:{dataset.split} has no targets to calibrate int8 on")
+    places = np.linspace(0, len(with_targets) - 1, min(settings.calibration_frames, len(with_targets)))
+    numbers = [with_targets[int(place)] for place in np.unique(places.round())]
+    window = detector.manifest.window
+    return [detector.prepare_window(dataset.window(number, window)).tensor for number in numbers]
+
+
+def write_int8(
+    building: Path,
+    manifest: Manifest,
+    reference: Reference,
+    frames: Sequence[NDArray[np.float32]],
+    *,
+    limits: ParityLimits,
+    threads: int,
+) -> PrecisionParity:
+    """Write the int8 graph of a bundle's float32 graph, as few layers in float as the limits allow.
+
+    Args:
+        building: The bundle's folder, with the float32 graph.
+        manifest: Of the bundle.
+        reference: What the checkpoint says.
+        frames: ``(T, h, w)`` each, to calibrate on.
+        limits: How far the graph may stray.
+        threads: Of the engine.
+
+    Returns:
+        The comparison. Where it has faults, no graph was left behind.
+    """
+    source, target = building / graph_name("fp32"), building / graph_name("int8")
+
+    ranges = building / "ranges.json"
+
+    def try_out(float_layers: tuple[str, ...]) -> PrecisionParity:
+        quantise_graph(source, target, frames, keep_float=float_layers, ranges=ranges)
+        engine = OnnxCpuEngine(target, manifest=manifest, precision="int8", threads=threads)
+        with Detector(Bundle(building, manifest), engine, threads=threads) as detector:
+            return reference.compare(detector, limits=limits, float_layers=float_layers)
+
+    best = find_float_layers(layers_of(source), try_out)
+    quantise_graph(source, target, frames, keep_float=best.float_layers, ranges=ranges)
+    ranges.unlink()
+    if best.faults:
+        target.unlink()
+    return best
+
+
+def figures_of_precision(metrics: Metrics, precision: GraphPrecision) -> dict[str, float]:
+    """Give the figures that a manifest keeps of a precision beside those of float32."""
+    headline = metrics.headline()
+    names = ("map50", "pd", "fa_per_frame", "pd_at_fa_0.05", "pd_at_fa_0.1")
+    return {f"{name}_{precision}": headline[name] for name in names if name in headline}

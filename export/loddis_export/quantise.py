@@ -1,0 +1,165 @@
+"""An int8 graph by static quantisation: what each layer's values reach on real frames decides its scale.
+
+Weights are symmetric int8, a scale for each output channel. Activations are symmetric about zero, a scale for each
+tensor, and written as uint8 about 128: the one form that ONNX Runtime's fast CPU kernels take. `as_signed` gives the
+same numbers as int8 about 0, the one form that TensorRT takes; nothing is rounded on the way.
+
+Legend: B batch, T frames of the window, h w network pixels.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
+from onnxruntime.quantization import (  # type: ignore[import-untyped]
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+
+from loddis_export.errors import ExportError
+from loddis_export.graph import INPUT_NAME
+
+__all__ = ["as_signed", "layers_of", "quantise_graph"]
+
+# What layers are made of, with int8 kernels on every engine; decoding and TopK count pixels and stay in float.
+QUANTISED_OPS = ("Conv", "Sigmoid", "Mul", "Add", "Concat", "MaxPool", "Resize")
+ZERO_POINT = 128  # of uint8 activations: int8's zero, moved by half of the range
+
+
+def layers_of(graph: Path) -> tuple[str, ...]:
+    """Name the layers of a graph, as the detector's modules are called, in the order they run in.
+
+    Raises:
+        ExportError: The file is no ONNX graph, or has no convolution whose weight has a module's name.
+    """
+    layers = tuple(_layer(node) for node in _load(graph).graph.node if node.op_type == "Conv")
+    if not layers:
+        raise ExportError(f"{graph} has no convolutions: it is no graph of a detector")
+    return layers
+
+
+def quantise_graph(
+    source: Path,
+    target: Path,
+    frames: Sequence[NDArray[np.float32]],
+    *,
+    keep_float: Collection[str] = (),
+    ranges: Path | None = None,
+) -> None:
+    """Write the int8 form of a graph, as quantisation and dequantisation around every layer (QDQ).
+
+    Args:
+        source: The float32 graph.
+        target: File to write.
+        frames: ``(T, h, w)`` float32 in [0, 1]: real frames with targets, as the network sees them.
+        keep_float: Layers, by the names that `layers_of` gives, that stay as they are.
+        ranges: File that keeps the ranges measured on these frames, for the next call; written where it is missing.
+
+    Raises:
+        ExportError: No frames, or a name that is no layer's.
+    """
+    if not frames:
+        raise ExportError("quantisation needs frames to calibrate on")
+    model = _load(source)
+    unknown = sorted(set(keep_float) - {_layer(node) for node in model.graph.node if node.op_type == "Conv"})
+    if unknown:
+        raise ExportError(f"{source} has no layer {', '.join(unknown)}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)  # the quantiser logs to the root: advice that was followed already
+        try:
+            quantize_static(
+                onnx.shape_inference.infer_shapes(model),
+                str(target),
+                _Frames(frames),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=list(QUANTISED_OPS),
+                per_channel=True,
+                weight_type=QuantType.QInt8,
+                activation_type=QuantType.QUInt8,
+                nodes_to_exclude=_float_nodes(model, keep_float),
+                calibrate_method=CalibrationMethod.MinMax,
+                extra_options={"WeightSymmetric": True, "ActivationSymmetric": True},
+                calibration_cache_path=ranges,
+            )
+        finally:
+            logging.disable(logging.NOTSET)
+    quantised = onnx.load(str(target))
+    del quantised.opset_import[:]  # the quantiser imports every set that it knows of
+    quantised.opset_import.extend(model.opset_import)
+    onnx.save_model(quantised, str(target), save_as_external_data=False)
+
+
+def as_signed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Give a quantised graph with its activations as int8 about 0 instead of uint8 about 128: the same numbers.
+
+    Raises:
+        ExportError: An activation has another zero point, so that int8 about 0 would not be the same.
+    """
+    signed = onnx.ModelProto()
+    signed.CopyFrom(model)
+    scaled = [node for node in signed.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    zero_points = {node.input[2] for node in scaled}
+    for tensor in signed.graph.initializer:
+        if tensor.name in zero_points and tensor.data_type == TensorProto.UINT8:
+            values = numpy_helper.to_array(tensor)
+            if (values != ZERO_POINT).any():
+                raise ExportError(f"{tensor.name} is not {ZERO_POINT}: the graph was not quantised symmetrically")
+            tensor.CopyFrom(numpy_helper.from_array(np.zeros(values.shape, dtype=np.int8), tensor.name))
+    for info in signed.graph.value_info:
+        if info.type.tensor_type.elem_type == TensorProto.UINT8:
+            info.type.tensor_type.elem_type = TensorProto.INT8
+    return signed
+
+
+class _Frames(CalibrationDataReader):  # type: ignore[misc]  # the library has no types
+    """Hands frames to the calibrator, one at a time."""
+
+    def __init__(self, frames: Sequence[NDArray[np.float32]]) -> None:
+        self._frames: Iterator[NDArray[np.float32]] = iter(frames)
+
+    def get_next(self) -> dict[str, Any] | None:
+        """Give the next input, none at the end."""
+        frame = next(self._frames, None)
+        return None if frame is None else {INPUT_NAME: np.ascontiguousarray(frame[None])}
+
+
+def _load(graph: Path) -> onnx.ModelProto:
+    try:
+        return onnx.load(str(graph))
+    except Exception as error:  # the parser's errors have no common root
+        raise ExportError(f"{graph} is not an ONNX graph: {error}") from error
+
+
+def _layer(convolution: onnx.NodeProto) -> str:
+    """Name the layer of a convolution by its weight, which has its module's name."""
+    name: str = convolution.input[1]
+    return name.removesuffix(".weight").removesuffix(".conv")
+
+
+def _float_nodes(model: onnx.ModelProto, keep_float: Collection[str]) -> list[str]:
+    """Name the nodes that stay in float: kept layers with their activation, and what comes after the last layers."""
+    nodes = list(model.graph.node)
+    last = max(i for i, node in enumerate(nodes) if node.op_type == "Conv")
+    names = []
+    of_kept: set[str] = set()  # tensors that kept layers made, up to their activation's
+    for i, node in enumerate(nodes):
+        kept = node.op_type == "Conv" and _layer(node) in keep_float
+        activation = node.op_type in ("Sigmoid", "Mul") and of_kept.issuperset(node.input)
+        if kept or activation:
+            names.append(node.name)
+            of_kept.update(node.output)
+        elif i > last or node.op_type not in QUANTISED_OPS:
+            names.append(node.name)
+    return names

@@ -1,0 +1,94 @@
+"""Layers stay in float by what they are measured to cost, and no more of them than it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from loddis_export.layer_search import find_float_layers
+from loddis_export.parity import GroupParity, PrecisionParity
+from loddis_export.settings import ParityLimits
+
+LAYERS = (
+    "backbone.stem",
+    "backbone.stage4.0",
+    "backbone.stage4.1",
+    "fusion.mix",
+    "head.box.0",
+    "head.box.1",
+    "head.out",
+)
+LIMITS = ParityLimits(map50=0.01, pd=0.01, group_pd=0.05)
+
+
+def parity(loss: float, float_layers: tuple[str, ...] = ()) -> PrecisionParity:
+    return PrecisionParity(
+        precision="int8",
+        compared=100,
+        max_abs_box_px=3.0,
+        max_abs_score=0.1,
+        matched=0.99,
+        map50_reference=0.9,
+        map50_exported=0.9 - loss,
+        pd_reference=0.95,
+        pd_exported=0.95,
+        groups=(),
+        float_layers=float_layers,
+        limits=LIMITS,
+    )
+
+
+class Trials:
+    """Layers that cost mAP50 as long as they are int8; remembers what was tried."""
+
+    def __init__(self, costs: Mapping[str, float]) -> None:
+        self.costs = costs
+        self.tried: list[tuple[str, ...]] = []
+
+    def __call__(self, float_layers: tuple[str, ...]) -> PrecisionParity:
+        self.tried.append(float_layers)
+        return parity(sum(cost for layer, cost in self.costs.items() if layer not in float_layers), float_layers)
+
+
+def test_what_keeps_within_the_limits_is_tried_once() -> None:
+    trials = Trials({"head.out": 0.005})
+    assert find_float_layers(LAYERS, trials).float_layers == ("backbone.stem",)
+    assert trials.tried == [("backbone.stem",)]
+
+
+def test_the_layer_that_costs_most_is_found_and_its_neighbours_are_given_back() -> None:
+    trials = Trials({"head.box.1": 0.05, "fusion.mix": 0.004})
+    best = find_float_layers(LAYERS, trials)
+    assert best.float_layers == ("backbone.stem", "head.box.1")
+    assert best.excess <= 1
+
+
+def test_layers_of_several_blocks_are_left_where_one_is_not_enough() -> None:
+    trials = Trials({"head.out": 0.03, "backbone.stage4.1": 0.02, "fusion.mix": 0.001})
+    assert find_float_layers(LAYERS, trials).float_layers == ("backbone.stem", "backbone.stage4.1", "head.out")
+
+
+def test_what_no_layer_mends_is_given_with_its_faults() -> None:
+    best = find_float_layers(LAYERS, lambda layers: parity(0.2, layers))
+    assert set(best.float_layers) == set(LAYERS)
+    assert best.faults == ["mAP50 falls by 0.2, allowed are 0.01"]
+
+
+def test_a_class_of_targets_can_fail_alone_but_not_by_a_handful() -> None:
+    lost = parity(0.0).model_copy(
+        update={
+            "groups": (
+                GroupParity(label="SNR 0–3", targets=200, pd_reference=0.4, pd_exported=0.3),
+                GroupParity(label="< 5 px", targets=3, pd_reference=1.0, pd_exported=0.67),
+            )
+        }
+    )
+    assert lost.faults == ["Pd of SNR 0–3 falls by 0.1, allowed are 0.05"]
+    assert lost.excess == pytest.approx(2.0)
+
+
+def test_what_is_not_a_number_fails() -> None:
+    broken = parity(float("nan"))
+    assert broken.excess == float("inf")
+    assert broken.faults

@@ -1,0 +1,143 @@
+"""An int8 graph detects what its float graph does, in the layers that were meant, in a form that every engine takes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from loddis_export.errors import ExportError
+from loddis_export.graph import OPSET, write_graph
+from loddis_export.quantise import as_signed, layers_of, quantise_graph
+from loddis_runtime.engines.onnx_cpu import OnnxCpuEngine
+from loddis_trainer.training_model import TrainingModel
+from support.bundles import manifest_of
+from support.domains import SIZE_HW, spot_frame
+
+MANIFEST = manifest_of(size_hw=SIZE_HW, max_detections=96)
+
+
+def frames(count: int, *, seed: int) -> list[NDArray[np.float32]]:
+    generator = np.random.default_rng(seed)
+    places = generator.uniform((14, 14), (SIZE_HW[1] - 14, SIZE_HW[0] - 14), (count, 2))
+    return [
+        spot_frame((float(x), float(y)), seed=seed + i)[None].astype(np.float32) / 255
+        for i, (x, y) in enumerate(places)
+    ]
+
+
+@pytest.fixture(scope="module")
+def graph(trained: TrainingModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("graph") / "model.fp32.onnx"
+    write_graph(trained.detector.eval(), path, window=1, size_hw=SIZE_HW)
+    return path
+
+
+@pytest.fixture(scope="module")
+def quantised(graph: Path) -> Path:
+    path = graph.with_name("model.int8.onnx")
+    layers = layers_of(graph)
+    quantise_graph(graph, path, frames(8, seed=0), keep_float=(layers[0], "head.box_offsets"))
+    return path
+
+
+def run(path: Path, inputs: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    engine = OnnxCpuEngine(path, manifest=MANIFEST, precision="int8", threads=1)
+    return engine.infer(np.stack(inputs))
+
+
+def test_layers_are_named_as_modules(graph: Path) -> None:
+    layers = layers_of(graph)
+    assert layers[0] == "backbone.stem"
+    assert {"fusion.fuse.smooth", "head.box_branch.1", "head.box_offsets", "head.class_logits"} <= set(layers)
+    assert len(set(layers)) == len(layers)
+
+
+def test_the_best_detections_are_the_same(graph: Path, quantised: Path) -> None:
+    unseen = frames(12, seed=100)
+    expected, actual = run(graph, unseen), run(quantised, unseen)
+    away_px = np.abs(actual[:, 0, :4] - expected[:, 0, :4]).max(axis=1)
+    assert np.median(away_px) < 0.5
+    assert (away_px < 2).sum() >= 11  # of two neighbours with almost equal scores the other may come first
+    np.testing.assert_allclose(actual[:, 0, 4], expected[:, 0, 4], atol=0.1)
+    assert (actual != expected).any()
+
+
+def test_all_other_layers_are_int8_by_output_channel(quantised: Path) -> None:
+    model = onnx.load(str(quantised))
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    in_float = []
+    for node in model.graph.node:
+        if node.op_type != "Conv":
+            continue
+        source = made_by.get(node.input[1])
+        if source is None:
+            in_float.append(node.input[1])
+            continue
+        weight, scale, zero_point = (constants[name] for name in source.input)
+        assert weight.dtype == np.int8
+        assert scale.shape == weight.shape[:1]
+        assert not zero_point.any()
+    assert in_float == ["backbone.stem.conv.weight", "head.box_offsets.weight"]
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", OPSET)]
+
+
+def test_boxes_are_decoded_in_float(quantised: Path) -> None:
+    nodes = onnx.load(str(quantised)).graph.node
+    last = max(i for i, node in enumerate(nodes) if node.op_type == "Conv")
+    after = Counter(node.op_type for node in nodes[last + 1 :])
+    assert after["TopK"] == 1
+    makers = {output: node.op_type for node in nodes for output in node.output}
+    decoding = [node for node in nodes if node.op_type in ("Exp", "TopK", "GatherElements")]
+    assert "DequantizeLinear" not in {makers.get(name) for node in decoding for name in node.input}
+
+
+def test_the_signed_form_says_the_same(quantised: Path, tmp_path: Path) -> None:
+    signed = as_signed(onnx.load(str(quantised)))
+    onnx.checker.check_model(signed, full_check=True)
+    zero_points = {
+        node.input[2] for node in signed.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")
+    }
+    types = {tensor.name: tensor.data_type for tensor in signed.graph.initializer}
+    assert {types[name] for name in zero_points} <= {onnx.TensorProto.INT8, onnx.TensorProto.INT32}
+    onnx.save(signed, str(tmp_path / "signed.onnx"))
+    unseen = frames(6, seed=200)
+    expected, actual = run(quantised, unseen), run(tmp_path / "signed.onnx", unseen)
+    np.testing.assert_allclose(actual[:, 0, :4], expected[:, 0, :4], atol=0.5)
+    np.testing.assert_allclose(actual[:, 0, 4], expected[:, 0, 4], atol=0.03)
+
+
+def test_a_graph_about_another_zero_cannot_be_signed(quantised: Path) -> None:
+    model = onnx.load(str(quantised))
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.UINT8:
+            tensor.CopyFrom(numpy_helper.from_array(np.array(127, dtype=np.uint8), tensor.name))
+            break
+    with pytest.raises(ExportError, match="not quantised symmetrically"):
+        as_signed(model)
+
+
+def test_ranges_are_measured_once(graph: Path, tmp_path: Path) -> None:
+    ranges = tmp_path / "ranges.json"
+    quantise_graph(graph, tmp_path / "a.onnx", frames(4, seed=0), ranges=ranges)
+    quantise_graph(graph, tmp_path / "b.onnx", frames(4, seed=9), ranges=ranges)  # not looked at again
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+def test_bad_input_says_what_is_wrong(graph: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="needs frames"):
+        quantise_graph(graph, tmp_path / "x.onnx", [])
+    with pytest.raises(ExportError, match=r"has no layer head\.nose"):
+        quantise_graph(graph, tmp_path / "x.onnx", frames(1, seed=0), keep_float=("head.nose",))
+    (tmp_path / "text.onnx").write_text("no graph")
+    with pytest.raises(ExportError, match="is not an ONNX graph"):
+        layers_of(tmp_path / "text.onnx")
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], [])), str(tmp_path / "empty.onnx"))
+    with pytest.raises(ExportError, match="has no convolutions"):
+        layers_of(tmp_path / "empty.onnx")
