@@ -20,6 +20,7 @@ from loddis_export.parity import ParityReport, Reference
 from loddis_export.precisions import calibration_frames, figures_of_precision, write_int8
 from loddis_export.settings import Credit, ExportSettings
 from loddis_export.strip import StrippedCheckpoint, strip_checkpoint
+from loddis_export.strip_proof import measure_stripping
 from loddis_runtime import Detector, load
 from loddis_runtime.bundle import graph_name, sha256_file
 from loddis_runtime.manifest import MANIFEST_NAME, Manifest, TrainingDomain
@@ -152,7 +153,7 @@ def _build(
                 )
                 figures[name] |= figures_of_precision(measured, one.precision)
 
-    report = reference.report(parities)
+    report = reference.report(parities, measure_stripping(stripped))
     manifest = manifest.model_copy(
         update={
             "score_threshold": threshold,

@@ -37,6 +37,7 @@ def model_card(
         _breakdown(metrics),
         _training(manifest, stripped),
         _parity(parity),
+        _stripping(parity),
         _limits(manifest),
     )
     return "\n".join(parts)
@@ -109,10 +110,9 @@ def _training(manifest: Manifest, stripped: StrippedCheckpoint) -> str:
         lines.append(
             f"| {domain.name} | {domain.role} | {domain.fraction:.0%} | {count} | {domain.licence} | {domain.source} |"
         )
-    removed = sum(stripped.removed.values())
     lines += [
         "",
-        f"{info.epoch} epochs, {info.step} steps. Training-only branches stripped: {removed} values.",
+        f"{info.epoch} epochs, {info.step} steps.",
         "Made by",
         "",
         *(f"    {' '.join(_command(config))}" for config in (*info.earlier, info.config)),
@@ -186,6 +186,17 @@ def _parity(parity: ParityReport) -> str:
         if one.float_layers and not one.faults
     ]
     return "\n".join([*lines, ""])
+
+
+def _stripping(parity: ParityReport) -> str:
+    before, after = parity.stripping.before, parity.stripping.after
+    return f"""## What stripping took away
+
+| a frame | values | GFLOPs | ms, torch, CPU |
+|---|---:|---:|---:|
+| with the training-only branches | {before.values} | {before.gflops:.3f} | {before.milliseconds:.1f} |
+| detector alone, as in the bundle | {after.values} | {after.gflops:.3f} | {after.milliseconds:.1f} |
+"""
 
 
 def _percent(value: float) -> str:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from loddis_export.errors import ExportError
 from loddis_export.settings import ParityLimits
+from loddis_export.strip_proof import Stripping
 from loddis_runtime import Detector
 from loddis_runtime.bundle import GraphPrecision
 from loddis_runtime.detector import PreparedFrame
@@ -108,6 +109,7 @@ class ParityReport(BaseModel):
     precisions: tuple[PrecisionParity, ...] = Field(
         description="Of the graphs in the bundle, and of those that failed."
     )
+    stripping: Stripping = Field(description="What the training-only branches would cost.")
 
     def of(self, precision: GraphPrecision) -> PrecisionParity:
         """Give the comparison of a precision.
@@ -260,7 +262,7 @@ class Reference:
         roc = detection_roc(taken_for_truth, centre_distance_px=self.centre_distance_px)
         return roc.at_threshold(score_threshold)[0]
 
-    def report(self, precisions: Sequence[PrecisionParity]) -> ParityReport:
+    def report(self, precisions: Sequence[PrecisionParity], stripping: Stripping) -> ParityReport:
         """Give the report of several comparisons."""
         return ParityReport(
             domain=f"{self.dataset.name}:{self.dataset.split}",
@@ -269,6 +271,7 @@ class Reference:
             centre_distance_px=self.centre_distance_px,
             false_alarms_per_frame=self.false_alarms_per_frame,
             precisions=tuple(precisions),
+            stripping=stripping,
         )
 
 

@@ -12,9 +12,12 @@ import torch
 
 from loddis_export.graph import INPUT_NAME, OPSET, OUTPUT_NAME, graph_parameters, write_graph
 from loddis_export.strip import strip_checkpoint
+from loddis_export.strip_proof import measure_stripping
 from loddis_trainer.models import build_detector
 from loddis_trainer.training_model import TrainingModel
 from support.domains import SIZE_HW
+
+GFLOPS_OF_NANO = 2.516  # at 320 x 256, one frame: the head's 3 x 3 convolutions are two thirds of it
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +110,13 @@ def test_windows_and_stride_4_export_alike(tmp_path: Path) -> None:
         expected = detector(frames).numpy()
     assert found.shape == expected.shape == (2, 20, 6)
     assert np.abs(found[..., 4] - expected[..., 4]).max() < 1e-4
+
+
+def test_what_stripping_saves_is_measured(checkpoint: Path) -> None:
+    stripped = strip_checkpoint(checkpoint)
+    proof = measure_stripping(stripped)
+    assert proof.before.values - proof.after.values == sum(stripped.removed.values())
+    expected = GFLOPS_OF_NANO * (SIZE_HW[0] * SIZE_HW[1]) / (256 * 320)
+    assert proof.after.gflops == pytest.approx(expected, rel=0.01)
+    assert proof.before.gflops > proof.after.gflops
+    assert proof.after.milliseconds > 0
