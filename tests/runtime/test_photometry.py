@@ -133,7 +133,7 @@ def test_all_at_once_is_each_alone() -> None:
     centroids, snr = measure_targets(frame, boxes)
     for index in range(len(boxes)):
         alone = measure_targets(frame, boxes[index : index + 1])
-        np.testing.assert_allclose(centroids[index], alone[0][0], atol=5e-3)  # of one fit, some settle sooner
+        np.testing.assert_allclose(centroids[index], alone[0][0], atol=1e-4)
         np.testing.assert_allclose(snr[index], alone[1][0], rtol=1e-6)
 
 
