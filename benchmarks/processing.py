@@ -30,6 +30,7 @@ from loddis_runtime.scenes import Scene, SceneConfig, TargetConfig
 
 FRAMES = {"320 x 256 uint8": ((256, 320), 8), "640 x 512 uint16": ((512, 640), 16), "512 x 512 uint8": ((512, 512), 8)}
 TARGETS = (0, 1, 20)
+BATCH = 16  # frames finished at once
 WINDOW = 3  # of the stages that a model with a registered window has
 CLIP = 8  # frames of each clip
 BOX_PX = 9.0
@@ -141,6 +142,9 @@ def stages_of_one(detector: Detector, clips: dict[int, Clip]) -> dict[str, Calla
             return detector.finish(prepared, clip.candidates)
 
         stages[f"finish, {count} target{'' if count == 1 else 's'}"] = finish
+    batch = [detector.prepare(clips[1].frames[0])] * BATCH
+    candidates = np.stack([clips[1].candidates] * BATCH)
+    stages[f"finish_batch of {BATCH}, 1 target each"] = lambda: detector.finish_batch(batch, candidates)
     return stages
 
 

@@ -17,20 +17,20 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from loddis_runtime.boxes import clip_boxes
+from loddis_runtime.boxes import box_centres
 from loddis_runtime.bundle import Bundle, GraphPrecision
 from loddis_runtime.detections import Detections
 from loddis_runtime.engines import Engine
 from loddis_runtime.engines.onnx_cpu import OnnxCpuEngine
 from loddis_runtime.engines.threads import available_cores, check_threads
-from loddis_runtime.errors import ConfigError, EngineError, FrameError, ModelNotFoundError
+from loddis_runtime.errors import ConfigError, FrameError, ModelNotFoundError
 from loddis_runtime.frames import as_frame
 from loddis_runtime.manifest import MANIFEST_NAME, Manifest
-from loddis_runtime.photometry import measure_targets
+from loddis_runtime.photometry import measure_batch
 from loddis_runtime.preparation import PreparedFrame, stack_window, still_window, window_frame
 from loddis_runtime.repository import ModelRepository, shipped_repository
+from loddis_runtime.selection import select
 from loddis_runtime.stream import Stream
-from loddis_runtime.suppression import average_boxes, suppress
 
 __all__ = ["Detector", "Device", "Precision", "PreparedFrame", "load"]
 
@@ -127,10 +127,7 @@ class Detector:
                 except FrameError as error:
                     raise error if len(frames) == 1 else FrameError(f"frame {index}: {error}") from None
             raw = self.infer(prepared)
-            results += [
-                self.finish(one, candidates, score_threshold=threshold, max_detections=limit)
-                for one, candidates in zip(prepared, raw, strict=True)
-            ]
+            results += self.finish_batch(prepared, raw, score_threshold=threshold, max_detections=limit)
         return results
 
     def prepare(self, frame: ArrayLike) -> PreparedFrame:
@@ -214,52 +211,57 @@ class Detector:
             ConfigError: As `detect`.
             EngineError: The network named a class that the manifest does not have.
         """
+        (detections,) = self.finish_batch(
+            [prepared], raw[None], score_threshold=score_threshold, max_detections=max_detections, measure=measure
+        )
+        return detections
+
+    def finish_batch(
+        self,
+        prepared: Sequence[PreparedFrame],
+        raw: NDArray[np.float32],
+        *,
+        score_threshold: float | None = None,
+        max_detections: int | None = None,
+        measure: bool = True,
+    ) -> list[Detections]:
+        """Third stage of several frames: what `finish` gives for each, its targets measured all at once.
+
+        Args:
+            prepared: As given to `infer`.
+            raw: ``(B, K, 6)``, what `infer` gave.
+            score_threshold: As `detect`.
+            max_detections: As `detect`, for each frame.
+            measure: As `finish`.
+
+        Raises:
+            ConfigError: As `detect`.
+            EngineError: As `finish`.
+        """
         threshold, limit = self.check_options(score_threshold, max_detections)
-        manifest = self.manifest
-        finite = raw[np.isfinite(raw).all(axis=1)]
-        candidates = finite[finite[:, 4] >= threshold]  # (N, 6)
-        seen = self._within(prepared, candidates[:, :4])[1]  # the rest lies in the letterbox's padding
-        candidates = candidates[seen]
-        if not len(candidates):
-            return Detections.empty(manifest.classes)
-        class_ids = candidates[:, 5].astype(np.int32)
-        if not 0 <= class_ids.min() <= class_ids.max() < len(manifest.classes):
-            raise EngineError(
-                f"the network gives class ids up to {class_ids.max()}, "
-                f"the manifest of {manifest.name} has {len(manifest.classes)} classes"
-            )
-        kept = suppress(
-            candidates[:, :4],
-            candidates[:, 4],
-            class_ids,
-            iou_threshold=manifest.nms_iou_threshold,
-            centre_distance_px=manifest.nms_centre_distance_px,
-            max_detections=limit,
-        )
-        network_boxes = candidates[kept, :4]
-        if manifest.box_averaging_iou is not None:  # over those below the threshold too: it must not move boxes
-            network_boxes = average_boxes(
-                network_boxes,
-                class_ids[kept],
-                finite[:, :4],
-                finite[:, 4],
-                finite[:, 5],
-                iou_threshold=manifest.box_averaging_iou,
-            )
-        boxes_xyxy = self._within(prepared, network_boxes)[0].astype(np.float32)
+        selections = [
+            select(one, rows, self.manifest, score_threshold=threshold, max_detections=limit)
+            for one, rows in zip(prepared, raw, strict=True)
+        ]
+        boxes = [selection.boxes_xyxy for selection in selections]
         if measure:
-            centroids, snr = measure_targets(prepared.frame, boxes_xyxy)
+            measured = measure_batch([one.frame for one in prepared], boxes)
         else:
-            centroids = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) * np.float32(0.5)
-            snr = np.full(len(kept), np.nan, dtype=np.float32)
-        return Detections(
-            boxes_xyxy=boxes_xyxy,
-            scores=np.clip(candidates[kept, 4], 0.0, 1.0),
-            class_ids=class_ids[kept],
-            centroids=centroids,
-            snr=snr,
-            class_names=manifest.classes,
-        )
+            measured = [
+                (box_centres(found).astype(np.float32), np.full(len(found), np.nan, dtype=np.float32))
+                for found in boxes
+            ]
+        return [
+            Detections(
+                boxes_xyxy=selection.boxes_xyxy,
+                scores=selection.scores,
+                class_ids=selection.class_ids,
+                centroids=centroids,
+                snr=snr,
+                class_names=self.manifest.classes,
+            )
+            for selection, (centroids, snr) in zip(selections, measured, strict=True)
+        ]
 
     def check_options(self, score_threshold: float | None, max_detections: int | None) -> tuple[float, int]:
         """Check the options of `detect`, and fill in what the manifest says.
@@ -307,15 +309,6 @@ class Detector:
 
     def __repr__(self) -> str:
         return f"<Detector {self.manifest.name}:{self.manifest.version} {self.precision} on {self.device}>"
-
-    @staticmethod
-    def _within(
-        prepared: PreparedFrame, boxes_xyxy: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Map boxes ``(N, 4)`` of network pixels to the frame and cut them there; say which of them have area left."""
-        height, width = prepared.frame.shape
-        boxes = clip_boxes(prepared.transform.to_frame(boxes_xyxy), (height, width))
-        return boxes, (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
 
 
 def load(

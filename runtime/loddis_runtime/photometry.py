@@ -7,6 +7,8 @@ Legend: N targets, G side of the grid sampled around each, P side of the patch f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import cv2
@@ -15,12 +17,14 @@ from numpy.typing import NDArray
 
 from loddis_runtime.frames import Frame
 
-__all__ = ["measure_targets"]
+__all__ = ["measure_batch", "measure_targets"]
 
 RING_GAP_PX = 1  # between the box and the ring, for wings that leave the box
 RING_WIDTH_PX = 4
 GRID_SIDES_PX = (17, 33, 65)  # boxes of up to 7, 23 and 55 px with their rings; larger ones are sampled more thinly
 PATCH_RADIUS_PX = 7
+PATCH_OFFSETS = np.arange(-PATCH_RADIUS_PX, PATCH_RADIUS_PX + 1)
+MOST_AT_ONCE = 256  # targets; bounds the memory that a crowded batch takes
 SIGMA_LIMITS_PX = (0.5, 4.0)
 FIT_STEPS = 8  # at most
 SETTLED_PX = 2e-3
@@ -62,31 +66,55 @@ def measure_targets(
     Returns:
         Centroids ``(N, 2)`` float32, x, y pixels, and snr ``(N,)`` float32, finite, at least 0.
     """
-    boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
+    (measured,) = measure_batch([frame], [boxes_xyxy])
+    return measured
+
+
+def measure_batch(
+    frames: Sequence[Frame], boxes_xyxy: Sequence[NDArray[np.floating[Any]]]
+) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Measure the targets of several frames at once: for each frame, what `measure_targets` gives.
+
+    Most of the time that a few targets take goes into starting the steps, not into the pixels; in a batch, all share
+    them.
+
+    Args:
+        frames: Of any sizes and dtypes.
+        boxes_xyxy: ``(N, 4)`` pixels, of each frame.
+    """
+    ends = list(accumulate(len(boxes) for boxes in boxes_xyxy))
+    if not ends or ends[-1] == 0:
+        return [(np.empty((0, 2), dtype=np.float32), np.empty(0, dtype=np.float32)) for _ in frames]
+    boxes = np.concatenate([np.asarray(boxes, dtype=np.float64).reshape(-1, 4) for boxes in boxes_xyxy])  # (N, 4)
+    owners = np.repeat(np.arange(len(frames)), [len(boxes) for boxes in boxes_xyxy])  # (N,) the frame of each target
     centroids = ((boxes[:, :2] + boxes[:, 2:]) / 2).astype(np.float32)
     snr = np.zeros(len(boxes), dtype=np.float32)
     sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1.0).max(axis=1) + 2 * (RING_GAP_PX + RING_WIDTH_PX)
     groups = np.minimum(np.searchsorted(GRID_SIDES_PX, sides), len(GRID_SIDES_PX) - 1)  # (N,)
     for group, grid_side in enumerate(GRID_SIDES_PX):
         members = np.flatnonzero(groups == group)
-        if len(members):
-            centroids[members], snr[members] = _measure_group(frame, boxes[members], grid_side, sides[members])
-    return centroids, snr
+        for start in range(0, len(members), MOST_AT_ONCE):
+            some = members[start : start + MOST_AT_ONCE]
+            centroids[some], snr[some] = _measure_group(frames, owners[some], boxes[some], grid_side, sides[some])
+    return [(centroids[start:end], snr[start:end]) for start, end in pairwise([0, *ends])]
 
 
-def _measure_group(frame: Frame, boxes: Floats, grid_side: int, sides: Floats) -> tuple[Floats, Floats]:
-    """Measure targets whose boxes and rings fit one size of grid."""
+def _measure_group(
+    frames: Sequence[Frame], owners: NDArray[np.intp], boxes: Floats, grid_side: int, sides: Floats
+) -> tuple[Floats, Floats]:
+    """Measure targets whose boxes and rings fit one size of grid; `owners` ``(N,)`` says in which frame each is."""
     steps = np.maximum(1, np.ceil(sides / grid_side)).astype(np.intp)  # (N,)
     offsets = np.arange(grid_side) - grid_side // 2
     middles = np.floor((boxes[:, :2] + boxes[:, 2:]) / 2).astype(np.intp)  # (N, 2) x, y
     places = middles.T[:, :, None] + steps[:, None] * offsets  # (2, N, G) columns, rows
-    grid, valid = _sample(frame, places)  # (N, G, G), (2, N, G)
+    grid, valid = _sample(frames, owners, places)  # (N, G, G), (2, N, G)
 
     outside = _distance_outside(places, valid, boxes)  # (N, G, G)
     in_ring = (outside > RING_GAP_PX) & (outside <= RING_GAP_PX + RING_WIDTH_PX)
     scarce = in_ring.sum(axis=(1, 2)) < MIN_RING_SAMPLES  # box as large as the frame, or nearly so
     in_ring[scarce] = np.isfinite(outside[scarce])
-    background, noise = _ring_statistics(grid, in_ring, level=1.0 if frame.dtype.kind == "u" else FLOAT_LEVEL)
+    levels = np.array([1.0 if frame.dtype.kind == "u" else FLOAT_LEVEL for frame in frames])[owners]  # (N,)
+    background, noise = _ring_statistics(grid, in_ring, levels)
 
     contrast = np.where(np.isfinite(outside), grid - background[:, None, None], 0.0)  # (N, G, G)
     searched = outside <= 0
@@ -98,19 +126,33 @@ def _measure_group(frame: Frame, boxes: Floats, grid_side: int, sides: Floats) -
     snr = np.where(found, np.minimum(np.abs(heights) / noise, np.finfo(np.float32).max), 0.0)
 
     peak_rows, peak_columns = np.divmod(peaks, grid_side)
-    peaks_xy = np.stack([places[0, here, peak_columns], places[1, here, peak_rows]], axis=1)  # (N, 2)
+    peaks_xy = np.stack([places[0, here, peak_columns], places[1, here, peak_rows]])  # (2, N)
     centroids = (boxes[:, :2] + boxes[:, 2:]) / 2
     if found.any():
-        centroids[found] = _fit_spots(frame, boxes[found], peaks_xy[found], background[found], heights[found])
+        patch, valid = _sample(frames, owners[found], peaks_xy[:, found, None] + PATCH_OFFSETS)  # (N, P, P), (2, N, P)
+        signal = (patch - background[found, None, None]) / heights[found, None, None]  # 1 at the peak, bright or dark
+        centroids[found] = _fit_spots(signal, valid, peaks_xy[:, found], boxes[found])
     return centroids, snr
 
 
-def _sample(frame: Frame, places: NDArray[np.intp]) -> tuple[Floats, NDArray[np.bool_]]:
-    """Take the pixels ``(N, P, P)`` at columns and rows ``(2, N, P)``, and say which of those the frame has."""
-    last = np.array([[[frame.shape[1] - 1]], [[frame.shape[0] - 1]]])
+def _sample(
+    frames: Sequence[Frame], owners: NDArray[np.intp], places: NDArray[np.intp]
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Take the pixels ``(N, P, P)`` at columns and rows ``(2, N, P)``, and say which of those the frames have.
+
+    Args:
+        frames: Of any sizes.
+        owners: ``(N,)`` the frame of each target, rising.
+        places: ``(2, N, P)`` columns, rows.
+    """
+    last = np.array([[frame.shape[1] - 1, frame.shape[0] - 1] for frame in frames])[owners].T[:, :, None]  # (2, N, 1)
     inside = np.minimum(np.maximum(places, 0), last)
     columns, rows = inside
-    return frame[rows[:, :, None], columns[:, None, :]].astype(np.float64), inside == places
+    pixels = np.empty((*columns.shape, columns.shape[1]))
+    ends = np.searchsorted(owners, np.arange(len(frames) + 1))
+    for frame, start, end in zip(frames, ends[:-1], ends[1:], strict=True):
+        pixels[start:end] = frame[rows[start:end, :, None], columns[start:end, None, :]]
+    return pixels, inside == places
 
 
 def _distance_outside(places: NDArray[np.intp], valid: NDArray[np.bool_], boxes: Floats) -> Floats:
@@ -125,16 +167,16 @@ def _distance_outside(places: NDArray[np.intp], valid: NDArray[np.bool_], boxes:
     return distance
 
 
-def _ring_statistics(grid: Floats, in_ring: NDArray[np.bool_], *, level: float) -> tuple[Floats, Floats]:
-    """Give background and noise ``(N,)``; 0 and the least noise where there is not one pixel."""
+def _ring_statistics(grid: Floats, in_ring: NDArray[np.bool_], levels: Floats) -> tuple[Floats, Floats]:
+    """Give background and noise ``(N,)``; 0 and the least noise, of steps of `levels`, where there is not one pixel."""
     count = in_ring.sum(axis=(1, 2))
     background = _masked_median(grid, in_ring, count)
     deviations = np.abs(grid - background[:, None, None])
-    robust = np.maximum(1.4826 * _masked_median(deviations, in_ring, count), level)
+    robust = np.maximum(1.4826 * _masked_median(deviations, in_ring, count), levels)
     core = in_ring & (deviations <= 3 * robust[:, None, None])
     counted = np.where(core, deviations, 0.0)
     variance = np.einsum("nij,nij->n", counted, counted) / np.maximum(core.sum(axis=(1, 2)), 1)
-    return background, np.maximum(np.sqrt(variance), level * QUANTISATION)
+    return background, np.maximum(np.sqrt(variance), levels * QUANTISATION)
 
 
 def _masked_median(values: Floats, mask: NDArray[np.bool_], count: NDArray[np.intp]) -> Floats:
@@ -156,25 +198,27 @@ def _find_peaks(contrast: Floats, searched: NDArray[np.bool_]) -> NDArray[np.int
     return peaks
 
 
-def _fit_spots(frame: Frame, boxes: Floats, peaks_xy: NDArray[np.intp], background: Floats, heights: Floats) -> Floats:
+def _fit_spots(signal: Floats, valid: NDArray[np.bool_], peaks_xy: NDArray[np.intp], boxes: Floats) -> Floats:
     """Fit a round Gaussian around each peak, by Gauss-Newton steps for all at once; its x, y ``(N, 2)`` pixels.
 
     The Gaussian, its slopes and the frame's border are products of a function of x and one of y, so every sum over a
     patch is a product of sums along its sides. Each fit ends by itself: it does not depend on those beside it.
+
+    Args:
+        signal: ``(N, P, P)``, 1 at the peak and 0 in the background.
+        valid: ``(2, N, P)``, which columns and rows the frame has.
+        peaks_xy: ``(2, N)`` pixels.
+        boxes: ``(N, 4)``, which the centres do not leave.
     """
-    offsets = np.arange(-PATCH_RADIUS_PX, PATCH_RADIUS_PX + 1)
-    places = peaks_xy.T[:, :, None] + offsets  # (2, N, P)
-    patch, valid = _sample(frame, places)  # (N, P, P), (2, N, P)
-    signal = (patch - background[:, None, None]) / heights[:, None, None]  # 1 at the peak, bright or dark
-    signal *= valid[1, :, :, None] & valid[0, :, None, :]
+    signal = signal * (valid[1, :, :, None] & valid[0, :, None, :])
     area = (signal > 0.5).sum(axis=(1, 2))[:, None]
     sigma = _limit(np.sqrt(area / (2 * np.pi * np.log(2))), *SIGMA_LIMITS_PX)  # (N, 1)
     height = np.ones_like(sigma)
-    pixels = places + 0.5  # their centres
-    centre = peaks_xy.T[:, :, None] + 0.5  # (2, N, 1)
+    centre = peaks_xy[:, :, None] + 0.5  # (2, N, 1)
+    pixels = centre + PATCH_OFFSETS  # (2, N, P) their centres
     low, high = boxes.T[:2, :, None], boxes.T[2:, :, None]
     moving = np.ones(sigma.shape, dtype=np.bool_)
-    basis = np.empty((2, len(boxes), 3, offsets.size))  # the Gaussian along x and y, times powers of the distance
+    basis = np.empty((2, len(boxes), 3, PATCH_OFFSETS.size))  # the Gaussian along x and y, times powers of the distance
     for _ in range(FIT_STEPS):
         distance = (pixels - centre) / sigma  # (2, N, P)
         np.multiply(np.exp(distance * distance * -0.5), valid, out=basis[:, :, 0])

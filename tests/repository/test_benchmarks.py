@@ -86,7 +86,8 @@ def test_the_processing_benchmark_measures_every_stage(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         figures = json.loads(out.read_text())
         stages = {"prepare", *(f"finish, {count}" for count in ("0 targets", "1 target", "20 targets"))}
-        stages |= {"prepare_window of 3", "stream.prepare of 3"} | ({"network"} if not more else set())
+        stages |= {"finish_batch of 16, 1 target each", "prepare_window of 3", "stream.prepare of 3"}
+        stages |= {"network"} if not more else set()
         assert set(figures["milliseconds"]) == {"320 x 256 uint8", "640 x 512 uint16", "512 x 512 uint8"}
         assert all(set(one) == stages and min(one.values()) > 0 for one in figures["milliseconds"].values())
         assert ("share of the network, one target" in figures) == (not more)

@@ -200,6 +200,9 @@ def test_the_three_stages_make_detect(detector: Detector) -> None:
     assert prepared[0].tensor.shape == (1, *NET_HW)
     for frame, one, candidates in zip(frames, prepared, raw, strict=True):
         assert_same(detector.finish(one, candidates), detector.detect(frame))
+    for one, other in zip(detector.finish_batch(prepared, raw), map(detector.finish, prepared, raw), strict=True):
+        assert_same(one, other)
+    assert detector.finish_batch([], raw[:0]) == []
 
 
 def test_sixteen_bits_reach_the_network(detector: Detector) -> None:
