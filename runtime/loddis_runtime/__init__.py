@@ -11,8 +11,8 @@
 array([[100.3,  60.7]], dtype=float32)
 
 `load` takes the name of a model that comes with the package, or the folder of a bundle of your own. `Detector.detect`
-takes one frame, `Detector.detect_batch` several; `draw_detections` shows what was found. Everything that is raised on
-purpose is a `LoddisError`.
+takes one frame, `Detector.detect_batch` several, `Detector.stream` those of a camera as they come; `draw_detections`
+shows what was found. Everything that is raised on purpose is a `LoddisError`.
 """
 
 from loddis_runtime.bundle import Bundle
@@ -23,13 +23,17 @@ from loddis_runtime.errors import (
     BundleError,
     ChecksumError,
     ConfigError,
+    DuplicateFrameError,
     EngineError,
     FrameError,
+    LateFrameError,
     LoddisError,
     ModelNotFoundError,
+    StreamError,
 )
 from loddis_runtime.manifest import Manifest
 from loddis_runtime.repository import ModelRepository, shipped_repository
+from loddis_runtime.stream import Stream, StreamDetections, StreamWindow
 
 __all__ = [
     "Bundle",
@@ -38,13 +42,19 @@ __all__ = [
     "ConfigError",
     "Detections",
     "Detector",
+    "DuplicateFrameError",
     "EngineError",
     "FrameError",
+    "LateFrameError",
     "LoddisError",
     "Manifest",
     "ModelNotFoundError",
     "ModelRepository",
     "PreparedFrame",
+    "Stream",
+    "StreamDetections",
+    "StreamError",
+    "StreamWindow",
     "draw_detections",
     "load",
     "shipped_repository",

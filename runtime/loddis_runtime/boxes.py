@@ -26,10 +26,11 @@ def pairwise_iou(a_xyxy: Boxes, b_xyxy: Boxes) -> NDArray[np.float64]:
         ``(N, M)`` in [0, 1]. A box without area overlaps nothing, itself included.
     """
     a, b = _as_boxes(a_xyxy, "a_xyxy"), _as_boxes(b_xyxy, "b_xyxy")
-    top_left = np.maximum(a[:, None, :2], b[None, :, :2])  # (N, M, 2)
-    bottom_right = np.minimum(a[:, None, 2:], b[None, :, 2:])  # (N, M, 2)
-    intersection = np.clip(bottom_right - top_left, 0.0, None).prod(axis=2)  # (N, M)
-    union = _areas(a)[:, None] + _areas(b)[None, :] - intersection
+    # Each axis by itself: arithmetic along rows is several times faster than over pairs of numbers.
+    width = np.minimum(a[:, 2, None], b[:, 2]) - np.maximum(a[:, 0, None], b[:, 0])  # (N, M)
+    height = np.minimum(a[:, 3, None], b[:, 3]) - np.maximum(a[:, 1, None], b[:, 1])
+    intersection = np.maximum(width, 0.0) * np.maximum(height, 0.0)
+    union = _areas(a)[:, None] + _areas(b) - intersection
     iou: NDArray[np.float64] = np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
     return iou
 
@@ -49,8 +50,10 @@ def pairwise_centre_distance(a_xyxy: Boxes, b_xyxy: Boxes) -> NDArray[np.float64
     Returns:
         ``(N, M)`` pixels.
     """
-    offsets = box_centres(a_xyxy)[:, None] - box_centres(b_xyxy)[None]  # (N, M, 2)
-    return np.asarray(np.hypot(offsets[..., 0], offsets[..., 1]), dtype=np.float64)
+    a, b = box_centres(a_xyxy), box_centres(b_xyxy)
+    x, y = a[:, 0, None] - b[:, 0], a[:, 1, None] - b[:, 1]  # (N, M)
+    distance: NDArray[np.float64] = np.sqrt(x * x + y * y)
+    return distance
 
 
 def clip_boxes(boxes_xyxy: Boxes, size_hw: tuple[int, int]) -> NDArray[np.float64]:
@@ -70,4 +73,5 @@ def _as_boxes(boxes: Boxes, name: str) -> NDArray[np.float64]:
 
 def _areas(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     """Areas ``(N,)``; zero where a box is turned inside out."""
-    return np.asarray(np.clip(boxes[:, 2:] - boxes[:, :2], 0.0, None).prod(axis=1), dtype=np.float64)
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0.0)
+    return np.asarray(sides[:, 0] * sides[:, 1], dtype=np.float64)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
 from types import TracebackType
@@ -17,21 +17,20 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from loddis_runtime.boxes import clip_boxes
+from loddis_runtime.boxes import box_centres
 from loddis_runtime.bundle import Bundle, GraphPrecision
 from loddis_runtime.detections import Detections
 from loddis_runtime.engines import Engine
 from loddis_runtime.engines.onnx_cpu import OnnxCpuEngine
 from loddis_runtime.engines.threads import available_cores, check_threads
-from loddis_runtime.errors import ConfigError, EngineError, FrameError, ModelNotFoundError
-from loddis_runtime.frames import Frame, as_frame
-from loddis_runtime.intensity import normalise
-from loddis_runtime.letterbox import LetterboxTransform, letterbox
+from loddis_runtime.errors import ConfigError, FrameError, ModelNotFoundError
+from loddis_runtime.frames import as_frame
 from loddis_runtime.manifest import MANIFEST_NAME, Manifest
-from loddis_runtime.photometry import measure_targets
-from loddis_runtime.registration import register
+from loddis_runtime.photometry import measure_batch
+from loddis_runtime.preparation import PreparedFrame, stack_window, still_window, window_frame
 from loddis_runtime.repository import ModelRepository, shipped_repository
-from loddis_runtime.suppression import average_boxes, suppress
+from loddis_runtime.selection import select
+from loddis_runtime.stream import Stream
 
 __all__ = ["Detector", "Device", "Precision", "PreparedFrame", "load"]
 
@@ -40,21 +39,6 @@ Precision = Literal["auto", "fp32", "fp16", "int8"]
 
 MAX_BATCH = 32  # frames that `detect_batch` hands to the network at once; bounds its memory
 NAME = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]*)(:(?P<version>[0-9]+))?")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PreparedFrame:
-    """A frame, ready for the network.
-
-    Attributes:
-        frame: ``(H, W)`` as `as_frame` gives it.
-        tensor: ``(T, h, w)`` float32 in [0, 1]; read only where T > 1.
-        transform: From frame to network pixels.
-    """
-
-    frame: Frame
-    tensor: NDArray[np.float32]
-    transform: LetterboxTransform
 
 
 class Detector:
@@ -132,7 +116,7 @@ class Detector:
             ConfigError: As `detect`.
             EngineError: As `detect`.
         """
-        threshold, limit = self._options(score_threshold, max_detections)
+        threshold, limit = self.check_options(score_threshold, max_detections)
         frames = list(frames)
         results: list[Detections] = []
         for start in range(0, len(frames), MAX_BATCH):
@@ -143,10 +127,7 @@ class Detector:
                 except FrameError as error:
                     raise error if len(frames) == 1 else FrameError(f"frame {index}: {error}") from None
             raw = self.infer(prepared)
-            results += [
-                self.finish(one, candidates, score_threshold=threshold, max_detections=limit)
-                for one, candidates in zip(prepared, raw, strict=True)
-            ]
+            results += self.finish_batch(prepared, raw, score_threshold=threshold, max_detections=limit)
         return results
 
     def prepare(self, frame: ArrayLike) -> PreparedFrame:
@@ -156,11 +137,7 @@ class Detector:
             FrameError: The frame cannot be used.
         """
         checked = as_frame(frame)
-        levels = normalise(checked, self.manifest.intensity)  # (H, W)
-        size_hw = self.manifest.size_hw
-        key = levels if levels.shape == size_hw else letterbox(levels, size_hw)  # (h, w)
-        window = np.broadcast_to(key, (self.manifest.window, *size_hw))  # (T, h, w)
-        return PreparedFrame(checked, window, LetterboxTransform.fit((checked.shape[0], checked.shape[1]), size_hw))
+        return PreparedFrame.of(checked, still_window(checked, self.manifest))
 
     def prepare_window(self, frames: Sequence[ArrayLike]) -> PreparedFrame:
         """First stage, of a frame with those before it: what `prepare` does, and registration if the model wants it.
@@ -172,23 +149,30 @@ class Detector:
         Raises:
             FrameError: No frame, one that cannot be used, or frames of several sizes.
         """
-        length, size_hw = self.manifest.window, self.manifest.size_hw
-        checked = [as_frame(frame) for frame in frames[-length:]]
+        checked = [as_frame(frame) for frame in frames[-self.manifest.window :]]
         if not checked:
             raise FrameError("a window needs at least one frame")
         if len({frame.shape for frame in checked}) > 1:
             sizes = ", ".join(f"{frame.shape[1]} x {frame.shape[0]}" for frame in checked)
             raise FrameError(f"the frames of a window must be of one size, got {sizes}")
-        levels = [normalise(frame, self.manifest.intensity) for frame in checked]
-        if self.manifest.register_window:
-            levels = register(levels)
-        tensor = np.empty((length, *size_hw), dtype=np.float32)
-        missing = length - len(levels)
-        for row, level in zip(tensor[missing:], levels, strict=True):
-            letterbox(level, size_hw, out=row)
-        tensor[:missing] = tensor[missing]
-        key = checked[-1]
-        return PreparedFrame(key, tensor, LetterboxTransform.fit((key.shape[0], key.shape[1]), size_hw))
+        window = [window_frame(frame, self.manifest) for frame in checked]
+        return PreparedFrame.of(checked[-1], stack_window(window, self.manifest))
+
+    def stream(self, *, max_gap: int = 0, max_gap_s: float | None = None) -> Stream:
+        """Open a session that takes the frames of one camera one at a time, and keeps the window that the model sees.
+
+        Args:
+            max_gap: Frames that may be missing between neighbours in a window. By default none: the network takes
+                what moved between two frames for the motion of one.
+            max_gap_s: Longest time between neighbours in a window, seconds; any if none. For frames with timestamps.
+
+        Returns:
+            A session; `Stream` says how it answers gaps, late frames and changes of size.
+
+        Raises:
+            ConfigError: A limit that is no whole number from 0, or no time above 0.
+        """
+        return Stream(self, max_gap=max_gap, max_gap_s=max_gap_s)
 
     def infer(self, prepared: Sequence[PreparedFrame]) -> NDArray[np.float32]:
         """Second stage: run the network on frames, all at once.
@@ -201,6 +185,8 @@ class Detector:
         """
         if not prepared:
             return np.empty((0, self.manifest.max_detections, 6), dtype=np.float32)
+        if len(prepared) == 1:
+            return self.engine.infer(np.ascontiguousarray(prepared[0].tensor)[None])  # a window of one is not copied
         return self.engine.infer(np.stack([one.tensor for one in prepared]))
 
     def finish(
@@ -225,52 +211,71 @@ class Detector:
             ConfigError: As `detect`.
             EngineError: The network named a class that the manifest does not have.
         """
-        threshold, limit = self._options(score_threshold, max_detections)
-        manifest = self.manifest
-        finite = raw[np.isfinite(raw).all(axis=1)]
-        candidates = finite[finite[:, 4] >= threshold]  # (N, 6)
-        seen = self._within(prepared, candidates[:, :4])[1]  # the rest lies in the letterbox's padding
-        candidates = candidates[seen]
-        class_ids = candidates[:, 5].astype(np.int32)
-        if len(class_ids) and not 0 <= class_ids.min() <= class_ids.max() < len(manifest.classes):
-            raise EngineError(
-                f"the network gives class ids up to {class_ids.max()}, "
-                f"the manifest of {manifest.name} has {len(manifest.classes)} classes"
-            )
-        kept = suppress(
-            candidates[:, :4],
-            candidates[:, 4],
-            class_ids,
-            iou_threshold=manifest.nms_iou_threshold,
-            centre_distance_px=manifest.nms_centre_distance_px,
-            max_detections=limit,
+        (detections,) = self.finish_batch(
+            [prepared], raw[None], score_threshold=score_threshold, max_detections=max_detections, measure=measure
         )
-        if not len(kept):
-            return Detections.empty(manifest.classes)
-        network_boxes = candidates[kept, :4]
-        if manifest.box_averaging_iou is not None:  # over those below the threshold too: it must not move boxes
-            network_boxes = average_boxes(
-                network_boxes,
-                class_ids[kept],
-                finite[:, :4],
-                finite[:, 4],
-                finite[:, 5],
-                iou_threshold=manifest.box_averaging_iou,
-            )
-        boxes_xyxy = self._within(prepared, network_boxes)[0].astype(np.float32)
+        return detections
+
+    def finish_batch(
+        self,
+        prepared: Sequence[PreparedFrame],
+        raw: NDArray[np.float32],
+        *,
+        score_threshold: float | None = None,
+        max_detections: int | None = None,
+        measure: bool = True,
+    ) -> list[Detections]:
+        """Third stage of several frames: what `finish` gives for each, its targets measured all at once.
+
+        Args:
+            prepared: As given to `infer`.
+            raw: ``(B, K, 6)``, what `infer` gave.
+            score_threshold: As `detect`.
+            max_detections: As `detect`, for each frame.
+            measure: As `finish`.
+
+        Raises:
+            ConfigError: As `detect`.
+            EngineError: As `finish`.
+        """
+        threshold, limit = self.check_options(score_threshold, max_detections)
+        selections = [
+            select(one, rows, self.manifest, score_threshold=threshold, max_detections=limit)
+            for one, rows in zip(prepared, raw, strict=True)
+        ]
+        boxes = [selection.boxes_xyxy for selection in selections]
         if measure:
-            centroids, snr = measure_targets(prepared.frame, boxes_xyxy)
+            measured = measure_batch([one.frame for one in prepared], boxes)
         else:
-            centroids = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) * np.float32(0.5)
-            snr = np.full(len(kept), np.nan, dtype=np.float32)
-        return Detections(
-            boxes_xyxy=boxes_xyxy,
-            scores=np.clip(candidates[kept, 4], 0.0, 1.0),
-            class_ids=class_ids[kept],
-            centroids=centroids,
-            snr=snr,
-            class_names=manifest.classes,
-        )
+            measured = [
+                (box_centres(found).astype(np.float32), np.full(len(found), np.nan, dtype=np.float32))
+                for found in boxes
+            ]
+        return [
+            Detections(
+                boxes_xyxy=selection.boxes_xyxy,
+                scores=selection.scores,
+                class_ids=selection.class_ids,
+                centroids=centroids,
+                snr=snr,
+                class_names=self.manifest.classes,
+            )
+            for selection, (centroids, snr) in zip(selections, measured, strict=True)
+        ]
+
+    def check_options(self, score_threshold: float | None, max_detections: int | None) -> tuple[float, int]:
+        """Check the options of `detect`, and fill in what the manifest says.
+
+        Raises:
+            ConfigError: As `detect`.
+        """
+        threshold = self.manifest.score_threshold if score_threshold is None else score_threshold
+        limit = self.manifest.max_detections if max_detections is None else max_detections
+        if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
+            raise ConfigError(f"score_threshold must be in [0, 1], got {threshold!r}")
+        if not isinstance(limit, Integral) or limit < 1:
+            raise ConfigError(f"max_detections must be a whole number from 1, got {limit!r}")
+        return float(threshold), int(limit)
 
     def with_manifest(self, manifest: Manifest) -> Detector:
         """Give a detector over the same engine that treats the network's output as another manifest says.
@@ -304,25 +309,6 @@ class Detector:
 
     def __repr__(self) -> str:
         return f"<Detector {self.manifest.name}:{self.manifest.version} {self.precision} on {self.device}>"
-
-    @staticmethod
-    def _within(
-        prepared: PreparedFrame, boxes_xyxy: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Map boxes ``(N, 4)`` of network pixels to the frame and cut them there; say which of them have area left."""
-        height, width = prepared.frame.shape
-        boxes = clip_boxes(prepared.transform.to_frame(boxes_xyxy), (height, width))
-        return boxes, (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-
-    def _options(self, score_threshold: float | None, max_detections: int | None) -> tuple[float, int]:
-        """Check what the caller asks for, and fill in what the manifest says."""
-        threshold = self.manifest.score_threshold if score_threshold is None else score_threshold
-        limit = self.manifest.max_detections if max_detections is None else max_detections
-        if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
-            raise ConfigError(f"score_threshold must be in [0, 1], got {threshold!r}")
-        if not isinstance(limit, Integral) or limit < 1:
-            raise ConfigError(f"max_detections must be a whole number from 1, got {limit!r}")
-        return float(threshold), int(limit)
 
 
 def load(

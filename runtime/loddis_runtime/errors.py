@@ -2,10 +2,13 @@
 
 LoddisError
 ├── FrameError              a frame that cannot be used
+│   └── LateFrameError      a frame of a stream that does not come after the last one
+│       └── DuplicateFrameError
 ├── BundleError             a bundle that cannot be used
 │   ├── ModelNotFoundError
 │   └── ChecksumError
 ├── EngineError             an engine that cannot be built or run
+├── StreamError             a stream that is closed, or in use by another thread
 └── ConfigError             options that are out of range or contradict each other
 """
 
@@ -15,10 +18,13 @@ __all__ = [
     "BundleError",
     "ChecksumError",
     "ConfigError",
+    "DuplicateFrameError",
     "EngineError",
     "FrameError",
+    "LateFrameError",
     "LoddisError",
     "ModelNotFoundError",
+    "StreamError",
 ]
 
 
@@ -28,6 +34,24 @@ class LoddisError(Exception):
 
 class FrameError(LoddisError, ValueError):
     """A frame that cannot be used: shape, dtype, colour, range, or values that are not finite."""
+
+
+class LateFrameError(FrameError):
+    """A frame that does not come after the last one of its stream. The stream is as it was: go on with the next frame.
+
+    Attributes:
+        frame_index: Of the frame that was refused; None if it had none.
+        last_index: Of the last frame that the stream took.
+    """
+
+    def __init__(self, message: str, *, frame_index: int | None = None, last_index: int | None = None) -> None:
+        super().__init__(message)
+        self.frame_index = frame_index
+        self.last_index = last_index
+
+
+class DuplicateFrameError(LateFrameError):
+    """A frame that is the last one of its stream once more, by its index or timestamp."""
 
 
 class BundleError(LoddisError):
@@ -44,6 +68,10 @@ class ChecksumError(BundleError):
 
 class EngineError(LoddisError):
     """An engine that cannot be built or run on this machine."""
+
+
+class StreamError(LoddisError):
+    """A stream that is closed, or in use by another thread."""
 
 
 class ConfigError(LoddisError, ValueError):

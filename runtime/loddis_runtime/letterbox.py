@@ -49,13 +49,13 @@ class LetterboxTransform:
 
     def to_network(self, boxes_xyxy: NDArray[np.floating]) -> NDArray[np.float64]:
         """Map boxes ``(N, 4)``, or points ``(N, 2)``, from frame to network pixels."""
-        pads = np.resize([self.pad_x, self.pad_y], boxes_xyxy.shape[-1])
+        pads = np.array([self.pad_x, self.pad_y] * (boxes_xyxy.shape[-1] // 2))
         mapped: NDArray[np.float64] = np.asarray(boxes_xyxy, dtype=np.float64) * self.scale + pads
         return mapped
 
     def to_frame(self, boxes_xyxy: NDArray[np.floating]) -> NDArray[np.float64]:
         """Map boxes ``(N, 4)``, or points ``(N, 2)``, from network to frame pixels."""
-        pads = np.resize([self.pad_x, self.pad_y], boxes_xyxy.shape[-1])
+        pads = np.array([self.pad_x, self.pad_y] * (boxes_xyxy.shape[-1] // 2))
         mapped: NDArray[np.float64] = (np.asarray(boxes_xyxy, dtype=np.float64) - pads) / self.scale
         return mapped
 

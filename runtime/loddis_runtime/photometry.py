@@ -7,6 +7,8 @@ Legend: N targets, G side of the grid sampled around each, P side of the patch f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import cv2
@@ -15,19 +17,27 @@ from numpy.typing import NDArray
 
 from loddis_runtime.frames import Frame
 
-__all__ = ["measure_targets"]
+__all__ = ["measure_batch", "measure_targets"]
 
 RING_GAP_PX = 1  # between the box and the ring, for wings that leave the box
 RING_WIDTH_PX = 4
 GRID_SIDES_PX = (17, 33, 65)  # boxes of up to 7, 23 and 55 px with their rings; larger ones are sampled more thinly
 PATCH_RADIUS_PX = 7
+PATCH_OFFSETS = np.arange(-PATCH_RADIUS_PX, PATCH_RADIUS_PX + 1)
+MOST_AT_ONCE = 256  # targets; bounds the memory that a crowded batch takes
 SIGMA_LIMITS_PX = (0.5, 4.0)
 FIT_STEPS = 8  # at most
-SETTLED_PX = 2e-3
+SETTLED_PX = 1e-2  # length of the last step; shorter ones lower the error at no SNR from 4 to 200
 DAMPING = 1e-6
 QUANTISATION = 12**-0.5  # standard deviation of rounding, levels
 FLOAT_LEVEL = 1 / 65535  # taken for the step of float frames
 MIN_RING_SAMPLES = 8
+
+# The slopes of a round Gaussian by height, x, y and log of its width are, over the Gaussian and but for a factor, 1, x,
+# y and x² + y²: coefficients by slope, power of y, power of x.
+SLOPES = np.zeros((4, 3, 3))
+SLOPES[[0, 1, 2, 3, 3], [0, 0, 1, 0, 2], [0, 1, 0, 2, 0]] = 1.0
+SLOPE_PRODUCTS = np.einsum("aij,bkl->ikjlab", SLOPES, SLOPES).reshape(81, 16)
 
 Floats = NDArray[np.floating[Any]]
 
@@ -56,124 +66,183 @@ def measure_targets(
     Returns:
         Centroids ``(N, 2)`` float32, x, y pixels, and snr ``(N,)`` float32, finite, at least 0.
     """
-    boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
+    (measured,) = measure_batch([frame], [boxes_xyxy])
+    return measured
+
+
+def measure_batch(
+    frames: Sequence[Frame], boxes_xyxy: Sequence[NDArray[np.floating[Any]]]
+) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Measure the targets of several frames at once: for each frame, what `measure_targets` gives.
+
+    Most of the time that a few targets take goes into starting the steps, not into the pixels; in a batch, all share
+    them.
+
+    Args:
+        frames: Of any sizes and dtypes.
+        boxes_xyxy: ``(N, 4)`` pixels, of each frame.
+    """
+    ends = list(accumulate(len(boxes) for boxes in boxes_xyxy))
+    if not ends or ends[-1] == 0:
+        return [(np.empty((0, 2), dtype=np.float32), np.empty(0, dtype=np.float32)) for _ in frames]
+    boxes = np.concatenate([np.asarray(boxes, dtype=np.float64).reshape(-1, 4) for boxes in boxes_xyxy])  # (N, 4)
+    owners = np.repeat(np.arange(len(frames)), [len(boxes) for boxes in boxes_xyxy])  # (N,) the frame of each target
     centroids = ((boxes[:, :2] + boxes[:, 2:]) / 2).astype(np.float32)
     snr = np.zeros(len(boxes), dtype=np.float32)
     sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1.0).max(axis=1) + 2 * (RING_GAP_PX + RING_WIDTH_PX)
-    grid_sides = np.asarray(GRID_SIDES_PX)
-    groups = np.minimum(np.searchsorted(grid_sides, sides), len(GRID_SIDES_PX) - 1)  # (N,)
-    for group in np.unique(groups):
+    groups = np.minimum(np.searchsorted(GRID_SIDES_PX, sides), len(GRID_SIDES_PX) - 1)  # (N,)
+    for group, grid_side in enumerate(GRID_SIDES_PX):
         members = np.flatnonzero(groups == group)
-        centroids[members], snr[members] = _measure_group(frame, boxes[members], int(grid_sides[group]), sides[members])
-    return centroids, snr
+        for start in range(0, len(members), MOST_AT_ONCE):
+            some = members[start : start + MOST_AT_ONCE]
+            centroids[some], snr[some] = _measure_group(frames, owners[some], boxes[some], grid_side, sides[some])
+    return [(centroids[start:end], snr[start:end]) for start, end in pairwise([0, *ends])]
 
 
-def _measure_group(frame: Frame, boxes: Floats, grid_side: int, sides: Floats) -> tuple[Floats, Floats]:
-    """Measure targets whose boxes and rings fit one size of grid."""
+def _measure_group(
+    frames: Sequence[Frame], owners: NDArray[np.intp], boxes: Floats, grid_side: int, sides: Floats
+) -> tuple[Floats, Floats]:
+    """Measure targets whose boxes and rings fit one size of grid; `owners` ``(N,)`` says in which frame each is."""
     steps = np.maximum(1, np.ceil(sides / grid_side)).astype(np.intp)  # (N,)
     offsets = np.arange(grid_side) - grid_side // 2
     middles = np.floor((boxes[:, :2] + boxes[:, 2:]) / 2).astype(np.intp)  # (N, 2) x, y
-    columns = middles[:, 0, None] + steps[:, None] * offsets  # (N, G)
-    rows = middles[:, 1, None] + steps[:, None] * offsets  # (N, G)
-    grid, valid = _sample(frame, columns, rows)  # (N, G, G)
+    places = middles.T[:, :, None] + steps[:, None] * offsets  # (2, N, G) columns, rows
+    grid, valid = _sample(frames, owners, places)  # (N, G, G), (2, N, G)
 
-    in_box = _within(columns, rows, boxes, margin=0.0)
-    in_ring = valid & _within(columns, rows, boxes, margin=RING_GAP_PX + RING_WIDTH_PX)
-    in_ring &= ~_within(columns, rows, boxes, margin=RING_GAP_PX)
+    outside = _distance_outside(places, valid, boxes)  # (N, G, G)
+    in_ring = (outside > RING_GAP_PX) & (outside <= RING_GAP_PX + RING_WIDTH_PX)
     scarce = in_ring.sum(axis=(1, 2)) < MIN_RING_SAMPLES  # box as large as the frame, or nearly so
-    in_ring[scarce] = valid[scarce]
-    background, noise = _ring_statistics(grid, in_ring, level=1.0 if frame.dtype.kind == "u" else FLOAT_LEVEL)
+    in_ring[scarce] = np.isfinite(outside[scarce])
+    levels = np.array([1.0 if frame.dtype.kind == "u" else FLOAT_LEVEL for frame in frames])[owners]  # (N,)
+    background, noise = _ring_statistics(grid, in_ring, levels)
 
-    contrast = np.where(valid, grid - background[:, None, None], 0.0)  # (N, G, G)
-    searched = valid & in_box
+    contrast = np.where(np.isfinite(outside), grid - background[:, None, None], 0.0)  # (N, G, G)
+    searched = outside <= 0
     peaks = _find_peaks(contrast, searched)  # (N,) into G * G
     found = searched.any(axis=(1, 2))
-    heights = np.take_along_axis(contrast.reshape(len(boxes), -1), peaks[:, None], axis=1)[:, 0]  # (N,)
+    here = np.arange(len(boxes))
+    heights = contrast.reshape(len(boxes), -1)[here, peaks]  # (N,)
     found &= heights != 0
     snr = np.where(found, np.minimum(np.abs(heights) / noise, np.finfo(np.float32).max), 0.0)
 
     peak_rows, peak_columns = np.divmod(peaks, grid_side)
-    here = np.arange(len(boxes))
-    peaks_xy = np.stack([columns[here, peak_columns], rows[here, peak_rows]], axis=1)  # (N, 2)
+    peaks_xy = np.stack([places[0, here, peak_columns], places[1, here, peak_rows]])  # (2, N)
     centroids = (boxes[:, :2] + boxes[:, 2:]) / 2
     if found.any():
-        centroids[found] = _fit_spots(frame, boxes[found], peaks_xy[found], background[found], heights[found])
+        patch, valid = _sample(frames, owners[found], peaks_xy[:, found, None] + PATCH_OFFSETS)  # (N, P, P), (2, N, P)
+        signal = (patch - background[found, None, None]) / heights[found, None, None]  # 1 at the peak, bright or dark
+        centroids[found] = _fit_spots(signal, valid, peaks_xy[:, found], boxes[found])
     return centroids, snr
 
 
-def _sample(frame: Frame, columns: NDArray[np.intp], rows: NDArray[np.intp]) -> tuple[Floats, NDArray[np.bool_]]:
-    """Take pixels ``(N, P, P)`` at `columns` and `rows` ``(N, P)``, and say which of them the frame has."""
-    height, width = frame.shape
-    valid = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
-    inside_rows, inside_columns = np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)
-    return frame[inside_rows[:, :, None], inside_columns[:, None, :]].astype(np.float64), valid
+def _sample(
+    frames: Sequence[Frame], owners: NDArray[np.intp], places: NDArray[np.intp]
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Take the pixels ``(N, P, P)`` at columns and rows ``(2, N, P)``, and say which of those the frames have.
+
+    Args:
+        frames: Of any sizes.
+        owners: ``(N,)`` the frame of each target, rising.
+        places: ``(2, N, P)`` columns, rows.
+    """
+    last = np.array([[frame.shape[1] - 1, frame.shape[0] - 1] for frame in frames])[owners].T[:, :, None]  # (2, N, 1)
+    inside = np.minimum(np.maximum(places, 0), last)
+    columns, rows = inside
+    pixels = np.empty((*columns.shape, columns.shape[1]))
+    ends = np.searchsorted(owners, np.arange(len(frames) + 1))
+    for frame, start, end in zip(frames, ends[:-1], ends[1:], strict=True):
+        pixels[start:end] = frame[rows[start:end, :, None], columns[start:end, None, :]]
+    return pixels, inside == places
 
 
-def _within(columns: NDArray[np.intp], rows: NDArray[np.intp], boxes: Floats, *, margin: float) -> NDArray[np.bool_]:
-    """Say which pixels' centres lie within the boxes grown by `margin`; ``(N, G, G)``."""
-    x, y = columns + 0.5, rows + 0.5
-    across = (x >= boxes[:, 0, None] - margin) & (x <= boxes[:, 2, None] + margin)
-    down = (y >= boxes[:, 1, None] - margin) & (y <= boxes[:, 3, None] + margin)
-    inside: NDArray[np.bool_] = down[:, :, None] & across[:, None, :]
-    return inside
+def _distance_outside(places: NDArray[np.intp], valid: NDArray[np.bool_], boxes: Floats) -> Floats:
+    """Give how far each pixel's centre lies outside its box, the larger of both axes; ``(N, G, G)``.
+
+    Zero or less within the box, infinite outside the frame.
+    """
+    centres = places + 0.5
+    low, high = boxes.T[:2, :, None], boxes.T[2:, :, None]  # (2, N, 1)
+    across, down = np.where(valid, np.maximum(low - centres, centres - high), np.inf)
+    distance: Floats = np.maximum(down[:, :, None], across[:, None, :])
+    return distance
 
 
-def _ring_statistics(grid: Floats, in_ring: NDArray[np.bool_], *, level: float) -> tuple[Floats, Floats]:
-    """Give background and noise ``(N,)``; 0 and the least noise where there is not one pixel."""
+def _ring_statistics(grid: Floats, in_ring: NDArray[np.bool_], levels: Floats) -> tuple[Floats, Floats]:
+    """Give background and noise ``(N,)``; 0 and the least noise, of steps of `levels`, where there is not one pixel."""
     count = in_ring.sum(axis=(1, 2))
-    background = np.where(count > 0, _masked_median(grid, in_ring), 0.0)
+    background = _masked_median(grid, in_ring, count)
     deviations = np.abs(grid - background[:, None, None])
-    least = level * QUANTISATION
-    robust = np.maximum(1.4826 * np.where(count > 0, _masked_median(deviations, in_ring), 0.0), level)
+    robust = np.maximum(1.4826 * _masked_median(deviations, in_ring, count), levels)
     core = in_ring & (deviations <= 3 * robust[:, None, None])
-    variance = np.where(core, deviations**2, 0.0).sum(axis=(1, 2)) / np.maximum(core.sum(axis=(1, 2)), 1)
-    return background, np.maximum(np.sqrt(variance), least)
+    counted = np.where(core, deviations, 0.0)
+    variance = np.einsum("nij,nij->n", counted, counted) / np.maximum(core.sum(axis=(1, 2)), 1)
+    return background, np.maximum(np.sqrt(variance), levels * QUANTISATION)
 
 
-def _masked_median(values: Floats, mask: NDArray[np.bool_]) -> Floats:
-    """Median of the pixels under the mask, ``(N,)``; infinite where there is none."""
+def _masked_median(values: Floats, mask: NDArray[np.bool_], count: NDArray[np.intp]) -> Floats:
+    """Give the median ``(N,)`` of the `count` pixels under the mask; 0 where there is none."""
     ordered = np.sort(np.where(mask, values, np.inf).reshape(len(values), -1), axis=1)
-    count = mask.sum(axis=(1, 2))
-    low, high = np.maximum(count - 1, 0) // 2, count // 2
     here = np.arange(len(values))
-    median: Floats = (ordered[here, low] + ordered[here, high]) / 2
-    return median
+    median: Floats = (ordered[here, np.maximum(count - 1, 0) // 2] + ordered[here, count // 2]) / 2
+    return np.where(count > 0, median, 0.0)
 
 
 def _find_peaks(contrast: Floats, searched: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Give where the smoothed contrast is largest, of either sign; ``(N,)`` into the flattened grid."""
-    smooth = np.stack([cv2.GaussianBlur(grid, (3, 3), 0.85, borderType=cv2.BORDER_REPLICATE) for grid in contrast])
-    strength = np.where(searched, np.abs(smooth), -1.0)
-    peaks: NDArray[np.intp] = strength.reshape(len(contrast), -1).argmax(axis=1)
+    count, side, _ = contrast.shape
+    # All grids under one another are one picture to smooth; each repeats its own border, as that does at its sides.
+    tall = np.concatenate([contrast[:, :1], contrast, contrast[:, -1:]], axis=1)  # (N, G + 2, G)
+    smooth = cv2.GaussianBlur(tall.reshape(-1, side), (3, 3), 0.85, borderType=cv2.BORDER_REPLICATE)
+    strength = np.abs(smooth.reshape(count, side + 2, side)[:, 1:-1])
+    peaks: NDArray[np.intp] = np.where(searched, strength, -1.0).reshape(count, -1).argmax(axis=1)
     return peaks
 
 
-def _fit_spots(frame: Frame, boxes: Floats, peaks_xy: NDArray[np.intp], background: Floats, heights: Floats) -> Floats:
-    """Fit a round Gaussian around each peak, by Gauss-Newton steps for all at once; its x, y ``(N, 2)`` pixels."""
-    offsets = np.arange(-PATCH_RADIUS_PX, PATCH_RADIUS_PX + 1)
-    columns, rows = peaks_xy[:, 0, None] + offsets, peaks_xy[:, 1, None] + offsets  # (N, P)
-    patch, valid = _sample(frame, columns, rows)  # (N, P, P)
-    signal = (patch - background[:, None, None]) / heights[:, None, None]  # 1 at the peak, bright or dark
-    height = np.ones((len(boxes), 1, 1))
-    area = (valid & (signal > 0.5)).sum(axis=(1, 2), keepdims=True)
-    sigma = np.clip(np.sqrt(area / (2 * np.pi * np.log(2))), *SIGMA_LIMITS_PX)  # (N, 1, 1)
-    x, y = (columns + 0.5)[:, None, :], (rows + 0.5)[:, :, None]
-    centre: Floats = peaks_xy + 0.5  # (N, 2)
+def _fit_spots(signal: Floats, valid: NDArray[np.bool_], peaks_xy: NDArray[np.intp], boxes: Floats) -> Floats:
+    """Fit a round Gaussian around each peak, by Gauss-Newton steps for all at once; its x, y ``(N, 2)`` pixels.
+
+    The Gaussian, its slopes and the frame's border are products of a function of x and one of y, so every sum over a
+    patch is a product of sums along its sides. Each fit ends by itself: it does not depend on those beside it.
+
+    Args:
+        signal: ``(N, P, P)``, 1 at the peak and 0 in the background.
+        valid: ``(2, N, P)``, which columns and rows the frame has.
+        peaks_xy: ``(2, N)`` pixels.
+        boxes: ``(N, 4)``, which the centres do not leave.
+    """
+    signal = signal * (valid[1, :, :, None] & valid[0, :, None, :])
+    area = (signal > 0.5).sum(axis=(1, 2))[:, None]
+    sigma = _limit(np.sqrt(area / (2 * np.pi * np.log(2))), *SIGMA_LIMITS_PX)  # (N, 1)
+    height = np.ones_like(sigma)
+    centre = peaks_xy[:, :, None] + 0.5  # (2, N, 1)
+    pixels = centre + PATCH_OFFSETS  # (2, N, P) their centres
+    low, high = boxes.T[:2, :, None], boxes.T[2:, :, None]
+    moving = np.ones(sigma.shape, dtype=np.bool_)
+    basis = np.empty((2, len(boxes), 3, PATCH_OFFSETS.size))  # the Gaussian along x and y, times powers of the distance
     for _ in range(FIT_STEPS):
-        dx, dy = (x - centre[:, 0, None, None]) / sigma, (y - centre[:, 1, None, None]) / sigma
-        unit = np.exp(-(dx**2) / 2) * np.exp(-(dy**2) / 2) * valid  # (N, P, P)
-        model = height * unit
-        slopes = np.stack([unit, model * dx / sigma, model * dy / sigma, model * (dx**2 + dy**2)])
-        slopes = slopes.reshape(4, len(boxes), -1).swapaxes(0, 1)  # (N, 4, P P): height, x, y, log sigma
-        residual = (signal * valid - model).reshape(len(boxes), -1, 1)
-        curvature = slopes @ slopes.swapaxes(1, 2)  # (N, 4, 4)
-        curvature += np.eye(4) * (DAMPING * np.trace(curvature, axis1=1, axis2=2)[:, None, None] + 1e-30)
-        step = np.linalg.solve(curvature, slopes @ residual)[..., 0]  # (N, 4)
-        height = np.maximum(height + step[:, 0, None, None], height / 4)
-        moved = np.clip(centre + np.clip(step[:, 1:3], -0.5, 0.5), boxes[:, :2], boxes[:, 2:])
-        settled = np.abs(moved - centre).max() < SETTLED_PX
+        distance = (pixels - centre) / sigma  # (2, N, P)
+        np.multiply(np.exp(distance * distance * -0.5), valid, out=basis[:, :, 0])
+        np.multiply(basis[:, :, 0], distance, out=basis[:, :, 1])
+        np.multiply(basis[:, :, 1], distance, out=basis[:, :, 2])
+        of_x, of_y = (basis @ basis.swapaxes(2, 3)).reshape(2, -1, 9)  # (N, 9): sums along a side
+        curvature = (of_y[:, :, None] * of_x[:, None]).reshape(-1, 81) @ SLOPE_PRODUCTS  # (N, 16)
+        observed = (basis[1] @ signal @ basis[0].swapaxes(1, 2)).reshape(-1, 9) @ SLOPES.reshape(4, 9).T  # (N, 4)
+        residual = observed - height * curvature[:, :4]  # the Gaussian is its own slope by height
+        diagonal = curvature[:, ::5]
+        diagonal += DAMPING * diagonal.sum(axis=1, keepdims=True) + 1e-30
+        step = np.linalg.solve(curvature.reshape(-1, 4, 4), residual[:, :, None])[..., 0]  # (N, 4)
+        shift = step[:, 1:3].T[:, :, None] * (sigma / height)  # (2, N, 1)
+        moved = _limit(centre + _limit(shift, -0.5, 0.5) * moving, low, high)
+        moving &= np.abs(moved - centre).max(axis=0) >= SETTLED_PX
         centre = moved
-        if settled:
+        if not moving.any():
             break
-        sigma = np.clip(sigma * np.exp(np.clip(step[:, 3, None, None], -0.3, 0.3)), *SIGMA_LIMITS_PX)
-    return centre
+        sigma = _limit(sigma * np.exp(_limit(step[:, 3:] / height, -0.3, 0.3)), *SIGMA_LIMITS_PX)
+        height = np.maximum(height + step[:, :1], height / 4)
+    return np.asarray(centre[:, :, 0].T)
+
+
+def _limit(values: Floats, low: Floats | float, high: Floats | float) -> Floats:
+    """Do what `np.clip` does, in a third of its time on a few numbers."""
+    limited: Floats = np.minimum(np.maximum(values, low), high)
+    return limited

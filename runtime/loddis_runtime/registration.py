@@ -14,6 +14,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -21,11 +22,60 @@ from numpy.typing import NDArray
 
 from loddis_runtime.errors import FrameError
 
-__all__ = ["camera_shift", "register"]
+__all__ = ["Structure", "camera_shift", "register", "shift_between", "shifted", "structure_of"]
 
 LARGEST_SIDE_PX = 192  # frames are reduced to it: faster, and less of the noise
 SMALLEST_RESPONSE = 0.2  # height of the peak: noise gives up to 0.07, scenes and real frames 0.6 to 1
+SMALLEST_SIDE_PX = 16  # of frames that have structure to speak of
 LARGEST_SHARE = 0.25  # of a side; a larger shift is a wrong peak, or another scene
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Structure:
+    """What registration compares of a frame: work that need not be done again for the next frame.
+
+    Attributes:
+        edges: Gradient magnitude of the reduced frame, float32, that fades out towards the border, since the
+            correlation takes it for periodic; None where the frame is too small for any.
+        size_hw: H, W of the frame.
+    """
+
+    edges: NDArray[np.float32] | None
+    size_hw: tuple[int, int]
+
+
+def structure_of(frame: NDArray[np.float32]) -> Structure:
+    """Give what `shift_between` compares of a frame ``(H, W)`` float32."""
+    height, width = frame.shape
+    if min(height, width) < SMALLEST_SIDE_PX:
+        return Structure(None, (height, width))
+    scale = min(1.0, LARGEST_SIDE_PX / max(height, width))
+    edges = _edges(frame, scale)
+    # Not left to phaseCorrelate, which would write the product into what it is given.
+    edges *= cv2.createHanningWindow((edges.shape[1], edges.shape[0]), cv2.CV_32F)
+    return Structure(edges, (height, width))
+
+
+def shift_between(past: Structure, key: Structure) -> tuple[float, float]:
+    """Measure how far a scene has moved from an earlier frame to the one to register to.
+
+    Returns:
+        As `camera_shift`.
+
+    Raises:
+        FrameError: The frames differ in size.
+    """
+    if past.size_hw != key.size_hw:
+        raise FrameError(f"frames of a window must be of one size, got {past.size_hw} and {key.size_hw}")
+    if past.edges is None or key.edges is None:
+        return 0.0, 0.0
+    height, width = key.size_hw
+    reduced_height, reduced_width = key.edges.shape
+    (x, y), response = cv2.phaseCorrelate(past.edges, key.edges)
+    x, y = x * width / reduced_width, y * height / reduced_height
+    if response < SMALLEST_RESPONSE or abs(x) > LARGEST_SHARE * width or abs(y) > LARGEST_SHARE * height:
+        return 0.0, 0.0
+    return float(x), float(y)
 
 
 def camera_shift(frame: NDArray[np.float32], reference: NDArray[np.float32]) -> tuple[float, float]:
@@ -41,19 +91,7 @@ def camera_shift(frame: NDArray[np.float32], reference: NDArray[np.float32]) -> 
     Raises:
         FrameError: The frames differ in size.
     """
-    if frame.shape != reference.shape:
-        raise FrameError(f"frames of a window must be of one size, got {frame.shape} and {reference.shape}")
-    height, width = frame.shape
-    if min(height, width) < 16:
-        return 0.0, 0.0
-    scale = min(1.0, LARGEST_SIDE_PX / max(height, width))
-    edges = [_edges(image, scale) for image in (frame, reference)]
-    window = cv2.createHanningWindow((edges[0].shape[1], edges[0].shape[0]), cv2.CV_32F)
-    (x, y), response = cv2.phaseCorrelate(edges[0], edges[1], window)
-    x, y = x * width / edges[0].shape[1], y * height / edges[0].shape[0]
-    if response < SMALLEST_RESPONSE or abs(x) > LARGEST_SHARE * width or abs(y) > LARGEST_SHARE * height:
-        return 0.0, 0.0
-    return float(x), float(y)
+    return shift_between(structure_of(frame), structure_of(reference))
 
 
 def register(frames: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
@@ -69,7 +107,21 @@ def register(frames: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]
         FrameError: The frames differ in size.
     """
     *past, key = frames
-    return [*(_shifted(frame, *camera_shift(frame, key)) if frame is not key else key for frame in past), key]
+    reference = structure_of(key)
+    return [
+        *(key if frame is key else shifted(frame, *shift_between(structure_of(frame), reference)) for frame in past),
+        key,
+    ]
+
+
+def shifted(frame: NDArray[np.float32], x: float, y: float) -> NDArray[np.float32]:
+    """Move a frame ``(H, W)`` by x, y pixels; what moves in from outside repeats the border. (0, 0) gives it back."""
+    if x == 0 and y == 0:
+        return frame
+    matrix = np.array([[1, 0, x], [0, 1, y]], dtype=np.float64)
+    height, width = frame.shape
+    moved = cv2.warpAffine(frame, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(moved, dtype=np.float32)
 
 
 def _edges(image: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
@@ -79,12 +131,3 @@ def _edges(image: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
     magnitude = cv2.magnitude(cv2.Scharr(smooth, cv2.CV_32F, 1, 0), cv2.Scharr(smooth, cv2.CV_32F, 0, 1))
     limit = np.float32(3 * magnitude.mean() + 1e-9)
     return np.asarray(np.minimum(magnitude, limit) - np.float32(magnitude.mean()), dtype=np.float32)
-
-
-def _shifted(frame: NDArray[np.float32], x: float, y: float) -> NDArray[np.float32]:
-    if x == 0 and y == 0:
-        return frame
-    matrix = np.array([[1, 0, x], [0, 1, y]], dtype=np.float64)
-    height, width = frame.shape
-    moved = cv2.warpAffine(frame, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(moved, dtype=np.float32)

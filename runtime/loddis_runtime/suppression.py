@@ -55,15 +55,15 @@ def suppress(
     same = pairwise_iou(boxes, boxes) > iou_threshold  # (N, N)
     same |= pairwise_centre_distance(boxes, boxes) < centre_distance_px
     same &= classes[:, None] == classes[None, :]
-    alive = np.ones(count, dtype=np.bool_)
-    kept: list[int] = []
-    for rank in range(count):
-        if len(kept) == max_detections:
-            break
-        if alive[rank]:
-            kept.append(rank)
-            alive &= ~same[rank]
-    return order[kept]
+    # Whoever a kept candidate of a better rank removes is not kept. Repeated from a first guess, this is right for one
+    # more link of each chain of neighbours at every turn, and ends with what going through them one by one gives.
+    ranks = np.arange(count)
+    removes = same & (ranks[:, None] < ranks)  # (N, N): whom a candidate removes if it is kept
+    kept = np.logical_not(removes.any(axis=0))  # whom nobody can remove
+    before = np.ones_like(kept)
+    while (kept != before).any():
+        kept, before = np.logical_not(removes[kept].any(axis=0)), kept
+    return order[kept][:max_detections]
 
 
 def average_boxes(

@@ -78,6 +78,21 @@ def test_the_latency_benchmark_measures_all_sides_in_one_run(tmp_path: Path) -> 
     assert figures["machine"]["processor"]
 
 
+def test_the_processing_benchmark_measures_every_stage(tmp_path: Path) -> None:
+    out = tmp_path / "processing.json"
+    command = [sys.executable, "benchmarks/processing.py", "--rounds", "2", "--threads", "1", "--json", str(out)]
+    for more in ([], ["--size-hw", "512", "512"]):
+        done = subprocess.run([*command, *more], cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+        assert done.returncode == 0, done.stderr
+        figures = json.loads(out.read_text())
+        stages = {"prepare", *(f"finish, {count}" for count in ("0 targets", "1 target", "20 targets"))}
+        stages |= {"finish_batch of 16, 1 target each", "prepare_window of 3", "stream.prepare of 3"}
+        stages |= {"network"} if not more else set()
+        assert set(figures["milliseconds"]) == {"320 x 256 uint8", "640 x 512 uint16", "512 x 512 uint8"}
+        assert all(set(one) == stages and min(one.values()) > 0 for one in figures["milliseconds"].values())
+        assert ("share of the network, one target" in figures) == (not more)
+
+
 def test_torch_reference_is_the_shipped_network() -> None:
     """The torch side of the benchmark runs the bundle's own weights: it finds what the bundle finds."""
     code = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -132,6 +133,7 @@ def test_tiny_and_huge_frames(detector: Detector, shape: tuple[int, int], dtype:
     [
         (np.full(NET_HW, np.nan, dtype=np.float32), "finite"),
         (np.full(NET_HW, -np.inf), "finite"),
+        (np.where(np.arange(96) == 50, np.inf, np.full(NET_HW, 0.5)).astype(np.float32), "got 64 values that are NaN"),
         (np.full(NET_HW, 7.0, dtype=np.float32), r"in \[0, 1\]"),
         (np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8), "true colour"),
         (np.zeros((0, 5), dtype=np.uint8), "pixels"),
@@ -198,6 +200,9 @@ def test_the_three_stages_make_detect(detector: Detector) -> None:
     assert prepared[0].tensor.shape == (1, *NET_HW)
     for frame, one, candidates in zip(frames, prepared, raw, strict=True):
         assert_same(detector.finish(one, candidates), detector.detect(frame))
+    for one, other in zip(detector.finish_batch(prepared, raw), map(detector.finish, prepared, raw), strict=True):
+        assert_same(one, other)
+    assert detector.finish_batch([], raw[:0]) == []
 
 
 def test_sixteen_bits_reach_the_network(detector: Detector) -> None:
@@ -440,3 +445,39 @@ def test_a_closed_detector_says_so(spot_bundle: Path) -> None:
     detector.close()
     with pytest.raises(EngineError, match="closed"):
         detector.detect(frame_with_spots())
+
+
+def test_detecting_and_loading_at_once_disturb_neither(spot_bundle: Path) -> None:
+    frame = frame_with_spots((30.4, 20.7), (70.2, 50.1))
+    with loddis_runtime.load(spot_bundle, threads=1) as detector, ThreadPoolExecutor(6) as pool:
+        expected = detector.detect(frame)
+
+        def load_and_detect(_: int) -> Detections:
+            with loddis_runtime.load(spot_bundle, threads=1) as another:
+                return another.detect(frame)
+
+        found = [pool.submit(detector.detect, frame) for _ in range(40)]
+        found += [pool.submit(load_and_detect, number) for number in range(12)]
+        for one in found:
+            assert_same(one.result(), expected)
+
+
+def test_closing_while_others_detect_ends_in_answers_or_an_engine_error(spot_bundle: Path) -> None:
+    frame = frame_with_spots((30.4, 20.7))
+    detector = loddis_runtime.load(spot_bundle, threads=1)
+    expected = detector.detect(frame)
+    under_way = threading.Barrier(5)
+
+    def detect_until_closed() -> None:
+        assert_same(detector.detect(frame), expected)
+        under_way.wait(20)
+        while True:
+            assert_same(detector.detect(frame), expected)
+
+    with ThreadPoolExecutor(4) as pool:
+        running = [pool.submit(detect_until_closed) for _ in range(4)]
+        under_way.wait(20)
+        detector.close()
+        for one in running:
+            with pytest.raises(EngineError, match="the engine is closed"):
+                one.result(20)

@@ -109,6 +109,30 @@ def test_percentiles_are_those_of_the_frame() -> None:
     np.testing.assert_allclose(levels[0, [0, 10, 50, 90, 100]], [0, 0, 0.5, 1, 1], atol=1e-6)
 
 
+@given(
+    hnp.arrays(
+        st.sampled_from([np.uint8, np.uint16]),
+        hnp.array_shapes(min_dims=2, max_dims=2, max_side=30),
+        elements={"max_value": 60},
+    )
+    | hnp.arrays(
+        st.sampled_from([np.uint8, np.uint16]), hnp.array_shapes(min_dims=2, max_dims=2, max_side=30), fill=st.nothing()
+    ),
+    st.tuples(st.floats(0, 99), st.floats(0.001, 100)),
+)
+def test_levels_are_exactly_what_the_plain_definition_gives(
+    frame: np.ndarray, percentiles: tuple[float, float]
+) -> None:
+    policy = Percentile(low=percentiles[0], high=min(100.0, percentiles[0] + percentiles[1]))
+    low, high = np.percentile(frame.astype(np.float64), (policy.low, policy.high))
+    if high > low:
+        plain = (frame.astype(np.float32) - np.float32(low)) / np.float32(high - low)
+        expected = plain.clip(0, 1)
+    else:
+        expected = np.full(frame.shape, 0.5, dtype=np.float32)
+    np.testing.assert_array_equal(normalise(frame, policy), expected)
+
+
 def test_percentiles_of_large_frames_are_sampled_closely() -> None:
     frame = np.random.default_rng(2).normal(8_000, 500, (1_024, 1_280)).astype(np.uint16)
     low, high = np.percentile(frame, (1, 99.9))

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from loddis_runtime.errors import FrameError
-from loddis_runtime.registration import camera_shift, register
+from loddis_runtime.registration import camera_shift, register, shift_between, structure_of
 from loddis_runtime.scenes import CameraMotion, Scene, SceneConfig
 
 
@@ -68,3 +68,10 @@ def test_frames_of_several_sizes_are_refused() -> None:
 def test_tiny_frames_are_left_alone() -> None:
     frames = [np.random.default_rng(seed).random((8, 9), dtype=np.float32) for seed in range(2)]
     assert camera_shift(frames[0], frames[1]) == (0.0, 0.0)
+
+
+def test_structure_is_compared_any_number_of_times() -> None:
+    first, second, third = clip("ground", (4.6, 2.2))
+    old, middle, new = structure_of(first), structure_of(second), structure_of(third)
+    shifts = [shift_between(old, new), shift_between(middle, new), shift_between(old, new)]
+    assert shifts == [camera_shift(first, third), camera_shift(second, third), camera_shift(first, third)]
