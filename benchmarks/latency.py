@@ -1,9 +1,10 @@
-"""Milliseconds of a bundle: in this process, over HTTP on loopback, and of the same weights in torch eager.
+"""How fast the network runs: variants, precisions, engines and batches against torch, and against what the chip can do.
 
-    python benchmarks/latency.py --model sky-nano --json benchmarks/results/latency.json
+    python benchmarks/latency.py --size 512,512 --json benchmarks/results/latency.json
 
-All sides take turns within one run, a few frames each, so that a machine whose speed drifts drifts for all of them; the
-first frames of a turn are not counted: threads of the side before still spin. Medians and ratios are what to quote.
+All sides take turns within one run, so that a machine whose speed drifts drifts for all of them; medians are what to
+quote. Weights are untrained: they cost what trained ones cost. `--model` measures a bundle instead. What this machine
+has no engine for is listed with the reason.
 """
 
 from __future__ import annotations
@@ -11,52 +12,91 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
 from machine import describe_machine
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
+from torch.utils.flop_counter import FlopCounterMode
 from torch_reference import detector_of_graph
+from variant_bundles import write_variant_bundle
 
-from loddis_client import Client
-from loddis_runtime import Detector, load
-from loddis_runtime.scenes import Scene, SceneConfig
-from loddis_server.local import running_server
+from loddis_runtime import Detector, LoddisError, load
+from loddis_runtime.bundle import GraphPrecision
+from loddis_runtime.detector import Device
+from loddis_trainer.models import LoddisDetector
 
-TURN = 10  # frames that a side has in a row
-SETTLE = 3  # and before them some that are not counted
+TURN_S = 0.3  # that a side has in a row, unless a single call takes longer
+SETTLE = 2  # calls of a turn that are not counted: threads of the side before still spin
+FEWEST = 5
+MATRIX_SIDE = 2048
+STARTS = 3
+TARGETS = 3
+
+
+@dataclass(slots=True)
+class Side:
+    """Something to time.
+
+    Attributes:
+        labels: What it is.
+        call: Runs it once.
+        frames: That a call takes.
+        samples_ms: Milliseconds of each call.
+    """
+
+    labels: dict[str, str]
+    call: Callable[[], object]
+    frames: int
+    samples_ms: list[float] = field(default_factory=list)
+
+    @property
+    def p50_ms(self) -> float:
+        """Median of a call."""
+        return float(np.median(self.samples_ms))
 
 
 def main() -> None:
     """Measure and print; write JSON if asked."""
     options = parse_options()
     torch.set_num_threads(options.threads)
-    frames = [scene_frame.image for scene_frame in Scene(SceneConfig(size_hw=(256, 320), frames=32, seed=0))]
-    with (
-        load(options.model, threads=options.threads) as detector,
-        local_server(options.model, options.threads) as url,
-        Client(url) as client,
-    ):
-        sides = measured_sides(detector, client)
-        samples = measure(sides, frames, rounds=options.rounds)
-        result = {
-            "machine": describe_machine("onnxruntime", "torch", "numpy", "fastapi", "uvicorn"),
-            "model": f"{detector.manifest.name}:{detector.manifest.version}",
-            "network": {"variant": detector.manifest.variant, "size_hw": list(detector.manifest.size_hw)},
-            "frame": {"size_hw": [256, 320], "dtype": str(frames[0].dtype)},
-            "threads": options.threads,
-            "rounds": options.rounds,
-            "milliseconds": {name: summary(values) for name, values in samples.items()},
-            "ratios": ratios(samples),
-        }
+    missing: list[dict[str, str]] = []
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
+        bundles = [options.model] if options.model else variant_bundles(Path(scratch), options)
+        detectors = [d for bundle in bundles for d in opened(bundle, options, missing)]
+        for detector in detectors:
+            stack.enter_context(detector)
+        gflop = {d.bundle.path: gflop_of(d) for d in detectors}
+        sides = [side for detector in detectors for side in network_sides(detector, options)]
+        sides += [whole_side(detector) for detector in detectors]
+        if options.torch:
+            sides += [side for bundle in bundles for side in torch_sides(bundle, options, missing)]
+        product = matrix_product()
+        take_turns([*sides, product], seconds=options.seconds)
+        starts = [cold_start(detector, options.threads) for detector in detectors]
+        rate = 2e-9 * MATRIX_SIDE**3 / (product.p50_ms / 1e3)  # Gflop/s
+        rows = [row_of(side, gflop[Path(side.labels["bundle"])], rate) for side in sides]
+    result = {
+        "machine": describe_machine("onnxruntime", "torch", "numpy"),
+        "threads": options.threads,
+        "size_hw": list(detectors[0].manifest.size_hw),
+        "matrix_gflops_per_s": round(rate, 1),
+        "rows": rows,
+        "starts": starts,
+        "missing": missing,
+    }
     show(result)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
@@ -66,90 +106,222 @@ def main() -> None:
 def parse_options() -> argparse.Namespace:
     """Read the flags."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--model", default="sky-nano", help="shipped name or bundle folder")
+    parser.add_argument("--model", type=Path, help="bundle folder instead of untrained variants")
+    parser.add_argument("--variants", type=words, default=["nano", "s"], help="comma-separated")
+    parser.add_argument("--size", type=numbers, default=[512, 512], help="network height,width in pixels")
+    parser.add_argument("--precisions", type=words, default=["fp32", "int8"], help="comma-separated")
+    parser.add_argument("--devices", type=words, default=["cpu"], help="comma-separated: cpu, cuda, tensorrt")
+    parser.add_argument("--batches", type=numbers, default=[1, 4, 16], help="comma-separated")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of every engine")
-    parser.add_argument("--rounds", type=int, default=200, help="frames measured on every side, after a warm-up")
+    parser.add_argument("--seconds", type=float, default=6.0, help="that every side is measured for")
+    parser.add_argument("--torch", action=argparse.BooleanOptionalAction, default=True, help="measure torch too")
     parser.add_argument("--json", type=Path, help="file for the figures")
     return parser.parse_args()
 
 
-def measured_sides(detector: Detector, client: Client) -> dict[str, Callable[[NDArray[Any]], object]]:
-    """Name what is measured: each takes a frame."""
-    reference = detector_of_graph(str(detector.bundle.graph_path("fp32")), detector.manifest)
-    reference = reference.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def in_torch(frame: NDArray[Any]) -> object:
-        with torch.inference_mode():
-            tensor = torch.from_numpy(np.array(detector.prepare(frame).tensor))[None].to(
-                memory_format=torch.channels_last
-            )
-            return reference(tensor)
-
-    return {"in process": detector.detect, "over HTTP": client.detect, "torch eager, network alone": in_torch}
+def words(text: str) -> list[str]:
+    """Read a comma-separated list."""
+    return text.split(",")
 
 
-def measure(
-    sides: dict[str, Callable[[NDArray[Any]], object]], frames: list[NDArray[Any]], *, rounds: int
-) -> dict[str, list[float]]:
-    """Time the sides by turns; milliseconds."""
-    samples: dict[str, list[float]] = {name: [] for name in sides}
-    turns = -(-rounds // TURN) + 1  # the first turn warms up
-    for turn in range(turns):
-        for name, side in sides.items():
-            for number in range(-SETTLE, TURN):
-                frame = frames[(turn * TURN + number) % len(frames)]
-                started = time.perf_counter()
-                side(frame)
-                elapsed = (time.perf_counter() - started) * 1e3
-                if turn > 0 and number >= 0 and len(samples[name]) < rounds:
-                    samples[name].append(elapsed)
-    return samples
+def numbers(text: str) -> list[int]:
+    """Read a comma-separated list of whole numbers."""
+    return [int(word) for word in text.split(",")]
 
 
-def summary(values: list[float]) -> dict[str, float]:
-    """Give the figures to quote."""
-    p50, p90, p99 = np.percentile(values, (50, 90, 99))
-    return {"p50": round(float(p50), 3), "p90": round(float(p90), 3), "p99": round(float(p99), 3)}
+def variant_bundles(root: Path, options: argparse.Namespace) -> list[Path]:
+    """Write bundles of the variants that were asked for."""
+    return [
+        write_variant_bundle(root, variant, size_hw=tuple(options.size), precisions=options.precisions)
+        for variant in track(options.variants, description="graphs", transient=True)
+    ]
 
 
-def ratios(samples: dict[str, list[float]]) -> dict[str, float]:
-    """Compare the sides pair by pair, and give the median of the pairs."""
-    here, http, eager = (np.array(samples[name]) for name in samples)
+def opened(bundle: Path, options: argparse.Namespace, missing: list[dict[str, str]]) -> Iterator[Detector]:
+    """Open a bundle on every device and in every precision that is asked for and there."""
+    for device in options.devices:
+        if device not in get_args(Device):
+            missing.append({"engine": device, "why": "not an engine of this release"})
+            continue
+        for precision in options.precisions:
+            try:
+                yield load(
+                    bundle,
+                    device=cast("Device", device),
+                    precision=cast("GraphPrecision", precision),
+                    threads=options.threads,
+                )
+            except LoddisError as error:
+                missing.append({"engine": f"{bundle.parent.name} {precision} on {device}", "why": str(error)})
+
+
+def labels_of(detector: Detector, engine: str, precision: str) -> dict[str, str]:
+    """Name a side of a detector."""
     return {
-        "torch eager / in process": round(float(np.median(eager / here)), 3),
-        "over HTTP / in process": round(float(np.median(http / here)), 3),
-        "HTTP adds, ms": round(float(np.median(http - here)), 3),
-        "frames per second in process": round(float(1e3 / np.median(here)), 1),
+        "bundle": str(detector.bundle.path),
+        "variant": detector.manifest.variant,
+        "engine": engine,
+        "precision": precision,
     }
 
 
-@contextmanager
-def local_server(model: str, threads: int) -> Iterator[str]:
-    """Run the real server in a process of its own, for a shipped name or a bundle's folder."""
-    folder = Path(model).resolve() if Path(model).is_dir() else None
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        running_server(
-            folder.parent.name if folder else model,
-            repository=folder.parent.parent if folder else None,
-            settings={"LODDIS_THREADS": str(threads)},
-            log=Path(scratch) / "server.log",
-        ) as url,
-    ):
-        yield url
+def network_sides(detector: Detector, options: argparse.Namespace) -> list[Side]:
+    """Give the network alone, for each batch."""
+    sides = []
+    for batch in options.batches:
+        frames = random_frames(detector, batch)
+        labels = labels_of(detector, detector.engine.name, detector.precision) | {"what": "network"}
+        sides.append(Side(labels, lambda frames=frames: detector.engine.infer(frames), batch))  # type: ignore[misc]
+    return sides
+
+
+def whole_side(detector: Detector) -> Side:
+    """Give all that a frame takes without the network: levels in, detections out, for a few targets."""
+    height, width = detector.manifest.size_hw
+    generator = np.random.default_rng(0)
+    frame = generator.normal(100, 5, (height, width)).clip(0, 255).astype(np.uint8)
+    candidates = np.zeros((detector.manifest.max_detections, 6), dtype=np.float32)
+    centres = generator.uniform((20, 20), (width - 20, height - 20), (TARGETS, 2))
+    candidates[:TARGETS, :2], candidates[:TARGETS, 2:4] = centres - 5, centres + 5
+    candidates[:TARGETS, 4] = 0.9
+    for x, y in centres.astype(int):
+        frame[y - 1 : y + 2, x - 1 : x + 2] = 250
+
+    def before_and_after() -> object:
+        return detector.finish(detector.prepare(frame), candidates)
+
+    labels = labels_of(detector, detector.engine.name, detector.precision) | {"what": "before and after"}
+    return Side(labels, before_and_after, 1)
+
+
+def torch_sides(bundle: Path, options: argparse.Namespace, missing: list[dict[str, str]]) -> list[Side]:
+    """Give the same weights in torch, eager and compiled, batch 1."""
+    with load(bundle, device="cpu", precision="fp32", threads=options.threads) as detector:
+        model = detector_of_graph(str(bundle / "model.fp32.onnx"), detector.manifest)
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        frames = torch.from_numpy(random_frames(detector, 1)).to(memory_format=torch.channels_last)
+        sides = [torch_side(detector, model, frames, "torch eager")]
+        try:
+            compiled = cast("LoddisDetector", torch.compile(model))
+            with torch.inference_mode():
+                compiled(frames)
+        except Exception as error:  # a compiler that is missing has many names
+            why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            missing.append({"engine": f"{detector.manifest.variant} in torch.compile", "why": why})
+        else:
+            sides.append(torch_side(detector, compiled, frames, "torch.compile"))
+    return sides
+
+
+def torch_side(detector: Detector, model: Callable[..., object], frames: torch.Tensor, engine: str) -> Side:
+    """Give a side that runs a torch module."""
+
+    def run() -> object:
+        with torch.inference_mode():
+            return model(frames)
+
+    return Side(labels_of(detector, engine, "fp32") | {"what": "network"}, run, 1)
+
+
+def random_frames(detector: Detector, batch: int) -> NDArray[np.float32]:
+    """Give an input of the network; what it shows costs no time."""
+    shape = (batch, detector.manifest.window, *detector.manifest.size_hw)
+    return np.random.default_rng(0).random(shape, dtype=np.float32)
+
+
+def matrix_product() -> Side:
+    """Give a large float32 matrix product: what the chip reaches where nothing is in the way."""
+    left, right = torch.rand(2, MATRIX_SIDE, MATRIX_SIDE)
+    return Side({"what": "matrix product"}, lambda: left @ right, 1)
+
+
+def gflop_of(detector: Detector) -> float:
+    """Count the arithmetic of a frame, two operations a multiply-add, from the same weights in torch."""
+    model = detector_of_graph(str(detector.bundle.graph_path("fp32")), detector.manifest)
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        model(torch.from_numpy(random_frames(detector, 1)))
+    return float(counter.get_total_flops()) / 1e9
+
+
+def take_turns(sides: list[Side], *, seconds: float) -> None:
+    """Time the sides by turns, each for so long in all; the first turn warms up."""
+    turns = max(1, round(seconds / TURN_S))
+    for turn in track(range(turns + 1), description="turns", transient=True):
+        for side in sides:
+            for _ in range(SETTLE):
+                side.call()
+            taken = 0.0
+            while taken < TURN_S:
+                started = time.perf_counter()
+                side.call()
+                elapsed = time.perf_counter() - started
+                taken += elapsed
+                if turn or len(side.samples_ms) < FEWEST:
+                    side.samples_ms.append(elapsed * 1e3)
+
+
+def cold_start(detector: Detector, threads: int) -> dict[str, Any]:
+    """Start processes that load a bundle and detect; medians."""
+    command = [sys.executable, str(Path(__file__).with_name("cold_start.py")), str(detector.bundle.path)]
+    command += [detector.device, detector.precision, str(threads)]
+    seconds, resident, peak = [], [], []
+    for _ in range(STARTS):
+        started = time.monotonic()
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        answer = json.loads(done.stdout)
+        seconds.append(answer["first_s"] - started)
+        resident.append(answer["resident_mb"]["now"])
+        peak.append(answer["resident_mb"]["peak"])
+    return {
+        "variant": detector.manifest.variant,
+        "device": detector.device,
+        "precision": detector.precision,
+        "seconds to the first detection": round(float(np.median(seconds)), 3),
+        "resident MB": round(float(np.median(resident)), 1),
+        "peak MB": round(float(np.median(peak)), 1),
+    }
+
+
+def row_of(side: Side, gflop: float, rate: float) -> dict[str, Any]:
+    """Give the figures of a side."""
+    p50, p99 = np.percentile(side.samples_ms, (50, 99))
+    row: dict[str, Any] = {name: value for name, value in side.labels.items() if name != "bundle"}
+    row |= {"batch": side.frames, "calls": len(side.samples_ms), "p50_ms": round(float(p50), 3)}
+    row["p99_ms"] = round(float(p99), 3)
+    if side.labels["what"] == "network":
+        row["frames_per_s"] = round(1e3 * side.frames / float(p50), 1)
+        row["gflop_per_frame"] = round(gflop, 3)
+        row["share_of_matrix_rate"] = round(gflop * side.frames / (float(p50) / 1e3) / rate, 3)
+    return row
 
 
 def show(result: dict[str, Any]) -> None:
     """Print the figures for people."""
-    table = Table(title=f"{result['model']} on {result['machine']['processor']}, {result['threads']} threads")
-    for column in ("side", "p50 ms", "p90 ms", "p99 ms"):
-        table.add_column(column, justify="left" if column == "side" else "right")
-    for name, figures in result["milliseconds"].items():
-        table.add_row(name, *(f"{figures[key]:.2f}" for key in ("p50", "p90", "p99")))
+    height, width = result["size_hw"]
+    machine = result["machine"]
+    title = f"{width} x {height} px, {machine['processor']}, {result['threads']} threads"
+    table = Table(title=f"{title}; matrix product {result['matrix_gflops_per_s']:.0f} Gflop/s")
+    for column in ("variant", "precision", "engine", "what", "batch", "p50 ms", "p99 ms", "frames/s", "of matrix rate"):
+        table.add_column(column, justify="left" if column in ("variant", "precision", "engine", "what") else "right")
+    for row in result["rows"]:
+        share = row.get("share_of_matrix_rate")
+        table.add_row(
+            *(row[name] for name in ("variant", "precision", "engine", "what")),
+            str(row["batch"]),
+            f"{row['p50_ms']:.2f}",
+            f"{row['p99_ms']:.2f}",
+            f"{row['frames_per_s']:.1f}" if "frames_per_s" in row else "",
+            f"{100 * share:.0f} %" if share is not None else "",
+        )
     console = Console()
     console.print(table)
-    for name, value in result["ratios"].items():
-        console.print(f"{name}: {value:g}")
+    for start in result["starts"]:
+        console.print(
+            f"{start['variant']} {start['precision']} on {start['device']}: first detection after"
+            f" {start['seconds to the first detection']:.2f} s, {start['resident MB']:.0f} MB resident"
+        )
+    for one in result["missing"]:
+        console.print(f"not measured: {one['engine']}: {one['why']}")
 
 
 if __name__ == "__main__":

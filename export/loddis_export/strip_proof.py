@@ -1,5 +1,4 @@
-"""What stripping saves: parameters, arithmetic and time of a frame, with the training-only branches and without.
-"""
+"""What stripping saves: parameters, arithmetic and time of a frame, with the training-only branches and without."""
 
 from __future__ import annotations
 

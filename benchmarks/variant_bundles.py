@@ -1,0 +1,69 @@
+"""Bundles of untrained detectors: as fast as trained ones of the same variant and size, and as large."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from loddis_export.graph import write_graph
+from loddis_export.quantise import layers_of, quantise_graph
+from loddis_runtime.bundle import GraphPrecision, graph_name
+from loddis_runtime.intensity import Percentile
+from loddis_runtime.manifest import MANIFEST_NAME, Manifest
+from loddis_trainer.choices import VariantName
+from loddis_trainer.models import build_detector
+
+__all__ = ["write_variant_bundle"]
+
+KEEP = 100
+CALIBRATION_FRAMES = 4
+# What int8 graphs of trained detectors leave in float, see `loddis_export.layer_search`.
+FLOAT_LAYERS = ("backbone.stem",)
+
+
+def write_variant_bundle(
+    root: Path, variant: VariantName, *, size_hw: tuple[int, int], precisions: Sequence[GraphPrecision]
+) -> Path:
+    """Write the bundle of an untrained detector with the graphs that were asked for; gives its folder.
+
+    Args:
+        root: The bundle becomes `root/VARIANT/1`.
+        variant: Of the detector.
+        size_hw: Of the network, pixels.
+        precisions: Graphs to write; fp32 is always there.
+    """
+    folder = root / variant / "1"
+    folder.mkdir(parents=True)
+    torch.manual_seed(0)
+    detector = build_detector(variant, keep=KEEP).eval()
+    write_graph(detector, folder / graph_name("fp32"), window=1, size_hw=size_hw)
+    written: list[GraphPrecision] = ["fp32"]
+    if "int8" in precisions:
+        generator = np.random.default_rng(0)
+        frames = [generator.random((1, *size_hw), dtype=np.float32) for _ in range(CALIBRATION_FRAMES)]
+        layers = layers_of(folder / graph_name("fp32"))
+        assert layers[0] in FLOAT_LAYERS
+        quantise_graph(folder / graph_name("fp32"), folder / graph_name("int8"), frames, keep_float=FLOAT_LAYERS)
+        written.append("int8")
+    Manifest(
+        name=variant,
+        version="1",
+        classes=("target",),
+        window=1,
+        size_hw=size_hw,
+        stride=detector.stride,
+        variant=variant,
+        intensity=Percentile(),
+        score_threshold=0.5,
+        nms_iou_threshold=0.5,
+        nms_centre_distance_px=3.0,
+        max_detections=KEEP,
+        files={name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in map(graph_name, written)},
+        created=dt.datetime.now(dt.UTC),
+    ).save(folder / MANIFEST_NAME)
+    return folder
