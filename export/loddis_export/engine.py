@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from loddis_runtime.bundle import Bundle, GraphPrecision
 from loddis_runtime.engines.building import CURRENT, LARGEST_BATCH, ConvertedGraph, build_engine, resolve_target
 from loddis_runtime.engines.choice import DEFAULT_BATCH_SIZES
+from loddis_runtime.engines.cuda import find_gpu
 from loddis_runtime.engines.flavours import Flavour, find_tensorrt
 from loddis_runtime.engines.passport import Passport, is_target
 from loddis_runtime.errors import BundleError
@@ -72,7 +73,8 @@ def build_engines(path: Path, settings: EngineSettings) -> list[WrittenEngine]:
     """
     bundle = Bundle.open(path)
     tensorrt = find_tensorrt(settings.flavour)
-    targets = list(dict.fromkeys(resolve_target(target, tensorrt) for target in settings.target))
+    gpu = find_gpu()
+    targets = list(dict.fromkeys(resolve_target(target, tensorrt, gpu) for target in settings.target))
     graphs = {precision: _conversion(bundle, precision) for precision in settings.precision}
     return [
         WrittenEngine(
@@ -82,6 +84,7 @@ def build_engines(path: Path, settings: EngineSettings) -> list[WrittenEngine]:
                 target=target,
                 batch_sizes=settings.batch,
                 tensorrt=tensorrt,
+                gpu=gpu,
                 converted=converted,
             )
         )

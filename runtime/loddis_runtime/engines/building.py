@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from loddis_runtime.bundle import Bundle, GraphPrecision
-from loddis_runtime.engines.cuda import CudaRuntime
+from loddis_runtime.engines.cuda import Gpu
 from loddis_runtime.engines.flavours import TensorRt, known_targets
 from loddis_runtime.engines.layers import (
     LayerPrecision,
@@ -55,12 +55,13 @@ class ConvertedGraph(NamedTuple):
     content: bytes
 
 
-def resolve_target(target: str, tensorrt: TensorRt) -> str:
+def resolve_target(target: str, tensorrt: TensorRt, gpu: Gpu | None) -> str:
     """Check that this TensorRT can build for a target here.
 
     Args:
         target: Compute capability, such as sm_86, or `current`.
         tensorrt: That is to build.
+        gpu: Of this machine, if it has one.
 
     Returns:
         The compute capability.
@@ -69,7 +70,7 @@ def resolve_target(target: str, tensorrt: TensorRt) -> str:
         EngineError: It cannot; the message says what it can build for.
     """
     known = known_targets(tensorrt)
-    own = _own_target() if target == CURRENT or not known else None
+    own = None if gpu is None else gpu.compute_capability
     if target == CURRENT:
         if own is None:
             raise EngineError("there is no GPU here to build for that CUDA can use; name the target's, such as sm_86")
@@ -94,6 +95,7 @@ def build_engine(
     target: str,
     batch_sizes: Sequence[int],
     tensorrt: TensorRt,
+    gpu: Gpu | None,
     folder: Path | None = None,
     converted: ConvertedGraph | None = None,
 ) -> tuple[Path, Passport]:
@@ -105,6 +107,7 @@ def build_engine(
         target: Compute capability of the GPU it is to run on, such as sm_86, or `current`.
         batch_sizes: Frames at once; each gets a profile, and kernels, of its own.
         tensorrt: That builds.
+        gpu: Of this machine, if it has one.
         folder: Where to; `engines/` of the bundle if none.
         converted: The graph, where the bundle has none of this precision.
 
@@ -119,7 +122,7 @@ def build_engine(
     sizes = sorted(set(batch_sizes))
     if not sizes or not 1 <= sizes[0] <= sizes[-1] <= LARGEST_BATCH:
         raise EngineError(f"batch sizes must be from 1 to {LARGEST_BATCH}, got {', '.join(map(str, sizes)) or 'none'}")
-    target = resolve_target(target, tensorrt)
+    target = resolve_target(target, tensorrt, gpu)
     folder = folder or bundle.path / ENGINE_FOLDER
     _check_writable(folder)
     graph_path = bundle.graph_path(precision if converted is None else converted.source)
@@ -132,7 +135,8 @@ def build_engine(
         batch_sizes=sizes,
         timing_cache=folder / _timing_cache(tensorrt, target),
     )
-    told, read_by = _read_back(plan, information, list(expected), tensorrt, target)
+    can_load = gpu is not None and gpu.compute_capability == target
+    told, read_by = _read_back(plan, information, list(expected), tensorrt, can_load=can_load)
     achieved, counts = _check_precision(precision, expected, told)
     return write_engine(
         folder,
@@ -255,6 +259,7 @@ class _Builder:
             config.set_timing_cache(config.create_timing_cache(b""), False)
         yield
         with contextlib.suppress(OSError):  # the engine counts, not how fast the next one comes
+            path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(path, bytes(config.get_timing_cache().serialize()))
 
 
@@ -282,14 +287,6 @@ def make_log(trt: Any) -> Any:
     return Log()
 
 
-def _own_target() -> str | None:
-    """Give the compute capability of this machine's GPU, None if it has none that CUDA can use."""
-    try:
-        return CudaRuntime().gpu().compute_capability
-    except EngineError:
-        return None
-
-
 def _check_writable(folder: Path) -> None:
     """Find out before the minutes that a build takes."""
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
@@ -302,10 +299,10 @@ def _timing_cache(tensorrt: TensorRt, target: str) -> str:
 
 
 def _read_back(
-    plan: bytes, report: str, convolutions: Sequence[str], tensorrt: TensorRt, target: str
+    plan: bytes, report: str, convolutions: Sequence[str], tensorrt: TensorRt, *, can_load: bool
 ) -> tuple[dict[str, LayerPrecision], ReadBy]:
     """Read the precision of each convolution: from the loaded engine if its GPU is here, else from the builder."""
-    if _own_target() == target:
+    if can_load:
         trt = tensorrt.module
         runtime = trt.Runtime(make_log(trt))
         engine = runtime.deserialize_cuda_engine(plan)

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from loddis_runtime.bundle import Bundle, GraphPrecision
 from loddis_runtime.engines import Engine
 from loddis_runtime.engines.building import CURRENT, ENGINE_FOLDER, build_engine
-from loddis_runtime.engines.cuda import Cuda, CudaRuntime
+from loddis_runtime.engines.cuda import Cuda, CudaMemoryError, CudaRuntime
 from loddis_runtime.engines.flavours import Flavour, TensorRt, find_tensorrt
 from loddis_runtime.engines.onnx_cpu import OnnxCpuEngine, import_onnxruntime
 from loddis_runtime.engines.onnx_cuda import CUDA_PROVIDER, OnnxCudaEngine
@@ -170,23 +170,30 @@ def _open_tensorrt(bundle: Bundle, precision: Precision, machine: Machine, *, in
     """
     gpu = machine.cuda().gpu()
     fitting: list[tuple[Path, Passport]] = []
-    outdated: list[Passport] = []
+    outdated: list[Passport] = []  # made for this GPU, and of no use as they are
     faults: list[str] = []
     for path in find_passports(bundle.path / ENGINE_FOLDER):
         try:
             passport = Passport.load(path)
-            if precision not in ("auto", passport.precision):
-                continue
-            if passport.compute_capability == gpu.compute_capability:
-                outdated.append(passport)
+        except EngineError as error:
+            faults.append(str(error))
+            continue
+        if precision not in ("auto", passport.precision):
+            continue
+        try:
             fitting.append((path, _read_fitting(path, bundle, machine)))
         except EngineError as error:
             faults.append(f"{path.name}: {error}")
+            if passport.compute_capability == gpu.compute_capability:
+                outdated.append(passport)
     for path, passport in sorted(fitting, key=lambda found: FASTEST_FIRST.index(found[1].precision)):
         try:
             return _open_passport(path, passport, bundle, machine)
+        except CudaMemoryError:  # another build would want as much
+            raise
         except EngineError as error:
             faults.append(f"{path.name}: {error}")
+            outdated.append(passport)
     if not faults:
         faults.append(f"the bundle has no engine of precision {precision}")
     if not insist and not outdated:
@@ -212,6 +219,7 @@ def _rebuild(
         target=CURRENT,
         batch_sizes=before.batch_sizes if before else DEFAULT_BATCH_SIZES,
         tensorrt=machine.tensorrt(before.flavour if before else None),
+        gpu=machine.cuda().gpu(),
     )
     return _open_passport(path, passport, bundle, machine)
 

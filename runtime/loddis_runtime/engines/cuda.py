@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from loddis_runtime.errors import EngineError
 
-__all__ = ["Cuda", "CudaMemoryError", "CudaRuntime", "Gpu", "describe_memory"]
+__all__ = ["Cuda", "CudaMemoryError", "CudaRuntime", "Gpu", "describe_memory", "find_gpu"]
 
 DEVICE = 0  # the first that CUDA_VISIBLE_DEVICES leaves: one process a GPU
 MIB = 2**20
@@ -205,6 +205,14 @@ class CudaRuntime:
             text = self._api.cudaGetErrorString(error)[1]
             raise EngineError(f"{function} failed: {text.decode() if isinstance(text, bytes) else text}")
         return found[0] if len(found) == 1 else found
+
+
+def find_gpu() -> Gpu | None:
+    """Give this machine's GPU, None if there is none that CUDA can use."""
+    try:
+        return CudaRuntime().gpu()
+    except EngineError:
+        return None
 
 
 def describe_memory(wanted: str, info: tuple[int, int]) -> str:

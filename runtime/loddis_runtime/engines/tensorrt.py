@@ -8,11 +8,13 @@ Legend: B batch, T frames of the window, h w network pixels, K candidates.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +31,8 @@ from loddis_runtime.manifest import Manifest
 __all__ = ["TensorRtEngine"]
 
 INPUT, OUTPUT = "frames", "detections"
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -200,16 +204,20 @@ class TensorRtEngine:
 
     def _release(self) -> None:
         """Give everything back, in the order that it hangs together."""
-        for lane in self._lanes.values():
-            if lane.graph is not None:
-                self._cuda.destroy_graph(lane.graph)
+        graphs = [lane.graph for lane in self._lanes.values() if lane.graph is not None]
+        self._give_back(self._cuda.destroy_graph, graphs)
         self._lanes.clear()  # contexts go before the engine
         self._engine = None
         self._runtime = None
-        while self._addresses:
-            self._cuda.free(self._addresses.pop())
-        while self._pinned:
-            self._cuda.free_pinned(self._pinned.pop())
+        self._give_back(self._cuda.free, self._addresses)
+        self._give_back(self._cuda.free_pinned, self._pinned)
         if self._stream is not None:
-            self._cuda.destroy_stream(self._stream)
+            self._give_back(self._cuda.destroy_stream, [self._stream])
             self._stream = None
+
+    @staticmethod
+    def _give_back(give: Callable[[T], None], things: list[T]) -> None:
+        """Give things back; a GPU that failed refuses each, and there is nothing left to be done about it."""
+        while things:
+            with contextlib.suppress(EngineError):
+                give(things.pop())
