@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+import os
+import re
 import threading
 from pathlib import Path
 
@@ -11,9 +14,10 @@ import pytest
 from numpy.typing import NDArray
 
 from loddis_runtime import Bundle
-from loddis_runtime.engines import Engine
+from loddis_runtime.engines import Engine, building, tensorrt
 from loddis_runtime.engines.batches import split_batch
 from loddis_runtime.engines.cuda import CudaMemoryError
+from loddis_runtime.engines.flavours import find_tensorrt
 from loddis_runtime.engines.tensorrt import TensorRtEngine
 from loddis_runtime.errors import EngineError
 from support.bundles import write_spot_bundle
@@ -154,3 +158,29 @@ def test_the_log_is_quiet_when_all_is_well(bundle: Bundle, caplog: pytest.LogCap
     caplog.set_level(logging.WARNING)
     open_engine(bundle, FakeCuda()).infer(frames_of(0.5))
     assert caplog.text == ""
+
+
+def test_every_name_that_is_used_is_in_tensorrt() -> None:
+    """The stand-in would hide a misspelt method; TensorRT-RTX has the interface of the full TensorRT."""
+    try:
+        trt = find_tensorrt("tensorrt_rtx").module
+    except EngineError as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+    running, making = inspect.getsource(tensorrt), inspect.getsource(building)
+    holders = {
+        r"\bcontext\.(\w+)\(": (trt.IExecutionContext, running),
+        r"\b_?engine\.(\w+)\(": (trt.ICudaEngine, running + making),
+        r"\bbuilder\.(\w+)\(": (trt.Builder, making),
+        r"\bconfig\.(\w+)\b": (trt.IBuilderConfig, making),
+        r"\bnetwork\.(\w+)\b": (trt.INetworkDefinition, making),
+        r"\bprofile\.(\w+)\(": (trt.IOptimizationProfile, making),
+        r"\binspector\.(\w+)\(": (trt.EngineInspector, making),
+        r"\btrt\.(\w+)\b": (trt, running + making),
+        r"self\._trt\.DataType\.(\w+)": (trt.DataType, making),
+    }
+    for pattern, (holder, source) in holders.items():
+        names = set(re.findall(pattern, source))
+        assert names, pattern
+        assert [name for name in names if not hasattr(holder, name)] == []
