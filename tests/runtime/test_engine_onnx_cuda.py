@@ -84,25 +84,30 @@ def test_a_build_without_cuda_says_what_to_install(graph: Path, manifest: Manife
 
 
 def test_a_provider_that_is_left_out_without_a_word_is_an_error(
-    graph: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+    graph: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """ONNX Runtime runs on the CPU when it cannot load its CUDA provider."""
+    """ONNX Runtime runs on the CPU when it cannot load its CUDA provider, and prints that it cannot."""
     import onnxruntime
 
-    session = SimpleNamespace(get_providers=lambda: ["CPUExecutionProvider"])
+    def open_session(graph: bytes, options: Any, *, providers: list[Any], enable_fallback: int) -> Any:
+        assert enable_fallback == 0
+        assert providers == [("CUDAExecutionProvider", {"device_id": "0", "enable_cuda_graph": "1"})]
+        return SimpleNamespace(get_providers=lambda: ["CPUExecutionProvider"])
+
     fake = SimpleNamespace(
         __version__="1.31.0",
         get_available_providers=lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
-        preload_dlls=lambda: None,
+        preload_dlls=lambda: print("Failed to load libcudnn.so.9"),
         SessionOptions=onnxruntime.SessionOptions,
         GraphOptimizationLevel=onnxruntime.GraphOptimizationLevel,
-        InferenceSession=lambda *_, **__: session,
+        InferenceSession=open_session,
     )
     monkeypatch.setattr(onnx_cuda, "import_onnxruntime", lambda: fake)
     with pytest.raises(
         EngineError, match="cannot load its CUDAExecutionProvider: no GPU, no driver, or CUDA libraries"
     ):
         OnnxCudaEngine(graph, manifest=manifest, precision="fp32")
+    assert capsys.readouterr().out == ""
 
 
 def test_a_graph_that_cannot_be_recorded_runs_unrecorded(

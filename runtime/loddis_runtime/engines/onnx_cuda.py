@@ -8,6 +8,8 @@ Legend: B batch, T frames of the window, h w network pixels, K candidates.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import threading
 from collections.abc import Sequence
@@ -97,8 +99,8 @@ class OnnxCudaEngine:
         ort = import_onnxruntime()
         if place.provider not in ort.get_available_providers():
             raise EngineError(f"ONNX Runtime {ort.__version__} here has no {place.provider}: pip install 'loddis[gpu]'")
-        if hasattr(ort, "preload_dlls") and place is GPU:
-            ort.preload_dlls()  # CUDA and cuDNN as pip installs them lie where no loader looks
+        if place is GPU:
+            _preload_libraries(ort)
         self.name = f"ONNX Runtime {ort.__version__}, {place.memory.upper()}"
         self._lane(self.batch_sizes[0])
 
@@ -175,7 +177,10 @@ class OnnxCudaEngine:
         options.log_severity_level = 4  # errors come as exceptions
         provider = {"device_id": "0", "enable_cuda_graph": "1" if record else "0"} if self._place is GPU else {}
         try:
-            session = ort.InferenceSession(self._graph, options, providers=[(self._place.provider, provider)])
+            # Without its fallback, which goes on on the CPU when the GPU fails, and prints to stdout that it does.
+            session = ort.InferenceSession(
+                self._graph, options, providers=[(self._place.provider, provider)], enable_fallback=0
+            )
         except Exception as error:  # ONNX Runtime's errors have no common root
             raise EngineError(f"ONNX Runtime cannot run {self._path} on the GPU: {first_line(error)}") from error
         if session.get_providers()[0] != self._place.provider:
@@ -184,6 +189,14 @@ class OnnxCudaEngine:
                 "no GPU, no driver, or CUDA libraries of another version; pip install 'loddis[gpu]' brings them"
             )
         return session
+
+
+def _preload_libraries(ort: Any) -> None:
+    """Load CUDA and cuDNN as pip installs them, which is where no loader looks; what it prints goes to the log."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        ort.preload_dlls()
+    if printed.getvalue():
+        logger.debug("ONNX Runtime: %s", printed.getvalue().strip())
 
 
 def _dtype(value: Any) -> type[np.floating[Any]]:
