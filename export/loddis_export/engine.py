@@ -8,8 +8,14 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from loddis_runtime.bundle import Bundle, GraphPrecision
-from loddis_runtime.engines.building import CURRENT, LARGEST_BATCH, ConvertedGraph, build_engine, resolve_target
-from loddis_runtime.engines.choice import DEFAULT_BATCH_SIZES
+from loddis_runtime.engines.building import (
+    CURRENT,
+    DEFAULT_BATCH_SIZES,
+    LARGEST_BATCH,
+    ConvertedGraph,
+    build_engine,
+    resolve_target,
+)
 from loddis_runtime.engines.cuda import find_gpu
 from loddis_runtime.engines.flavours import Flavour, find_tensorrt
 from loddis_runtime.engines.passport import Passport, is_target

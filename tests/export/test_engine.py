@@ -20,8 +20,9 @@ from loddis_export.engine import EngineSettings, build_engines
 from loddis_runtime import Bundle
 from loddis_runtime.command import run
 from loddis_runtime.engines.building import ConvertedGraph, build_engine
-from loddis_runtime.engines.choice import Machine, survey_engines
+from loddis_runtime.engines.choice import survey_engines
 from loddis_runtime.engines.cuda import Cuda
+from loddis_runtime.engines.fitting import Machine
 from loddis_runtime.engines.flavours import TensorRt, find_tensorrt, known_targets
 from loddis_runtime.engines.passport import Passport, read_engine
 from loddis_runtime.errors import EngineError

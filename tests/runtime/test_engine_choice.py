@@ -11,8 +11,10 @@ import pytest
 
 import loddis_runtime
 from loddis_runtime import Bundle
-from loddis_runtime.engines.choice import Machine, choose_engine, survey_engines
+from loddis_runtime.engines import choice
+from loddis_runtime.engines.choice import choose_engine, survey_engines
 from loddis_runtime.engines.cuda import Cuda
+from loddis_runtime.engines.fitting import Machine
 from loddis_runtime.engines.flavours import Flavour, TensorRt
 from loddis_runtime.engines.passport import Passport, find_passports, read_engine
 from loddis_runtime.errors import BundleError, ConfigError, EngineError
@@ -25,10 +27,9 @@ VERSION = "10.13.0.35"  # of the TensorRT that `fake_tensorrt` is, and `write_fa
 class FakeMachine(Machine):
     """A machine with a GPU, or without, and any TensorRT."""
 
-    def __init__(self, *, gpu: str | None = "sm_89", tensorrt: str | None = VERSION, provider: bool = False) -> None:
+    def __init__(self, *, gpu: str | None = "sm_89", tensorrt: str | None = VERSION) -> None:
         self.fake_cuda = None if gpu is None else FakeCuda(compute_capability=gpu)
         self.version = tensorrt
-        self.provider = provider
 
     def cuda(self) -> Cuda:
         if self.fake_cuda is None:
@@ -39,9 +40,6 @@ class FakeMachine(Machine):
         if self.version is None or self.fake_cuda is None or flavour == "tensorrt_rtx":
             raise EngineError("TensorRT cannot be loaded: pip install 'loddis[tensorrt]'")
         return fake_tensorrt(self.fake_cuda, version=self.version)
-
-    def has_cuda_provider(self) -> bool:
-        return self.provider
 
 
 @pytest.fixture
@@ -180,8 +178,11 @@ def test_load_names_what_is_missing(bundle: Bundle) -> None:
         loddis_runtime.load(bundle.path, precision="int8")
 
 
-def test_a_cuda_provider_that_does_not_work_falls_back(bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:
-    engine = choose_engine(bundle, device="auto", precision="auto", threads=1, machine=FakeMachine(provider=True))
+def test_a_cuda_provider_that_does_not_work_falls_back(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "CUDA_PROVIDER", "CPUExecutionProvider")  # is there: so CUDA is tried
+    engine = choose_engine(bundle, device="auto", precision="auto", threads=1, machine=FakeMachine())
     assert engine.device == "cpu"
     assert "ONNX Runtime's CUDA engine cannot be used" in caplog.text
 

@@ -22,18 +22,27 @@ from loddis_runtime.engines.flavours import TensorRt, known_targets
 from loddis_runtime.engines.layers import (
     LayerPrecision,
     count_precisions,
-    is_layer_information,
     main_precision,
     read_precisions,
 )
+from loddis_runtime.engines.listening import make_log
 from loddis_runtime.engines.passport import Passport, replace_file, write_engine
 from loddis_runtime.errors import EngineError
 from loddis_runtime.manifest import Manifest
 
-__all__ = ["CURRENT", "ENGINE_FOLDER", "LARGEST_BATCH", "ConvertedGraph", "build_engine", "resolve_target"]
+__all__ = [
+    "CURRENT",
+    "DEFAULT_BATCH_SIZES",
+    "ENGINE_FOLDER",
+    "LARGEST_BATCH",
+    "ConvertedGraph",
+    "build_engine",
+    "resolve_target",
+]
 
 CURRENT = "current"  # the target that is the GPU of this machine
 ENGINE_FOLDER = "engines"
+DEFAULT_BATCH_SIZES = (1, 4)
 LARGEST_BATCH = 256
 INPUT, OUTPUT = "frames", "detections"
 MOST_UNTOLD = 0.5  # share of convolutions
@@ -261,30 +270,6 @@ class _Builder:
         with contextlib.suppress(OSError):  # the engine counts, not how fast the next one comes
             path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(path, bytes(config.get_timing_cache().serialize()))
-
-
-def make_log(trt: Any) -> Any:
-    """Give a TensorRT logger that keeps faults and the builder's report, and hands the rest to `logging`."""
-
-    class Log(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.layers = ""
-            self.faults: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if is_layer_information(message):
-                self.layers = message
-            elif severity in (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR):
-                self.faults.append(" ".join(message.split()))
-            elif severity == trt.ILogger.Severity.WARNING:
-                logger.debug("TensorRT: %s", message)
-
-        def fault(self) -> str:
-            """Give the first fault: those after it are its consequences."""
-            return self.faults[0] if self.faults else ""
-
-    return Log()
 
 
 def _check_writable(folder: Path) -> None:

@@ -17,9 +17,10 @@ from loddis_runtime.engines.threads import check_threads
 from loddis_runtime.errors import BundleError, EngineError
 from loddis_runtime.manifest import Manifest
 
-__all__ = ["INPUT", "OUTPUT", "OnnxCpuEngine", "check_interface", "first_line", "import_onnxruntime"]
+__all__ = ["CUDA_PROVIDER", "INPUT", "OUTPUT", "OnnxCpuEngine", "check_interface", "first_line", "import_onnxruntime"]
 
 INPUT, OUTPUT = "frames", "detections"
+CUDA_PROVIDER = "CUDAExecutionProvider"
 DTYPES: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 

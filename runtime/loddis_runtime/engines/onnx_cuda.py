@@ -21,13 +21,19 @@ from numpy.typing import NDArray
 
 from loddis_runtime.bundle import GraphPrecision
 from loddis_runtime.engines.batches import split_batch
-from loddis_runtime.engines.onnx_cpu import INPUT, OUTPUT, check_interface, first_line, import_onnxruntime
+from loddis_runtime.engines.onnx_cpu import (
+    CUDA_PROVIDER,
+    INPUT,
+    OUTPUT,
+    check_interface,
+    first_line,
+    import_onnxruntime,
+)
 from loddis_runtime.errors import BundleError, EngineError
 from loddis_runtime.manifest import Manifest
 
-__all__ = ["CUDA_PROVIDER", "OnnxCudaEngine", "Place"]
+__all__ = ["OnnxCudaEngine", "Place"]
 
-CUDA_PROVIDER = "CUDAExecutionProvider"
 BATCH_SIZES = (1, 4, 16)
 
 logger = logging.getLogger(__name__)

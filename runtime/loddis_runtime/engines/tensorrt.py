@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from loddis_runtime.bundle import GraphPrecision
 from loddis_runtime.engines.batches import split_batch
-from loddis_runtime.engines.building import make_log
 from loddis_runtime.engines.cuda import Cuda, CudaMemoryError, describe_memory
 from loddis_runtime.engines.flavours import TensorRt
+from loddis_runtime.engines.listening import make_log
 from loddis_runtime.engines.passport import Passport, read_engine
 from loddis_runtime.errors import EngineError
 from loddis_runtime.manifest import Manifest
