@@ -109,6 +109,16 @@ def test_an_engine_of_another_tensorrt_is_built_anew(bundle: Bundle, caplog: pyt
     assert built.read_by == "engine inspector"
 
 
+def test_an_engine_that_had_been_converted_is_built_anew_from_what_the_bundle_has(tmp_path: Path) -> None:
+    bundle = Bundle.open(write_spot_bundle(tmp_path))
+    half = {"converted": True, "precision": "fp16", "achieved_precision": "fp16", "convolutions": {"fp16": 1}}
+    write_fake_engine(bundle, tensorrt_version="10.3.0.26", **half)
+    engine = choose_engine(bundle, device="auto", precision="auto", threads=1, machine=FakeMachine())
+    assert (engine.device, engine.precision) == ("tensorrt", "fp32")
+    with pytest.raises(EngineError, match=r"none can be built: .* has no fp16 graph; there is: fp32"):
+        choose_engine(bundle, device="tensorrt", precision="fp16", threads=1, machine=FakeMachine())
+
+
 def test_a_half_written_engine_is_built_anew(bundle: Bundle) -> None:
     path, written = write_fake_engine(bundle)
     path.with_suffix("").write_bytes(b'{"profiles": [1')

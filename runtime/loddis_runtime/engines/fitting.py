@@ -116,7 +116,8 @@ def _rebuild(
 ) -> TensorRtEngine:
     """Build the engine that should have been there."""
     before = min(outdated, key=lambda passport: FASTEST_FIRST.index(passport.precision), default=None)
-    chosen = precision or (before.precision if before else _fastest(bundle))
+    same = before.precision if before and before.precision in bundle.precisions else None  # not if it was converted
+    chosen = precision or same or _fastest(bundle)
     logger.warning(
         "building a TensorRT engine of %s in %s, which may take minutes: %s", bundle.path, chosen, "; ".join(faults)
     )
