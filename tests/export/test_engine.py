@@ -6,12 +6,14 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import ModelProto, helper, numpy_helper
 
 import loddis_runtime
@@ -49,25 +51,28 @@ def shipped(tmp_path: Path) -> Bundle:
     return Bundle.open(Path(shutil.copytree(entry.path, tmp_path / "sky-nano" / entry.version)))
 
 
-def quantise(model: ModelProto) -> ModelProto:
-    """Quantise each convolution, activations and weights, the way static quantisation writes it: Q and DQ round it."""
+def quantise(model: ModelProto, *, kept: Collection[str] = ()) -> ModelProto:
+    """Quantise convolutions but those `kept`, the way static quantisation writes it: Q and DQ round either operand."""
     quantised = ModelProto()
     quantised.CopyFrom(model)
     graph = quantised.graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
-    constants = {"qdq.scale": np.array(1 / 127, np.float32), "qdq.zero": np.array(0, np.int8)}
-    nodes = []
+    constants: dict[str, NDArray[Any]] = {"qdq.scale": np.array(1 / 127, np.float32), "qdq.zero": np.array(0, np.int8)}
+    nodes: list[onnx.NodeProto] = []
     for node in graph.node:
-        if node.op_type == "Conv":
+        if node.op_type == "Conv" and node.name not in kept:
             data, kernel = node.input[0], node.input[1]
             values = numpy_helper.to_array(weights[kernel])
-            scales = (np.abs(values).max(axis=(1, 2, 3)) / 127).astype(np.float32)
+            scales = (np.abs(values).max(axis=(1, 2, 3)) / 127 + 1e-8).astype(np.float32)
             levels = np.round(values / scales[:, None, None, None]).astype(np.int8)
             constants |= {f"{kernel}.levels": levels, f"{kernel}.scales": scales}
             constants[f"{kernel}.zeros"] = np.zeros(len(scales), np.int8)
+            if f"{data}.dq" not in {output for known in nodes for output in known.output}:
+                nodes += [
+                    helper.make_node("QuantizeLinear", [data, "qdq.scale", "qdq.zero"], [f"{data}.q"]),
+                    helper.make_node("DequantizeLinear", [f"{data}.q", "qdq.scale", "qdq.zero"], [f"{data}.dq"]),
+                ]
             nodes += [
-                helper.make_node("QuantizeLinear", [data, "qdq.scale", "qdq.zero"], [f"{data}.q"]),
-                helper.make_node("DequantizeLinear", [f"{data}.q", "qdq.scale", "qdq.zero"], [f"{data}.dq"]),
                 helper.make_node(
                     "DequantizeLinear",
                     [f"{kernel}.levels", f"{kernel}.scales", f"{kernel}.zeros"],
@@ -125,6 +130,17 @@ def test_a_quantised_graph_becomes_an_int8_engine(rtx: TensorRt, quantised: Bund
     assert passport.achieved_precision == "int8"
     assert passport.convolutions == {"int8": 1}
     assert passport.read_by == "builder's report"
+
+
+def test_layers_that_were_kept_in_float_are_told_apart(rtx: TensorRt, shipped: Bundle) -> None:
+    model = onnx.load(str(shipped.graph_path("fp32")))
+    names = [node.name for node in model.graph.node if node.op_type == "Conv"]
+    mixed = ConvertedGraph("fp32", quantise(model, kept={names[0], *names[-3:]}).SerializeToString())
+    _, passport = build_engine(
+        shipped, precision="int8", target="sm_89", batch_sizes=[1], tensorrt=rtx, gpu=None, converted=mixed
+    )
+    assert passport.convolutions == {"int8": len(names) - 4, "fp32": 4}
+    assert passport.untold == 0
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
