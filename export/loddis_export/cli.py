@@ -11,7 +11,9 @@ from typing import NoReturn
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 from rich.console import Console
+from rich.table import Table
 
+from loddis_export.engine import EngineSettings, WrittenEngine, build_engines
 from loddis_export.settings import ExportSettings
 from loddis_runtime.command import CliPositionalArg, CliSubCommand, Command, SubCommand, run
 
@@ -59,13 +61,52 @@ class Bundle(ExportSettings, SubCommand):
         console.print(f"bundle {bundle.manifest.name}:{bundle.manifest.version} in {bundle.path}")
 
 
+class Engine(EngineSettings, SubCommand):
+    """Build TensorRT engines of a bundle into its folder engines/, each with a passport of what it is and runs on.
+
+    For example: loddis-export engine models/my-model/1 --target sm_86 --target sm_89 --batch 1 --batch 4
+    """
+
+    bundle: CliPositionalArg[Path] = Field(description="Folder of the bundle.")
+    as_json: bool = Field(default=False, alias="json", description="Print the passports as JSON.")
+
+    def cli_cmd(self) -> None:
+        """Build."""
+        settings = EngineSettings.model_validate(self.model_dump(exclude={"bundle", "as_json"}))
+        written = build_engines(self.bundle, settings)
+        if self.as_json:
+            documents = [
+                {"path": str(engine.path), "passport": engine.passport.model_dump(mode="json")} for engine in written
+            ]
+            print(json.dumps(documents))
+        else:
+            console = Console()
+            console.print(_engine_table(written))
+            console.print(f"in {written[0].path.parent}", soft_wrap=True)
+
+
+def _engine_table(written: list[WrittenEngine]) -> Table:
+    """Lay out what was built, an engine a row."""
+    table = Table("GPU", "precision", "convolutions", "frames at once", "engine", box=None, pad_edge=False)
+    table.columns[-1].overflow = "fold"
+    for path, passport in written:
+        counts = ", ".join(f"{count} {precision}" for precision, count in passport.convolutions.items())
+        source = (
+            f"{passport.precision} from {passport.graph.split('.')[1]}" if passport.converted else passport.precision
+        )
+        sizes = ", ".join(map(str, passport.batch_sizes))
+        table.add_row(passport.compute_capability, source, counts, sizes, path.with_suffix("").name)
+    return table
+
+
 class Export(Command):
-    """Turn checkpoints into bundles that the runtime and the server run."""
+    """Turn checkpoints into bundles that the runtime and the server run, and bundles into engines for a GPU."""
 
     model_config = SettingsConfigDict(cli_prog_name="loddis-export")
     extra = "export"
 
     bundle: CliSubCommand[Bundle] = Field(description="Make a bundle of a checkpoint.")
+    engine: CliSubCommand[Engine] = Field(description="Build TensorRT engines of a bundle.")
 
 
 def main() -> NoReturn:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,7 +21,7 @@ from loddis_runtime.boxes import box_centres
 from loddis_runtime.bundle import Bundle, GraphPrecision
 from loddis_runtime.detections import Detections
 from loddis_runtime.engines import Engine
-from loddis_runtime.engines.onnx_cpu import OnnxCpuEngine
+from loddis_runtime.engines.choice import Device, Precision, choose_engine
 from loddis_runtime.engines.threads import available_cores, check_threads
 from loddis_runtime.errors import ConfigError, FrameError, ModelNotFoundError
 from loddis_runtime.frames import as_frame
@@ -33,9 +33,6 @@ from loddis_runtime.selection import select
 from loddis_runtime.stream import Stream
 
 __all__ = ["Detector", "Device", "Precision", "PreparedFrame", "load"]
-
-Device = Literal["auto", "cpu"]
-Precision = Literal["auto", "fp32", "fp16", "int8"]
 
 MAX_BATCH = 32  # frames that `detect_batch` hands to the network at once; bounds its memory
 NAME = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]*)(:(?P<version>[0-9]+))?")
@@ -324,8 +321,10 @@ def load(
     Args:
         name_or_path: The name of a model, its newest version or, as ``name:version``, that one; or the folder of a
             bundle: a `Path`, or a string with a separator in it such as ``./my-bundle``.
-        device: Where to run; ``auto`` takes the best there is, today the CPU.
-        precision: Of the graph; ``auto`` takes fp32 on a CPU.
+        device: Where to run; ``auto`` takes the fastest that works and says so in the log: a TensorRT engine of the
+            bundle that fits this machine, ONNX Runtime on CUDA, the CPU. The others do not fall back; ``tensorrt``
+            builds an engine if none fits, which may take minutes.
+        precision: Of the network; ``auto`` takes the fastest there is on a GPU, fp32 on a CPU.
         threads: Cores for one run of the network; as many as this process may use if none.
         repository: Where names are looked up; the models that come with this package if none.
 
@@ -333,7 +332,7 @@ def load(
         BundleError: The bundle cannot be used, or has no graph of that precision.
         ChecksumError: A file of the bundle was changed.
         ConfigError: An unknown device or precision, or threads that are no whole number or out of range.
-        EngineError: What runs the model is not installed.
+        EngineError: The device cannot be used; the message says what was found and what to install.
         ModelNotFoundError: No model of that name; the message lists what there is.
     """
     if device not in get_args(Device):
@@ -341,11 +340,8 @@ def load(
     if precision not in get_args(Precision):
         raise ConfigError(f"precision must be one of {', '.join(get_args(Precision))}, got {precision!r}")
     bundle = _open_bundle(name_or_path, repository)
-    graph_precision = "fp32" if precision == "auto" else precision
     cores = available_cores() if threads is None else check_threads(threads)
-    engine = OnnxCpuEngine(
-        bundle.graph_path(graph_precision), manifest=bundle.manifest, precision=graph_precision, threads=cores
-    )
+    engine = choose_engine(bundle, device=device, precision=precision, threads=cores)
     return Detector(bundle, engine, threads=cores)
 
 

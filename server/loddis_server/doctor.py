@@ -9,7 +9,9 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from loddis_runtime.bundle import Bundle
 from loddis_runtime.detector import load
+from loddis_runtime.engines.choice import survey_engines
 from loddis_runtime.engines.threads import available_cores
 from loddis_runtime.errors import LoddisError
 from loddis_runtime.repository import ModelRepository, shipped_repository
@@ -25,6 +27,9 @@ PACKAGES = (
     "opencv-python-headless",
     "onnxruntime",
     "onnxruntime-gpu",
+    "tensorrt",
+    "tensorrt-rtx-cu13",
+    "cuda-bindings",
     "fastapi",
     "uvicorn",
     "uvloop",
@@ -125,11 +130,27 @@ def _models(settings: ServerSettings) -> list[Finding]:
                 bundle.path, device=settings.device, precision=settings.precision, threads=settings.threads
             ) as detector:
                 detector.warm_up()
-                detail = f"{detector.precision} runs in {detector.engine.name} on {detector.threads} cores"
+                cores = f" on {detector.threads} cores" if detector.device == "cpu" else ""
+                detail = f"{detector.precision} runs in {detector.engine.name}{cores}"
                 findings.append(Finding(subject=subject, status="ok", detail=detail))
         except LoddisError as error:
             findings.append(Finding(subject=subject, status="fault", detail=str(error)))
+        findings += _gpu_engines(bundle, subject, settings)
     return findings
+
+
+def _gpu_engines(bundle: Bundle, model: str, settings: ServerSettings) -> list[Finding]:
+    """Say of each GPU engine of a model why it can be used, or cannot; not being usable is no fault: others are."""
+    if settings.device == "cpu":
+        return []
+    return [
+        Finding(
+            subject=f"{model}, {finding.subject}",
+            status="ok" if finding.usable else "note",
+            detail=f"can be used: {finding.detail}" if finding.usable else f"not used: {finding.detail}",
+        )
+        for finding in survey_engines(bundle, precision=settings.precision)
+    ]
 
 
 def _unknown_variables() -> list[Finding]:

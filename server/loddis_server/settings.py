@@ -49,7 +49,7 @@ class ServerSettings(Command):
     default_model: str | None = Field(
         default=None, description="Model for requests that name none; sky-nano if it is served, else the first."
     )
-    device: Device = Field(default="auto", description="Where models run.")
+    device: Device = Field(default="auto", description="Where models run; auto: on the fastest that works.")
     precision: Precision = Field(default="auto", description="Which graph of a bundle runs.")
     threads: int | None = Field(
         default=None, ge=1, le=1024, description="Cores for one run of a network; if none, as many as there are."

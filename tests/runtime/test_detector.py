@@ -399,7 +399,7 @@ class TestLoad:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"device": "cuda"}, "device must be one of auto, cpu, got 'cuda'"),
+            ({"device": "tpu"}, "device must be one of auto, cpu, cuda, tensorrt, got 'tpu'"),
             ({"precision": "fp8"}, "precision must be one of auto, fp32, fp16, int8, got 'fp8'"),
             ({"threads": 0}, r"threads must be a whole number from 1 to \d+ on this machine, got 0"),
             ({"threads": "2"}, r"threads must be a whole number from 1 to \d+ on this machine, got '2'"),

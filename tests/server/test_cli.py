@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from loddis_runtime import Bundle
 from loddis_runtime.command import run
 from loddis_server.cli import Server
 from loddis_server.settings import ServerSettings
+from support.bundles import write_spot_bundle
+from support.tensorrt import write_fake_engine
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +66,26 @@ def test_doctor_runs_every_model(
     assert "spot:1" in found["model repository"]["detail"]
     assert found["model spot:1"]["status"] == "ok"
     assert "fp32 runs in ONNX Runtime" in found["model spot:1"]["detail"]
+    assert "loddis-export engine builds them" in found["model spot:1, TensorRT"]["detail"]
     assert found["environment"] == {"subject": "environment", "status": "note", "detail": "LODDIS_PROT is no setting"}
+
+
+def test_doctor_says_of_each_engine_why_it_is_not_used(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bundle = Bundle.open(write_spot_bundle(tmp_path))
+    write_fake_engine(bundle, compute_capability="sm_53")
+    path, _ = write_fake_engine(bundle, compute_capability="sm_87")
+    path.write_text("{")
+    assert run(Server, ["--model-repository", str(tmp_path), "--threads", "1", "doctor", "--json"]) == 0
+    found = findings(capsys)
+    assert found["model spot:1"]["status"] == "ok"
+    for target, reason in (("sm_53", ""), ("sm_87", "is no passport of an engine")):
+        finding = found[f"model spot:1, TensorRT fp32.{target}.tensorrt-10.13.0.35"]
+        assert finding["status"] == "note"
+        assert finding["detail"].startswith("not used: ")
+        assert reason in finding["detail"]
+    assert "CUDA" in found["model spot:1, CUDA"]["detail"]
 
 
 def test_doctor_names_what_keeps_the_server_from_starting(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,9 +17,10 @@ from loddis_runtime.engines.threads import check_threads
 from loddis_runtime.errors import BundleError, EngineError
 from loddis_runtime.manifest import Manifest
 
-__all__ = ["OnnxCpuEngine"]
+__all__ = ["CUDA_PROVIDER", "INPUT", "OUTPUT", "OnnxCpuEngine", "check_interface", "first_line", "import_onnxruntime"]
 
 INPUT, OUTPUT = "frames", "detections"
+CUDA_PROVIDER = "CUDAExecutionProvider"
 DTYPES: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
@@ -45,12 +46,12 @@ class OnnxCpuEngine:
         self.threads = check_threads(threads)
         self._expected = (manifest.max_detections, 6)
         self._session: Any = _open_session(graph_path, threads)
-        self._dtype = _check_interface(self._session, manifest, graph_path)
+        self._dtype = check_interface(self._session, manifest, graph_path)
 
     @property
     def name(self) -> str:
         """Name and version of what runs the graph."""
-        return f"ONNX Runtime {_onnxruntime().__version__}, CPU"
+        return f"ONNX Runtime {import_onnxruntime().__version__}, CPU"
 
     def infer(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run the graph on ``(B, T, h, w)`` float32 in [0, 1]; gives ``(B, K, 6)`` float32.
@@ -64,7 +65,7 @@ class OnnxCpuEngine:
         try:
             (raw,) = session.run([OUTPUT], {INPUT: frames.astype(self._dtype, copy=False)})
         except Exception as error:  # ONNX Runtime's errors have no common root
-            raise EngineError(f"ONNX Runtime failed on {frames.shape}: {_first_line(error)}") from error
+            raise EngineError(f"ONNX Runtime failed on {frames.shape}: {first_line(error)}") from error
         if raw.shape != (len(frames), *self._expected):
             raise EngineError(f"the graph must give {(len(frames), *self._expected)}, got {raw.shape}")
         return np.asarray(raw, dtype=np.float32)
@@ -74,7 +75,7 @@ class OnnxCpuEngine:
         self._session = None
 
 
-def _onnxruntime() -> Any:
+def import_onnxruntime() -> Any:
     """Import ONNX Runtime, or say how to get it."""
     try:
         return importlib.import_module("onnxruntime")
@@ -84,7 +85,7 @@ def _onnxruntime() -> Any:
 
 def _open_session(graph_path: Path, threads: int) -> Any:
     """Load and optimise the graph."""
-    ort = _onnxruntime()
+    ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1  # the graph is a chain: nothing runs beside anything
@@ -96,12 +97,12 @@ def _open_session(graph_path: Path, threads: int) -> Any:
         # Bytes, not a path: a graph in memory cannot refer to files beside it, which no checksum covers.
         return ort.InferenceSession(graph_path.read_bytes(), options, providers=["CPUExecutionProvider"])
     except (state.NotImplemented, state.EPFail, state.RuntimeException) as error:
-        raise EngineError(f"ONNX Runtime cannot run {graph_path} here: {_first_line(error)}") from error
+        raise EngineError(f"ONNX Runtime cannot run {graph_path} here: {first_line(error)}") from error
     except Exception as error:  # ONNX Runtime's errors have no common root
-        raise BundleError(f"{graph_path} is not a usable ONNX graph: {_first_line(error)}") from error
+        raise BundleError(f"{graph_path} is not a usable ONNX graph: {first_line(error)}") from error
 
 
-def _check_interface(session: Any, manifest: Manifest, graph_path: Path) -> type[np.floating[Any]]:
+def check_interface(session: Any, manifest: Manifest, graph_path: Path) -> type[np.floating[Any]]:
     """Hold the graph's input and output against the manifest; gives the input's dtype."""
     wanted = {
         INPUT: (session.get_inputs(), (manifest.window, *manifest.size_hw)),
@@ -122,6 +123,6 @@ def _check_interface(session: Any, manifest: Manifest, graph_path: Path) -> type
     return DTYPES[session.get_inputs()[0].type]
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """Give the head of a message that may run over many lines."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

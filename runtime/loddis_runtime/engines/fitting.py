@@ -1,0 +1,162 @@
+"""TensorRT engines of a bundle: which fits this machine, and what is done where none does.
+
+An engine that does not fit is never run: it is built anew where it was made for this GPU or is insisted on, else it is
+an error that says why.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from loddis_runtime.bundle import Bundle, GraphPrecision
+from loddis_runtime.engines.building import CURRENT, DEFAULT_BATCH_SIZES, ENGINE_FOLDER, build_engine
+from loddis_runtime.engines.cuda import Cuda, CudaMemoryError, CudaRuntime
+from loddis_runtime.engines.flavours import Flavour, TensorRt, find_tensorrt
+from loddis_runtime.engines.passport import Passport, find_passports
+from loddis_runtime.engines.tensorrt import TensorRtEngine
+from loddis_runtime.errors import EngineError, LoddisError
+
+__all__ = ["Machine", "open_tensorrt", "try_engine"]
+
+FASTEST_FIRST: tuple[GraphPrecision, ...] = ("int8", "fp16", "fp32")
+
+logger = logging.getLogger(__name__)
+
+
+class Machine:
+    """What is asked of this machine, and only when it is needed: importing TensorRT takes longer than a detection."""
+
+    def cuda(self) -> Cuda:
+        """Give the GPU. Raises `EngineError`, with the reason, if there is none."""
+        return CudaRuntime()
+
+    def tensorrt(self, flavour: Flavour | None = None) -> TensorRt:
+        """Give the TensorRT that is installed. Raises `EngineError`, with the reason, if there is none."""
+        return find_tensorrt(flavour)
+
+
+def open_tensorrt(
+    bundle: Bundle, precision: GraphPrecision | None, *, insist: bool, machine: Machine | None = None
+) -> TensorRtEngine:
+    """Open the fastest engine that fits; else build one, if it is insisted on or one for this GPU is out of date.
+
+    Args:
+        bundle: The model.
+        precision: Of the engine; the fastest there is if none.
+        insist: Build where no engine was made for this GPU.
+        machine: To ask; this one if none.
+
+    Raises:
+        EngineError: None fits and none can be built; the message has the reason of each.
+    """
+    machine = machine or Machine()
+    gpu = machine.cuda().gpu()
+    fitting: list[tuple[Path, Passport]] = []
+    outdated: list[Passport] = []  # made for this GPU, and of no use as they are
+    faults: list[str] = []
+    for path in find_passports(bundle.path / ENGINE_FOLDER):
+        try:
+            passport = Passport.load(path)
+        except EngineError as error:
+            faults.append(str(error))
+            continue
+        if precision not in (None, passport.precision):
+            continue
+        try:
+            fitting.append((path, _read_fitting(path, bundle, machine)))
+        except EngineError as error:
+            faults.append(f"{path.name}: {error}")
+            if passport.compute_capability == gpu.compute_capability:
+                outdated.append(passport)
+    for path, passport in sorted(fitting, key=lambda found: FASTEST_FIRST.index(found[1].precision)):
+        try:
+            return _open_passport(path, passport, bundle, machine)
+        except CudaMemoryError:  # another build would want as much
+            raise
+        except EngineError as error:
+            faults.append(f"{path.name}: {error}")
+            outdated.append(passport)
+    if not faults:
+        faults.append(f"the bundle has no engine{'' if precision is None else f' in {precision}'}")
+    if not insist and not outdated:
+        raise EngineError("; ".join(faults))
+    try:
+        return _rebuild(bundle, precision, machine, outdated, faults)
+    except LoddisError as error:
+        raise EngineError(f"{'; '.join(faults)}; none can be built: {error}") from error
+
+
+def try_engine(path: Path, bundle: Bundle, machine: Machine | None = None) -> str:
+    """Open an engine and close it again.
+
+    Args:
+        path: Of its passport.
+        bundle: The model.
+        machine: To ask; this one if none.
+
+    Returns:
+        What runs it.
+
+    Raises:
+        EngineError: It does not run here; the message says why.
+    """
+    machine = machine or Machine()
+    engine = _open_passport(path, _read_fitting(path, bundle, machine), bundle, machine)
+    engine.close()
+    return engine.name
+
+
+def _rebuild(
+    bundle: Bundle,
+    precision: GraphPrecision | None,
+    machine: Machine,
+    outdated: list[Passport],
+    faults: list[str],
+) -> TensorRtEngine:
+    """Build the engine that should have been there."""
+    before = min(outdated, key=lambda passport: FASTEST_FIRST.index(passport.precision), default=None)
+    same = before.precision if before and before.precision in bundle.precisions else None  # not if it was converted
+    chosen = precision or same or _fastest(bundle)
+    logger.warning(
+        "building a TensorRT engine of %s in %s, which may take minutes: %s", bundle.path, chosen, "; ".join(faults)
+    )
+    path, passport = build_engine(
+        bundle,
+        precision=chosen,
+        target=CURRENT,
+        batch_sizes=before.batch_sizes if before else DEFAULT_BATCH_SIZES,
+        tensorrt=machine.tensorrt(before.flavour if before else None),
+        gpu=machine.cuda().gpu(),
+    )
+    return _open_passport(path, passport, bundle, machine)
+
+
+def _read_fitting(path: Path, bundle: Bundle, machine: Machine) -> Passport:
+    """Read a passport, and hold it against bundle, GPU and TensorRT.
+
+    Raises:
+        EngineError: It does not fit; the message says where.
+    """
+    passport = Passport.load(path)
+    fault = passport.fits_bundle(bundle)
+    if fault is not None:
+        raise EngineError(fault)
+    gpu = machine.cuda().gpu()
+    if passport.compute_capability != gpu.compute_capability:
+        raise EngineError(f"it is for {passport.compute_capability}, this GPU is {gpu.compute_capability} ({gpu.name})")
+    tensorrt = machine.tensorrt(passport.flavour)
+    if passport.tensorrt_version != tensorrt.version:
+        raise EngineError(f"it is for {passport.flavour} {passport.tensorrt_version}, installed is {tensorrt.version}")
+    return passport
+
+
+def _open_passport(path: Path, passport: Passport, bundle: Bundle, machine: Machine) -> TensorRtEngine:
+    return TensorRtEngine(
+        path, passport, manifest=bundle.manifest, tensorrt=machine.tensorrt(passport.flavour), cuda=machine.cuda()
+    )
+
+
+def _fastest(bundle: Bundle) -> GraphPrecision:
+    """Give the fastest precision that the bundle has a graph of; fp32 if none, which then says what there is."""
+    return next((precision for precision in FASTEST_FIRST if precision in bundle.precisions), "fp32")
