@@ -17,7 +17,7 @@ from loddis_export.errors import ExportError, ParityError
 from loddis_export.graph import write_graph
 from loddis_export.model_card import model_card
 from loddis_export.parity import ParityReport, Reference
-from loddis_export.precisions import calibration_frames, figures_of_precision, write_int8
+from loddis_export.precisions import calibration_frames, figures_of_precision, write_fp16, write_int8
 from loddis_export.settings import Credit, ExportSettings
 from loddis_export.strip import StrippedCheckpoint, strip_checkpoint
 from loddis_export.strip_proof import measure_stripping
@@ -135,6 +135,10 @@ def _build(
         }
     figures = {name: m.headline() for name, m in metrics.items()}
 
+    if "fp16" in settings.precisions:
+        parities.append(
+            write_fp16(building, manifest, reference, limits=settings.parity.fp16, threads=detector.threads)
+        )
     if "int8" in settings.precisions:
         frames = calibration_frames(detector, _calibration_split(stripped, settings, progress=progress), settings)
         parities.append(

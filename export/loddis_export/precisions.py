@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from loddis_export.errors import ExportError
+from loddis_export.half import convert_to_half
 from loddis_export.layer_search import find_float_layers
 from loddis_export.parity import PrecisionParity, Reference
 from loddis_export.quantise import layers_of, quantise_graph
@@ -23,7 +25,7 @@ from loddis_runtime.manifest import Manifest
 from loddis_trainer.data import DomainDataset
 from loddis_trainer.metrics import Metrics
 
-__all__ = ["calibration_frames", "figures_of_precision", "write_int8"]
+__all__ = ["calibration_frames", "figures_of_precision", "write_fp16", "write_int8"]
 
 
 def calibration_frames(
@@ -41,6 +43,31 @@ def calibration_frames(
     numbers = [with_targets[int(place)] for place in np.unique(places.round())]
     window = detector.manifest.window
     return [detector.prepare_window(dataset.window(number, window)).tensor for number in numbers]
+
+
+def write_fp16(
+    building: Path, manifest: Manifest, reference: Reference, *, limits: ParityLimits, threads: int
+) -> PrecisionParity:
+    """Write the float16 graph of a bundle's float32 graph, for TensorRT and CUDA; detections stay float32.
+
+    Args:
+        building: The bundle's folder, with the float32 graph.
+        manifest: Of the bundle.
+        reference: What the checkpoint says.
+        limits: How far the graph may stray.
+        threads: Of the engine that it is tried in, ONNX Runtime on the CPU.
+
+    Returns:
+        The comparison. Where it has faults, no graph was left behind.
+    """
+    target = building / graph_name("fp16")
+    half = convert_to_half(onnx.load(str(building / graph_name("fp32"))))
+    onnx.save_model(half, str(target), save_as_external_data=False)
+    with _opened(building, manifest, "fp16", threads) as detector:
+        parity = reference.compare(detector, limits=limits)
+    if parity.faults:
+        target.unlink()
+    return parity
 
 
 def write_int8(
@@ -71,8 +98,7 @@ def write_int8(
 
     def try_out(float_layers: tuple[str, ...]) -> PrecisionParity:
         quantise_graph(source, target, frames, keep_float=float_layers, ranges=ranges)
-        engine = OnnxCpuEngine(target, manifest=manifest, precision="int8", threads=threads)
-        with Detector(Bundle(building, manifest), engine, threads=threads) as detector:
+        with _opened(building, manifest, "int8", threads) as detector:
             return reference.compare(detector, limits=limits, float_layers=float_layers)
 
     best = find_float_layers(layers_of(source), try_out)
@@ -81,6 +107,13 @@ def write_int8(
     if best.faults:
         target.unlink()
     return best
+
+
+def _opened(building: Path, manifest: Manifest, precision: GraphPrecision, threads: int) -> Detector:
+    """Open a graph that the manifest does not list yet."""
+    path = building / graph_name(precision)
+    engine = OnnxCpuEngine(path, manifest=manifest, precision=precision, threads=threads)
+    return Detector(Bundle(building, manifest), engine, threads=threads)
 
 
 def figures_of_precision(metrics: Metrics, precision: GraphPrecision) -> dict[str, float]:

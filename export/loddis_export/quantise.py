@@ -1,8 +1,8 @@
 """An int8 graph by static quantisation: what each layer's values reach on real frames decides its scale.
 
 Weights are symmetric int8, a scale for each output channel. Activations are symmetric about zero, a scale for each
-tensor, and written as uint8 about 128: the one form that ONNX Runtime's fast CPU kernels take. `as_signed` gives the
-same numbers as int8 about 0, the one form that TensorRT takes; nothing is rounded on the way.
+tensor, and written as uint8 about 128: the one form that ONNX Runtime's fast CPU kernels take. TensorRT gets the same
+numbers as int8 about 0, see `loddis_runtime.engines.signed`.
 
 Legend: B batch, T frames of the window, h w network pixels.
 """
@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, numpy_helper
 from onnxruntime.quantization import (  # type: ignore[import-untyped]
     CalibrationDataReader,
     CalibrationMethod,
@@ -30,11 +29,10 @@ from onnxruntime.quantization import (  # type: ignore[import-untyped]
 from loddis_export.errors import ExportError
 from loddis_export.graph import INPUT_NAME
 
-__all__ = ["as_signed", "layers_of", "quantise_graph"]
+__all__ = ["layers_of", "quantise_graph"]
 
 # What layers are made of, with int8 kernels on every engine; decoding and TopK count pixels and stay in float.
 QUANTISED_OPS = ("Conv", "Sigmoid", "Mul", "Add", "Concat", "MaxPool", "Resize")
-ZERO_POINT = 128  # of uint8 activations: int8's zero, moved by half of the range
 
 
 def layers_of(graph: Path) -> tuple[str, ...]:
@@ -99,28 +97,6 @@ def quantise_graph(
     del quantised.opset_import[:]  # the quantiser imports every set that it knows of
     quantised.opset_import.extend(model.opset_import)
     onnx.save_model(quantised, str(target), save_as_external_data=False)
-
-
-def as_signed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Give a quantised graph with its activations as int8 about 0 instead of uint8 about 128: the same numbers.
-
-    Raises:
-        ExportError: An activation has another zero point, so that int8 about 0 would not be the same.
-    """
-    signed = onnx.ModelProto()
-    signed.CopyFrom(model)
-    scaled = [node for node in signed.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
-    zero_points = {node.input[2] for node in scaled}
-    for tensor in signed.graph.initializer:
-        if tensor.name in zero_points and tensor.data_type == TensorProto.UINT8:
-            values = numpy_helper.to_array(tensor)
-            if (values != ZERO_POINT).any():
-                raise ExportError(f"{tensor.name} is not {ZERO_POINT}: the graph was not quantised symmetrically")
-            tensor.CopyFrom(numpy_helper.from_array(np.zeros(values.shape, dtype=np.int8), tensor.name))
-    for info in signed.graph.value_info:
-        if info.type.tensor_type.elem_type == TensorProto.UINT8:
-            info.type.tensor_type.elem_type = TensorProto.INT8
-    return signed
 
 
 class _Frames(CalibrationDataReader):  # type: ignore[misc]  # the library has no types

@@ -103,7 +103,7 @@ class ExportSettings(BaseModel):
         description="Give the mean box of all candidates of a target; auto: if mAP50 on --threshold-on rises with it.",
     )
     precisions: list[GraphPrecision] = Field(
-        default=["fp32", "int8"],
+        default=["fp32", "fp16", "int8"],
         description="Graphs to write; fp32 is always among them. One that strays too far is left out.",
     )
     parity: ParitySettings = Field(default=ParitySettings(), description="How far graphs may stray.")

@@ -324,7 +324,7 @@ def load(
         device: Where to run; ``auto`` takes the fastest that works and says so in the log: a TensorRT engine of the
             bundle that fits this machine, ONNX Runtime on CUDA, the CPU. The others do not fall back; ``tensorrt``
             builds an engine if none fits, which may take minutes.
-        precision: Of the network; ``auto`` takes the fastest there is on a GPU, fp32 on a CPU.
+        precision: Of the network; ``auto`` takes the fastest that the bundle has a graph of.
         threads: Cores for one run of the network; as many as this process may use if none.
         repository: Where names are looked up; the models that come with this package if none.
 

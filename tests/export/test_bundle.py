@@ -24,7 +24,7 @@ from loddis_trainer.errors import CheckpointError
 from loddis_trainer.evaluate import evaluate
 from loddis_trainer.models import build_detector
 from loddis_trainer.torch_engine import wrap_detector
-from support.domains import SIZE_HW
+from support.domains import SIZE_HW, write_coco_domain
 
 
 @pytest.fixture
@@ -50,6 +50,7 @@ def test_a_bundle_has_everything_and_detects_what_the_checkpoint_does(
     assert sorted(file.name for file in out.iterdir()) == [
         "MODEL_CARD.md",
         "manifest.json",
+        "model.fp16.onnx",
         "model.fp32.onnx",
         "model.int8.onnx",
         "parity.json",
@@ -62,13 +63,17 @@ def test_a_bundle_has_everything_and_detects_what_the_checkpoint_does(
             ("dark", "task", "CC0 1.0"),
             ("bright", "auxiliary", "CC BY 4.0"),
         ]
-        assert set(manifest.files) == {"MODEL_CARD.md", "model.fp32.onnx", "model.int8.onnx", "parity.json"}
+        graphs = {f"model.{precision}.onnx" for precision in ("fp32", "fp16", "int8")}
+        assert set(manifest.files) == {"MODEL_CARD.md", "parity.json", *graphs}
         dataset = DomainDataset.open("dark", "test", data_root=domains, cache_dir=domains / "cache", progress=False)
         again = evaluate(detector, dataset, progress=False)
     # What the manifest says of the bundle is what the bundle does.
     assert manifest.metrics["dark/test"]["map50"] == pytest.approx(again.map50, abs=1e-4)
-    fp32, int8 = exported.parity.precisions
-    assert (fp32.precision, int8.precision) == ("fp32", "int8")
+    fp32, fp16, int8 = exported.parity.precisions
+    assert (fp32.precision, fp16.precision, int8.precision) == ("fp32", "fp16", "int8")
+    assert fp32.max_abs_box_px < fp16.max_abs_box_px < int8.max_abs_box_px
+    assert int8.float_layers[0] == "backbone.stem"
+    assert {"map50", "map50_fp16", "map50_int8", "pd_int8"} <= set(manifest.metrics["dark/test"])
     assert fp32.max_abs_box_px < 0.05
     assert fp32.compared > 0
     assert fp32.matched == 1.0
@@ -191,3 +196,36 @@ def test_the_command_exports_and_fails_in_one_line(
     assert run(Export, ["bundle", str(checkpoint)]) == 2
     assert run(Export, [*words, "--evaluate", "dark"]) == 2
     assert "DOMAIN:SPLIT" in capsys.readouterr().err
+
+
+def test_a_precision_that_strays_is_left_out_and_the_reason_kept(
+    checkpoint: Path, settings: ExportSettings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    impossible = ParityLimits(box_px=1e-9, map50=0.3, pd=0.3, group_pd=0.3)
+    strict = settings.model_copy(
+        update={
+            "parity": settings.parity.model_copy(update={"fp16": impossible}),
+            "precisions": ["fp32", "fp16"],
+            "evaluate": [],
+        }
+    )
+    out = tmp_path / "m" / "1"
+    exported = export_bundle(checkpoint, out, strict, progress=False)
+    assert not (out / "model.fp16.onnx").exists()
+    assert exported.parity.of("fp16").faults
+    assert "the bundle has no fp16 graph: boxes differ by up to" in caplog.text
+    assert "no: boxes differ" in (out / "MODEL_CARD.md").read_text()
+    with pytest.raises(KeyError):
+        exported.parity.of("int8")
+
+
+def test_int8_needs_frames_with_targets(checkpoint: Path, settings: ExportSettings, tmp_path: Path) -> None:
+    root = write_coco_domain(tmp_path / "data" / "dark", splits={"train": 2, "val": 3})
+    annotations = json.loads((root / "instances_train.json").read_text()) | {"annotations": []}
+    (root / "instances_train.json").write_text(json.dumps(annotations))
+    bare = settings.model_copy(
+        update={"data_root": tmp_path / "data", "cache_dir": tmp_path / "cache", "evaluate": [], "precisions": ["int8"]}
+    )
+    with pytest.raises(ExportError, match="dark:train has no targets to calibrate int8 on"):
+        export_bundle(checkpoint, tmp_path / "m" / "1", bare, progress=False)
+    assert not (tmp_path / "m").exists()

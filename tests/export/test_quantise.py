@@ -13,8 +13,10 @@ from onnx import numpy_helper
 
 from loddis_export.errors import ExportError
 from loddis_export.graph import OPSET, write_graph
-from loddis_export.quantise import as_signed, layers_of, quantise_graph
+from loddis_export.quantise import layers_of, quantise_graph
 from loddis_runtime.engines.onnx_cpu import OnnxCpuEngine
+from loddis_runtime.engines.signed import signed_graph
+from loddis_runtime.errors import EngineError
 from loddis_trainer.training_model import TrainingModel
 from support.bundles import manifest_of
 from support.domains import SIZE_HW, spot_frame
@@ -99,18 +101,18 @@ def test_boxes_are_decoded_in_float(quantised: Path) -> None:
 
 
 def test_the_signed_form_says_the_same(quantised: Path, tmp_path: Path) -> None:
-    signed = as_signed(onnx.load(str(quantised)))
+    content = signed_graph(quantised.read_bytes())
+    signed = onnx.load_model_from_string(content)
     onnx.checker.check_model(signed, full_check=True)
-    zero_points = {
-        node.input[2] for node in signed.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")
-    }
+    scaled = [node for node in signed.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
     types = {tensor.name: tensor.data_type for tensor in signed.graph.initializer}
-    assert {types[name] for name in zero_points} <= {onnx.TensorProto.INT8, onnx.TensorProto.INT32}
-    onnx.save(signed, str(tmp_path / "signed.onnx"))
+    assert {types[node.input[2]] for node in scaled} == {onnx.TensorProto.INT8}
+    (tmp_path / "signed.onnx").write_bytes(content)
     unseen = frames(6, seed=200)
     expected, actual = run(quantised, unseen), run(tmp_path / "signed.onnx", unseen)
     np.testing.assert_allclose(actual[:, 0, :4], expected[:, 0, :4], atol=0.5)
     np.testing.assert_allclose(actual[:, 0, 4], expected[:, 0, 4], atol=0.03)
+    assert signed_graph(content) == content
 
 
 def test_a_graph_about_another_zero_cannot_be_signed(quantised: Path) -> None:
@@ -119,8 +121,10 @@ def test_a_graph_about_another_zero_cannot_be_signed(quantised: Path) -> None:
         if tensor.data_type == onnx.TensorProto.UINT8:
             tensor.CopyFrom(numpy_helper.from_array(np.array(127, dtype=np.uint8), tensor.name))
             break
-    with pytest.raises(ExportError, match="not quantised symmetrically"):
-        as_signed(model)
+    with pytest.raises(EngineError, match="not quantised symmetrically"):
+        signed_graph(model.SerializeToString())
+    with pytest.raises(EngineError, match="is not a usable ONNX graph"):
+        signed_graph(b"no graph")
 
 
 def test_ranges_are_measured_once(graph: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from loddis_runtime.engines.layers import (
 )
 from loddis_runtime.engines.listening import make_log
 from loddis_runtime.engines.passport import Passport, replace_file, write_engine
+from loddis_runtime.engines.signed import signed_graph
 from loddis_runtime.errors import EngineError
 from loddis_runtime.manifest import Manifest
 
@@ -136,6 +137,8 @@ def build_engine(
     _check_writable(folder)
     graph_path = bundle.graph_path(precision if converted is None else converted.source)
     content = graph_path.read_bytes() if converted is None else converted.content
+    if precision == "int8":
+        content = signed_graph(content)
 
     plan, expected, information = _Builder(tensorrt).build(
         content,

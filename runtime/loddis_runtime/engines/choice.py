@@ -52,7 +52,7 @@ def choose_engine(
         bundle: The model.
         device: Where to run; `auto` falls back from TensorRT to CUDA to the CPU, the others do not fall back.
             `tensorrt` builds an engine if there is none that fits.
-        precision: Of the arithmetic; `auto` takes the fastest on a GPU, fp32 on the CPU.
+        precision: Of the arithmetic; `auto` takes the fastest that the bundle has a graph of.
         threads: Cores, for the CPU engine.
         machine: To ask; this one if none.
 
@@ -126,7 +126,8 @@ def _open_fastest(bundle: Bundle, precision: Precision, threads: int, machine: M
 
 
 def _open_cpu(bundle: Bundle, precision: Precision, threads: int) -> Engine:
-    chosen: GraphPrecision = "fp32" if precision == "auto" else precision
+    # Not float16: the CPU provider computes it in float32.
+    chosen: GraphPrecision = precision if precision != "auto" else "int8" if "int8" in bundle.precisions else "fp32"
     return OnnxCpuEngine(bundle.graph_path(chosen), manifest=bundle.manifest, precision=chosen, threads=threads)
 
 
