@@ -50,6 +50,7 @@ def main() -> None:
         result = {
             "machine": describe_machine("onnxruntime", "torch", "numpy", "fastapi", "uvicorn"),
             "model": f"{detector.manifest.name}:{detector.manifest.version}",
+            "precision": detector.precision,
             "network": {"variant": detector.manifest.variant, "size_hw": list(detector.manifest.size_hw)},
             "frame": {"size_hw": [256, 320], "dtype": str(frames[0].dtype)},
             "threads": options.threads,

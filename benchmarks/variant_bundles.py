@@ -15,12 +15,13 @@ from loddis_export.quantise import quantise_graph
 from loddis_runtime.bundle import GraphPrecision, graph_name
 from loddis_runtime.intensity import Percentile
 from loddis_runtime.manifest import MANIFEST_NAME, Manifest
-from loddis_trainer.choices import VariantName
+from loddis_trainer.choices import Stride, VariantName
 from loddis_trainer.models import build_detector
 
 __all__ = ["write_variant_bundle"]
 
 KEEP = 100
+STRIDE: Stride = 8
 CALIBRATION_FRAMES = 4
 # What int8 graphs of trained detectors leave in float, see `loddis_export.layer_search`.
 FLOAT_LAYERS = ("backbone.stem",)
@@ -40,7 +41,12 @@ def write_variant_bundle(
     folder = root / variant / "1"
     folder.mkdir(parents=True)
     torch.manual_seed(0)
-    detector = build_detector(variant, keep=KEEP).eval()
+    keep = min(KEEP, (size_hw[0] // STRIDE) * (size_hw[1] // STRIDE))
+    detector = build_detector(variant, stride=STRIDE, keep=keep).eval()
+    with torch.no_grad():  # no two constants alike, as after a training: the exporter would fold or share them
+        for name, value in (*detector.named_parameters(), *detector.named_buffers()):
+            if name.endswith(("bias", "running_mean")):
+                value.add_(torch.randn_like(value), alpha=0.1)
     write_graph(detector, folder / graph_name("fp32"), window=1, size_hw=size_hw)
     written: list[GraphPrecision] = ["fp32"]
     if "int8" in precisions:
@@ -60,7 +66,7 @@ def write_variant_bundle(
         score_threshold=0.5,
         nms_iou_threshold=0.5,
         nms_centre_distance_px=3.0,
-        max_detections=KEEP,
+        max_detections=keep,
         files={name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in map(graph_name, written)},
         created=dt.datetime.now(dt.UTC),
     ).save(folder / MANIFEST_NAME)

@@ -66,9 +66,9 @@ def test_the_grid_goes_on_where_it_was_stopped(domains: Path, tmp_path: Path) ->
     assert "| 3CI+7GR→CI |" in (tmp_path / "grid.md").read_text()
 
 
-def test_the_latency_benchmark_measures_all_sides_in_one_run(tmp_path: Path) -> None:
-    out = tmp_path / "latency.json"
-    command = [sys.executable, "benchmarks/latency.py", "--rounds", "3", "--threads", "1", "--json", str(out)]
+def test_the_serving_benchmark_measures_all_sides_in_one_run(tmp_path: Path) -> None:
+    out = tmp_path / "serving.json"
+    command = [sys.executable, "benchmarks/serving.py", "--rounds", "3", "--threads", "1", "--json", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     figures = json.loads(out.read_text())
@@ -76,6 +76,30 @@ def test_the_latency_benchmark_measures_all_sides_in_one_run(tmp_path: Path) -> 
     assert all(values["p50"] > 0 for values in figures["milliseconds"].values())
     assert figures["ratios"]["torch eager / in process"] > 0
     assert figures["machine"]["processor"]
+
+
+def test_the_latency_benchmark_measures_networks_starts_and_torch(tmp_path: Path) -> None:
+    out = tmp_path / "latency.json"
+    command = [sys.executable, "benchmarks/latency.py", "--variants", "nano", "--size", "64,96", "--batches", "1,3"]
+    command += ["--devices", "cpu,cuda", "--threads", "1", "--seconds", "0.1", "--json", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=250, check=False)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(out.read_text())
+    networks = {(row["precision"], row["engine"], row["batch"]) for row in figures["rows"] if row["what"] == "network"}
+    (engine,) = {engine for _, engine, _ in networks if engine.startswith("ONNX Runtime")}
+    assert {(precision, engine, batch) for precision in ("fp32", "int8") for batch in (1, 3)} <= networks
+    assert ("fp32", "torch eager", 1) in networks
+    assert all(0 < row["p50_ms"] <= row["p99_ms"] for row in figures["rows"])
+    assert {start["precision"] for start in figures["starts"]} == {"fp32", "int8"}
+    assert all(start["resident MB"] > 20 for start in figures["starts"])
+    assert {one["engine"] for one in figures["missing"]} >= {"nano fp32 on cuda", "nano int8 on cuda"}
+    assert figures["matrix_gflops_per_s"] > 1
+
+
+def test_the_readme_shows_what_was_measured() -> None:
+    command = [sys.executable, "benchmarks/readme_tables.py", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_processing_benchmark_measures_every_stage(tmp_path: Path) -> None:
