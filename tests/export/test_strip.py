@@ -67,6 +67,15 @@ def test_no_op_of_the_branches_is_left(graph: Path) -> None:
     assert len(model.graph.output) == 1
 
 
+def test_nothing_is_worked_out_at_run_time_that_is_known_before(graph: Path) -> None:
+    nodes = onnx.load(str(graph)).graph.node
+    ops = {node.op_type for node in nodes}
+    # Normalisation is in the convolutions; shapes are constants but for the batch.
+    assert ops.isdisjoint({"BatchNormalization", "Shape", "ConstantOfShape", "Range", "Constant", "Identity", "Dropout"})
+    work = [(node.op_type, *node.input, *(str(attribute) for attribute in node.attribute)) for node in nodes]
+    assert len(set(work)) == len(work)  # nothing twice
+
+
 def test_the_graph_keeps_the_contract(graph: Path) -> None:
     model = onnx.load(str(graph))
     assert model.opset_import[0].version == OPSET >= 18

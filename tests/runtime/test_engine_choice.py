@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from loddis_runtime.engines.fitting import Machine
 from loddis_runtime.engines.flavours import Flavour, TensorRt
 from loddis_runtime.engines.passport import Passport, find_passports, read_engine
 from loddis_runtime.errors import BundleError, ConfigError, EngineError
-from support.bundles import write_spot_bundle
+from support.bundles import seal, write_spot_bundle
 from support.tensorrt import FakeCuda, fake_tensorrt, write_fake_engine
 
 VERSION = "10.13.0.35"  # of the TensorRT that `fake_tensorrt` is, and `write_fake_engine` writes for
@@ -107,6 +108,15 @@ def test_an_engine_of_another_tensorrt_is_built_anew(bundle: Bundle, caplog: pyt
     built = Passport.load(bundle.path / "engines" / f"fp32.sm_89.tensorrt-{VERSION}.engine.json")
     assert built.batch_sizes == (1, 2)
     assert built.read_by == "engine inspector"
+
+
+def test_on_a_cpu_int8_is_taken_where_there_is_a_graph_of_it(tmp_path: Path) -> None:
+    path = write_spot_bundle(tmp_path, precisions=("fp32", "fp16"))
+    shutil.copy(path / "model.fp32.onnx", path / "model.int8.onnx")  # its name is what counts
+    seal(path)
+    for precision, expected in (("auto", "int8"), ("fp32", "fp32"), ("fp16", "fp16")):
+        with loddis_runtime.load(path, device="cpu", precision=precision, threads=1) as detector:  # type: ignore[arg-type]
+            assert detector.precision == expected
 
 
 def test_an_engine_that_had_been_converted_is_built_anew_from_what_the_bundle_has(tmp_path: Path) -> None:
