@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import logging
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from loddis_export.errors import ExportError, ParityError
 from loddis_export.graph import write_graph
 from loddis_export.model_card import model_card
 from loddis_export.parity import ParityReport, Reference
-from loddis_export.precisions import calibration_frames, figures_of_precision, write_fp16, write_int8
+from loddis_export.precisions import calibration_numbers, figures_of_precision, write_fp16, write_int8
 from loddis_export.settings import Credit, ExportSettings
 from loddis_export.strip import StrippedCheckpoint, strip_checkpoint
 from loddis_export.strip_proof import measure_stripping
@@ -73,111 +74,133 @@ def export_bundle(checkpoint: Path, out: Path, settings: ExportSettings, *, prog
     stripped = strip_checkpoint(checkpoint)
     manifest = _describe(stripped, out, settings)  # first: what is wrong with it costs no conversion
     chosen_on = settings.threshold_on or _default_split(stripped)
-    splits = {
-        name: _open(name, stripped, settings, progress=progress)
-        for name in dict.fromkeys([chosen_on, *settings.evaluate])
-    }
-    building = out.with_name(f".{out.name}.building")
-    parent_was_there = out.parent.is_dir()
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
+    calibrate_on = settings.calibrate_on or f"{_default_split(stripped).rpartition(':')[0]}:train"
+    names = [chosen_on, *settings.evaluate, *([calibrate_on] if "int8" in settings.precisions else [])]
+    splits = {name: _open(name, stripped, settings, progress=progress) for name in dict.fromkeys(names)}
+    calibration = calibration_numbers(splits[calibrate_on], settings) if calibrate_on in splits else []
+    made = [folder for folder in (out.parent, *out.parent.parents) if not folder.exists()]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".building", dir=out.parent))
+    building.chmod(0o755)
     try:
-        result = _build(stripped, manifest, splits, building, out, settings, progress=progress)
+        work = _Work(stripped, splits, chosen_on, calibrate_on, calibration, settings, progress)
+        result = _build(work, manifest, building, out)
         building.rename(out)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
-        if not parent_was_there:
+        for folder in made:
             with contextlib.suppress(OSError):  # someone else put something there
-                out.parent.rmdir()
+                folder.rmdir()
         raise
     return result
 
 
-def _build(
-    stripped: StrippedCheckpoint,
-    manifest: Manifest,
-    splits: Mapping[str, DomainDataset],
-    building: Path,
-    out: Path,
-    settings: ExportSettings,
-    *,
-    progress: bool,
-) -> ExportedBundle:
-    """Make the bundle in `building`. `splits` are those that are asked for, the one to choose on first."""
-    info = stripped.info
-    write_graph(stripped.detector, building / graph_name("fp32"), window=info.window, size_hw=info.size_hw)
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What an export goes by.
+
+    Attributes:
+        stripped: The checkpoint.
+        splits: All that are needed, `DOMAIN:SPLIT` to frames.
+        chosen_on: Which of them choices are made on.
+        calibrate_on: Which of them int8 is calibrated on, if it is written.
+        calibration: Frames of that.
+        settings: Everything else.
+        progress: Show bars.
+    """
+
+    stripped: StrippedCheckpoint
+    splits: Mapping[str, DomainDataset]
+    chosen_on: str
+    calibrate_on: str
+    calibration: Sequence[int]
+    settings: ExportSettings
+    progress: bool
+
+    def evaluate(self, detector: Detector, name: str, *, score_threshold: float, measure: bool = True) -> Metrics:
+        """Measure a detector on one of the splits."""
+        return evaluate(
+            detector,
+            self.splits[name],
+            score_threshold=score_threshold,
+            centre_distance_px=self.settings.centre_distance_px,
+            measure=measure,
+            progress=self.progress,
+        )
+
+
+def _build(work: _Work, manifest: Manifest, building: Path, out: Path) -> ExportedBundle:
+    """Make the bundle in `building`."""
+    info, settings, held_out = work.stripped.info, work.settings, work.splits[work.chosen_on]
+    write_graph(work.stripped.detector, building / graph_name("fp32"), window=info.window, size_hw=info.size_hw)
     manifest = _save(manifest, building, [graph_name("fp32")])
 
-    chosen_on, held_out = next(iter(splits.items()))
     with load(building, device="cpu", precision="fp32", threads=settings.threads) as opened:
-        averaging_iou = choose_box_averaging(opened, held_out, settings.average_boxes, progress=progress)
+        averaging_iou = choose_box_averaging(opened, held_out, settings.average_boxes, progress=work.progress)
         manifest = manifest.model_copy(update={"box_averaging_iou": averaging_iou})
         detector = opened.with_manifest(manifest)
-        reference = Reference.of(
-            stripped.detector,
-            detector,
-            held_out,
-            held_out.evenly_spaced(settings.parity_frames),
-            centre_distance_px=settings.centre_distance_px,
-            false_alarms_per_frame=settings.max_false_alarms,
-        )
-        parities = [reference.compare(detector, limits=settings.parity.fp32)]
-        if parities[0].faults:
-            raise ParityError(f"no bundle was written: {'; '.join(parities[0].faults)}")
         threshold = settings.score_threshold
         if threshold is None:
-            on_held_out = _evaluate(detector, held_out, settings, score_threshold=0.5, progress=progress)
+            on_held_out = work.evaluate(detector, work.chosen_on, score_threshold=0.5, measure=False)
             threshold = on_held_out.threshold_at(settings.max_false_alarms)
         threshold = round(threshold, 4)  # before anything is measured at it: what is written is what was used
-        metrics = {
-            name: _evaluate(detector, splits[name], settings, score_threshold=threshold, progress=progress)
-            for name in settings.evaluate
-        }
+        manifest = manifest.model_copy(update={"score_threshold": threshold})
+        report = _compare_graphs(work, manifest, building, detector.with_manifest(manifest))
+        metrics = {name: work.evaluate(detector, name, score_threshold=threshold) for name in settings.evaluate}
     figures = {name: m.headline() for name, m in metrics.items()}
 
-    if "fp16" in settings.precisions:
-        parities.append(
-            write_fp16(building, manifest, reference, limits=settings.parity.fp16, threads=detector.threads)
-        )
-    if "int8" in settings.precisions:
-        frames = calibration_frames(detector, _calibration_split(stripped, settings, progress=progress), settings)
-        parities.append(
-            write_int8(building, manifest, reference, frames, limits=settings.parity.int8, threads=detector.threads)
-        )
-    written = [graph_name(one.precision) for one in parities if not one.faults]
+    written = [graph_name(one.precision) for one in report.precisions if not one.faults]
     manifest = _save(manifest, building, written)
-    for one in parities[1:]:
-        if one.faults:
-            log.warning("the bundle has no %s graph: %s", one.precision, "; ".join(one.faults))
-            continue
-        with load(building, device="cpu", precision=one.precision, threads=settings.threads) as compressed:
+    if graph_name("int8") in written:  # float16 is no arithmetic of this CPU
+        with load(building, device="cpu", precision="int8", threads=settings.threads) as compressed:
             for name in settings.evaluate:
-                measured = _evaluate(
-                    compressed, splits[name], settings, score_threshold=threshold, measure=False, progress=progress
-                )
-                figures[name] |= figures_of_precision(measured, one.precision)
-
-    report = reference.report(parities, measure_stripping(stripped))
+                measured = work.evaluate(compressed, name, score_threshold=threshold, measure=False)
+                figures[name] |= figures_of_precision(measured, "int8")
     manifest = manifest.model_copy(
-        update={
-            "score_threshold": threshold,
-            "metrics": {name.replace(":", "/"): values for name, values in figures.items()},
-        }
+        update={"metrics": {name.replace(":", "/"): values for name, values in figures.items()}}
     )
     (building / PARITY).write_text(report.model_dump_json(indent=2) + "\n")
     (building / CARD).write_text(
         model_card(
             manifest,
-            stripped,
+            work.stripped,
             report,
             metrics,
             centre_distance_px=settings.centre_distance_px,
-            chosen_on=chosen_on if settings.score_threshold is None else "the command line",
+            chosen_on=work.chosen_on if settings.score_threshold is None else "the command line",
         )
     )
     manifest = _save(manifest, building, [*written, PARITY, CARD])
     load(building, device="cpu", threads=settings.threads).close()  # what is shipped must open
     return ExportedBundle(out, manifest, report, metrics)
+
+
+def _compare_graphs(work: _Work, manifest: Manifest, building: Path, detector: Detector) -> ParityReport:
+    """Hold the float32 graph against the checkpoint, then write the others, those that keep within their limits."""
+    settings, held_out = work.settings, work.splits[work.chosen_on]
+    reference = Reference.of(
+        work.stripped.detector,
+        detector,
+        held_out,
+        held_out.evenly_spaced(settings.parity_frames),
+        centre_distance_px=settings.centre_distance_px,
+        score_threshold=manifest.score_threshold,
+    )
+    parities = [reference.compare(detector, limits=settings.parity.fp32)]
+    if parities[0].faults:
+        raise ParityError(f"no bundle was written: {'; '.join(parities[0].faults)}")
+    if "fp16" in settings.precisions:
+        checkpoint, limits = work.stripped.detector, settings.parity.fp16
+        parities.append(write_fp16(building, manifest, checkpoint, reference, limits=limits, threads=detector.threads))
+    if "int8" in settings.precisions:
+        window, dataset = manifest.window, work.splits[work.calibrate_on]
+        frames = [detector.prepare_window(dataset.window(number, window)).tensor for number in work.calibration]
+        limits = settings.parity.int8
+        parities.append(write_int8(building, manifest, reference, frames, limits=limits, threads=detector.threads))
+    for one in parities:
+        if one.faults:
+            log.warning("the bundle has no %s graph: %s", one.precision, "; ".join(one.faults))
+    return reference.report(parities, measure_stripping(work.stripped))
 
 
 def _save(manifest: Manifest, building: Path, names: Sequence[str]) -> Manifest:
@@ -239,14 +262,6 @@ def _default_split(stripped: StrippedCheckpoint) -> str:
     return f"{task}:val"
 
 
-def _calibration_split(stripped: StrippedCheckpoint, settings: ExportSettings, *, progress: bool) -> DomainDataset:
-    """Open the frames that the scales of int8 are measured on."""
-    if settings.calibrate_on:
-        return _open(settings.calibrate_on, stripped, settings, progress=progress)
-    held_out = _default_split(stripped)
-    return _open(f"{held_out.rpartition(':')[0]}:train", stripped, settings, progress=progress)
-
-
 def _open(name: str, stripped: StrippedCheckpoint, settings: ExportSettings, *, progress: bool) -> DomainDataset:
     domain, _, split = name.rpartition(":")
     return DomainDataset.open(
@@ -255,24 +270,5 @@ def _open(name: str, stripped: StrippedCheckpoint, settings: ExportSettings, *, 
         data_root=settings.data_root,
         cache_dir=settings.cache_dir,
         classes=stripped.info.classes,
-        progress=progress,
-    )
-
-
-def _evaluate(
-    detector: Detector,
-    dataset: DomainDataset,
-    settings: ExportSettings,
-    *,
-    score_threshold: float,
-    measure: bool = True,
-    progress: bool,
-) -> Metrics:
-    return evaluate(
-        detector,
-        dataset,
-        score_threshold=score_threshold,
-        centre_distance_px=settings.centre_distance_px,
-        measure=measure,
         progress=progress,
     )

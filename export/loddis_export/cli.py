@@ -48,13 +48,13 @@ class Bundle(ExportSettings, SubCommand):
         console = Console()
         for name, m in bundle.metrics.items():
             console.print(m.table(title=name))
-        console.print(f"parity on {bundle.parity.frames} frames of {bundle.parity.domain}, at equal false alarms:")
+        console.print(f"parity on {bundle.parity.frames} frames of {bundle.parity.domain}:")
         for p in bundle.parity.precisions:
             console.print(
                 f"  {p.precision}: boxes within {p.max_abs_box_px:.2g} px, scores within {p.max_abs_score:.2g}, mAP50"
                 f" {p.map50_reference:.4f} → {p.map50_exported:.4f}, Pd {p.pd_reference:.4f} → {p.pd_exported:.4f}"
             )
-            if p.float_layers and not p.faults:
+            if p.float_layers:
                 console.print(f"    in float: {', '.join(p.float_layers)}")
             if p.faults:
                 console.print(f"    not written: {'; '.join(p.faults)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from loddis_export.parity import ParityReport
@@ -33,7 +34,7 @@ def model_card(
     """
     parts = (
         _head(manifest, stripped, chosen_on),
-        _metrics(metrics, centre_distance_px),
+        _metrics(manifest, metrics, centre_distance_px, chosen_on),
         _breakdown(metrics),
         _training(manifest, stripped),
         _parity(parity),
@@ -58,12 +59,13 @@ Operating point: score ≥ {manifest.score_threshold:.3f}, chosen on `{chosen_on
 """
 
 
-def _metrics(metrics: Mapping[str, Metrics], centre_distance_px: float) -> str:
+def _metrics(manifest: Manifest, metrics: Mapping[str, Metrics], centre_distance_px: float, chosen_on: str) -> str:
     lines = [
         "## Metrics",
         "",
-        "Measured with this bundle (ONNX Runtime, CPU) on whole splits; every labelled frame counts.",
-        "`test` took part in no choice. mAP50: COCO, IoU 0.5. Pr, Re, F1: the field's, at the operating point."
+        "Measured with this bundle's float32 graph (ONNX Runtime, CPU) on whole splits; every labelled frame counts.",
+        f"Only `{chosen_on}` took part in a choice."
+        " mAP50: COCO, IoU 0.5. Pr, Re, F1: the field's, at the operating point."
         f" Pd: share of targets with a detection within {centre_distance_px:g} px of the centre;"
         " Fa: false alarms per frame.",
         "",
@@ -77,7 +79,21 @@ def _metrics(metrics: Mapping[str, Metrics], centre_distance_px: float) -> str:
         cells += [f"{100 * value:.1f} %" for value in values]
         cells.append(f"{m.fa_per_frame:.3f}")
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
+    lines.append("")
+    of_int8 = {name: manifest.metrics[name.replace(":", "/")] for name in metrics}
+    if any("map50_int8" in figures for figures in of_int8.values()):
+        lines += [
+            "The same with the int8 graph, which runs on CPUs by default:",
+            "",
+            "| domain:split | mAP50 | Pd @ Fa ≤ 0.05 | Pd @ Fa ≤ 0.1 | Pd at the operating point | Fa there |",
+            "|---|---:|---:|---:|---:|---:|",
+        ]
+        for name, figures in of_int8.items():
+            names = ("map50_int8", "pd_at_fa_0.05_int8", "pd_at_fa_0.1_int8", "pd_int8")
+            cells = [_percent(figures.get(figure, math.nan)) for figure in names]
+            lines.append(f"| {name} | {' | '.join(cells)} | {figures.get('fa_per_frame_int8', math.nan):.3f} |")
+        lines.append("")
+    return "\n".join(lines)
 
 
 def _breakdown(metrics: Mapping[str, Metrics]) -> str:
@@ -156,15 +172,16 @@ def _parity(parity: ParityReport) -> str:
         "## Parity of the graphs with the checkpoint",
         "",
         f"On {parity.frames} frames of `{parity.domain}` with {parity.targets} targets. Candidates are compared before"
-        " suppression; detections after it, at the scores that give"
-        f" {parity.false_alarms_per_frame:g} false alarms per frame. Matched: share of the checkpoint's detections that"
-        f" the graph gives within {parity.centre_distance_px:g} px.",
+        f" suppression; detections after it, at the score threshold {parity.score_threshold:g}. Matched: share of the"
+        f" checkpoint's detections that the graph gives within {parity.centre_distance_px:g} px.",
         "",
         "| | checkpoint |" + "".join(f" {one.precision} |" for one in parity.precisions),
         "|---|---:|" + "---:|" * len(parity.precisions),
     ]
     first = parity.precisions[0]
     rows = [
+        ("computed by", "torch in float32, CPU", [one.computed_by for one in parity.precisions]),
+        ("frames", "", [str(one.frames) for one in parity.precisions]),
         ("max Δ of a box, px", "", [f"{one.max_abs_box_px:.2g}" for one in parity.precisions]),
         ("max Δ of a score", "", [f"{one.max_abs_score:.2g}" for one in parity.precisions]),
         ("matched", "", [_percent(one.matched) for one in parity.precisions]),
@@ -174,10 +191,15 @@ def _parity(parity: ParityReport) -> str:
             [_percent(o.map50_exported) for o in parity.precisions],
         ),
         ("Pd", _percent(first.pd_reference), [_percent(one.pd_exported) for one in parity.precisions]),
+        ("false alarms per frame", f"{first.fa_reference:.3f}", [f"{o.fa_exported:.3f}" for o in parity.precisions]),
     ]
-    for groups in zip(*(one.groups for one in parity.precisions), strict=True):
-        label = f"Pd of {groups[0].targets} targets, {groups[0].label}"
-        rows.append((label, _percent(groups[0].pd_reference), [_percent(group.pd_exported) for group in groups]))
+    for group in first.groups:
+        cells = []
+        for one in parity.precisions:
+            same = next((other for other in one.groups if other.label == group.label), None)
+            fewer = "" if same is None or same.targets == group.targets else f" of {same.targets}"
+            cells.append("" if same is None else f"{_percent(same.pd_exported)}{fewer}")
+        rows.append((f"Pd of {group.targets} targets, {group.label}", _percent(group.pd_reference), cells))
     rows.append(("in the bundle", "", ["no: " + "; ".join(o.faults) if o.faults else "yes" for o in parity.precisions]))
     lines += [f"| {label} | {reference} | {' | '.join(cells)} |" for label, reference, cells in rows]
     lines += [

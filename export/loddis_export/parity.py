@@ -30,7 +30,7 @@ from loddis_trainer.metrics import ImageResult, Metrics, evaluate_images
 from loddis_trainer.metrics.detection_probability import detection_roc
 from loddis_trainer.models import LoddisDetector
 
-__all__ = ["GroupParity", "ParityReport", "PrecisionParity", "Reference", "compare_outputs"]
+__all__ = ["GroupParity", "ParityReport", "PrecisionParity", "Reference", "compare_outputs", "run_checkpoint"]
 
 COMPARED_FROM_SCORE = 0.05  # below it a candidate is reported by nobody
 FRAMES_A_BATCH = 8
@@ -51,61 +51,77 @@ class GroupParity(BaseModel):
 class PrecisionParity(BaseModel):
     """What the comparison of one graph gave."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     precision: GraphPrecision
+    computed_by: str = Field(description="What ran the arithmetic.")
+    frames: int
     compared: int = Field(description="Candidates of the reference with a score of at least 0.05.")
     max_abs_box_px: float = Field(description="Network pixels.")
     max_abs_score: float
     matched: float = Field(description="Share of the reference's detections that the graph gives within the distance.")
     map50_reference: float
     map50_exported: float
-    pd_reference: float = Field(description="At the false alarms of the operating point, as is the next.")
+    pd_reference: float = Field(description="At the bundle's score threshold, as are the next three.")
     pd_exported: float
+    fa_reference: float = Field(description="False alarms per frame.")
+    fa_exported: float
     groups: tuple[GroupParity, ...]
     float_layers: tuple[str, ...] = Field(default=(), description="Layers of an int8 graph that stayed in float.")
     limits: ParityLimits
 
     @property
     def excess(self) -> float:
-        """The largest ratio of a loss to its limit; above 1 the graph has failed. A NaN counts as infinite."""
-        ratios = [loss / limit for _, loss, limit in self._losses()]
-        return math.inf if any(math.isnan(ratio) for ratio in ratios) else max(0.0, *ratios)
+        """The largest ratio of a loss to its limit; above 1 the graph has failed."""
+        return math.inf if self._not_finite() else max([0.0, *(loss / limit for _, loss, limit in self._losses())])
 
     @property
     def faults(self) -> list[str]:
         """What is out of bounds, a sentence each; empty where all is well."""
-        # Written so that a NaN is a fault too.
-        return [
-            f"{what.format(loss)}, allowed are {limit:.4g}" for what, loss, limit in self._losses() if not loss <= limit
+        beyond = [
+            f"{what.format(loss)}, allowed are {limit:.4g}" for what, loss, limit in self._losses() if loss > limit
         ]
+        return [f"{name} is no finite number" for name in self._not_finite()] + beyond
+
+    def _not_finite(self) -> list[str]:
+        """Name the figures that are no numbers: there is nothing to hold against a limit, and nothing is well."""
+        figures = {
+            "a box": self.max_abs_box_px,
+            "a score": self.max_abs_score,
+            "mAP50": self.map50_exported,
+            "Pd": self.pd_exported,
+        }
+        return [name for name, value in figures.items() if not math.isfinite(value)]
 
     def _losses(self) -> list[tuple[str, float, float]]:
         """Give each loss that has a limit, and the limit."""
+        limits = self.limits
         losses = [
-            ("boxes differ by up to {:.4g} px", self.max_abs_box_px, self.limits.box_px),
-            ("scores differ by up to {:.4g}", self.max_abs_score, self.limits.score),
-            ("mAP50 falls by {:.4g}", self.map50_reference - self.map50_exported, self.limits.map50),
-            ("Pd falls by {:.4g}", self.pd_reference - self.pd_exported, self.limits.pd),
+            ("boxes differ by up to {:.4g} px", self.max_abs_box_px, limits.box_px),
+            ("scores differ by up to {:.4g}", self.max_abs_score, limits.score),
+            ("mAP50 falls by {:.4g}", self.map50_reference - self.map50_exported, limits.map50),
+            ("Pd falls by {:.4g}", self.pd_reference - self.pd_exported, limits.pd),
+            ("false alarms per frame rise by {:.4g}", self.fa_exported - self.fa_reference, limits.fa_per_frame),
+            ("{:.4g} of the detections are not matched", 1 - self.matched, limits.unmatched),
         ]
         losses += [
-            (f"Pd of {group.label} falls by {{:.4g}}", group.pd_reference - group.pd_exported, self.limits.group_pd)
+            (f"Pd of {group.label} falls by {{:.4g}}", group.pd_reference - group.pd_exported, limits.group_pd)
             for group in self.groups
             if group.targets >= JUDGED_FROM_TARGETS
         ]
-        return [(what, loss, limit) for what, loss, limit in losses if limit is not None]
+        return [(what, loss, limit) for what, loss, limit in losses if limit is not None and math.isfinite(loss)]
 
 
 class ParityReport(BaseModel):
     """What all comparisons gave; `parity.json`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     domain: str = Field(description="Domain and split of the frames.")
     frames: int
     targets: int
     centre_distance_px: float
-    false_alarms_per_frame: float = Field(description="At which Pd is compared.")
+    score_threshold: float = Field(description="Of the bundle, at which Pd and false alarms are compared.")
     precisions: tuple[PrecisionParity, ...] = Field(
         description="Of the graphs in the bundle, and of those that failed."
     )
@@ -134,7 +150,7 @@ class Reference:
         rows: ``(B, K, 6)`` of all frames: the checkpoint's candidates.
         detector: The runtime's treatment of candidates; its own graph is not run.
         centre_distance_px: Within which a detection counts for a target, frame pixels.
-        false_alarms_per_frame: At which Pd is compared.
+        score_threshold: Of the bundle, at which Pd and false alarms are compared.
         results: The checkpoint's detections, with ground truth.
         metrics: Of those.
     """
@@ -145,7 +161,7 @@ class Reference:
     rows: NDArray[np.float32]
     detector: Detector
     centre_distance_px: float
-    false_alarms_per_frame: float
+    score_threshold: float
     results: tuple[ImageResult, ...]
     metrics: Metrics
 
@@ -158,7 +174,7 @@ class Reference:
         numbers: Sequence[int],
         *,
         centre_distance_px: float,
-        false_alarms_per_frame: float,
+        score_threshold: float,
     ) -> Reference:
         """Run a checkpoint on frames.
 
@@ -168,20 +184,14 @@ class Reference:
             dataset: Real frames.
             numbers: Which of them.
             centre_distance_px: Within which a detection counts, frame pixels.
-            false_alarms_per_frame: Of the operating point.
+            score_threshold: Of the bundle.
 
         Raises:
             ExportError: No frame of these has a candidate to compare.
         """
         window = detector.manifest.window
         prepared = tuple(detector.prepare_window(dataset.window(number, window)) for number in numbers)
-        with torch.inference_mode():
-            rows = np.concatenate(
-                [
-                    np.asarray(checkpoint(torch.from_numpy(batch)).numpy(), dtype=np.float32)
-                    for batch in _batches(prepared)
-                ]
-            )
+        rows = run_checkpoint(checkpoint, prepared)
         if not (rows[..., 4] >= COMPARED_FROM_SCORE).any():
             raise ExportError(
                 f"parity cannot be shown: the checkpoint finds nothing on {len(numbers)} frames of"
@@ -198,9 +208,23 @@ class Reference:
             rows=rows,
             detector=detector,
             centre_distance_px=centre_distance_px,
-            false_alarms_per_frame=false_alarms_per_frame,
+            score_threshold=score_threshold,
             results=results,
-            metrics=_measure(results, centre_distance_px, false_alarms_per_frame),
+            metrics=evaluate_images(results, score_threshold=score_threshold, centre_distance_px=centre_distance_px),
+        )
+
+    def every(self, step: int) -> Reference:
+        """Give the reference of every `step`-th frame, for what takes long."""
+        results = self.results[::step]
+        return replace(
+            self,
+            numbers=self.numbers[::step],
+            prepared=self.prepared[::step],
+            rows=self.rows[::step],
+            results=results,
+            metrics=evaluate_images(
+                results, score_threshold=self.score_threshold, centre_distance_px=self.centre_distance_px
+            ),
         )
 
     def compare(self, detector: Detector, *, limits: ParityLimits, float_layers: Sequence[str] = ()) -> PrecisionParity:
@@ -212,20 +236,52 @@ class Reference:
             float_layers: Of an int8 graph, for the report.
         """
         rows = np.concatenate([detector.engine.infer(batch) for batch in _batches(self.prepared)])
+        return self.compare_rows(
+            rows,
+            precision=detector.precision,
+            computed_by=detector.engine.name,
+            limits=limits,
+            float_layers=float_layers,
+        )
+
+    def compare_rows(
+        self,
+        rows: NDArray[np.float32],
+        *,
+        precision: GraphPrecision,
+        computed_by: str,
+        limits: ParityLimits,
+        float_layers: Sequence[str] = (),
+    ) -> PrecisionParity:
+        """Hold candidates against the checkpoint's.
+
+        Args:
+            rows: ``(B, K, 6)`` of all frames.
+            precision: That they were computed in.
+            computed_by: What ran the arithmetic, for the report.
+            limits: How far apart they may be.
+            float_layers: Of an int8 graph, for the report.
+        """
         each = [compare_outputs(one, other) for one, other in zip(self.rows, rows, strict=True)]
         results = self._with_detections(rows)
-        metrics = _measure(results, self.centre_distance_px, self.false_alarms_per_frame)
+        metrics = evaluate_images(
+            results, score_threshold=self.score_threshold, centre_distance_px=self.centre_distance_px
+        )
         groups = zip((*self.metrics.by_size, *self.metrics.by_snr), (*metrics.by_size, *metrics.by_snr), strict=True)
         return PrecisionParity(
-            precision=detector.precision,
+            precision=precision,
+            computed_by=computed_by,
+            frames=len(self.numbers),
             compared=sum(count for count, _, _ in each),
             max_abs_box_px=max(box for _, box, _ in each),
             max_abs_score=max(score for _, _, score in each),
-            matched=self._share_found(results, metrics.score_threshold),
+            matched=self._share_found(results),
             map50_reference=self.metrics.map50,
             map50_exported=metrics.map50,
             pd_reference=self.metrics.pd,
             pd_exported=metrics.pd,
+            fa_reference=self.metrics.fa_per_frame,
+            fa_exported=metrics.fa_per_frame,
             groups=tuple(
                 GroupParity(label=one.label, targets=one.targets, pd_reference=one.pd, pd_exported=other.pd)
                 for one, other in groups
@@ -246,11 +302,11 @@ class Reference:
             for result, one in zip(self.results, found, strict=True)
         )
 
-    def _share_found(self, results: Sequence[ImageResult], score_threshold: float) -> float:
-        """Give the share of the checkpoint's detections that others have too, each at its operating point."""
+    def _share_found(self, results: Sequence[ImageResult]) -> float:
+        """Give the share of the checkpoint's detections that others have too; all of none."""
         taken_for_truth = []
         for result, reference in zip(results, self.results, strict=True):
-            reported = reference.scores >= self.metrics.score_threshold
+            reported = reference.scores >= self.score_threshold
             taken_for_truth.append(
                 replace(
                     result,
@@ -260,7 +316,8 @@ class Reference:
                 )
             )
         roc = detection_roc(taken_for_truth, centre_distance_px=self.centre_distance_px)
-        return roc.at_threshold(score_threshold)[0]
+        found = roc.at_threshold(self.score_threshold)[0]
+        return 1.0 if math.isnan(found) else found
 
     def report(self, precisions: Sequence[PrecisionParity], stripping: Stripping) -> ParityReport:
         """Give the report of several comparisons."""
@@ -269,7 +326,7 @@ class Reference:
             frames=len(self.numbers),
             targets=self.metrics.targets,
             centre_distance_px=self.centre_distance_px,
-            false_alarms_per_frame=self.false_alarms_per_frame,
+            score_threshold=self.score_threshold,
             precisions=tuple(precisions),
             stripping=stripping,
         )
@@ -280,9 +337,12 @@ def compare_outputs(expected: NDArray[np.float32], actual: NDArray[np.float32]) 
 
     Returns:
         How many of the expected ones counted, and the largest difference of a coordinate (pixels) and of a score
-        between each of them and the actual one nearest to it; infinite where the class of that one is another.
+        between each of them and the actual one nearest to it; infinite where the class of that one is another, or where
+        any of the actual ones is not finite.
     """
     wanted = expected[expected[:, 4] >= COMPARED_FROM_SCORE]  # (N, 6)
+    if not np.isfinite(actual).all():
+        return len(wanted), math.inf, math.inf
     if not len(wanted):
         return 0, 0.0, 0.0
     away = np.abs(wanted[:, None, :5] - actual[None, :, :5])  # (N, K, 5)
@@ -294,13 +354,17 @@ def compare_outputs(expected: NDArray[np.float32], actual: NDArray[np.float32]) 
     return len(wanted), float(box.max()), float(away[rows, nearest, 4].max())
 
 
+def run_checkpoint(
+    checkpoint: LoddisDetector, prepared: Sequence[PreparedFrame], *, dtype: torch.dtype = torch.float32
+) -> NDArray[np.float32]:
+    """Give the candidates ``(B, K, 6)`` of a checkpoint on prepared frames, given to it in `dtype`."""
+    with torch.inference_mode():
+        batches = [
+            np.asarray(checkpoint(torch.from_numpy(batch).to(dtype)).float().numpy()) for batch in _batches(prepared)
+        ]
+    return np.concatenate(batches)
+
+
 def _batches(prepared: Sequence[PreparedFrame]) -> list[NDArray[np.float32]]:
     starts = range(0, len(prepared), FRAMES_A_BATCH)
     return [np.stack([frame.tensor for frame in prepared[start : start + FRAMES_A_BATCH]]) for start in starts]
-
-
-def _measure(results: Sequence[ImageResult], centre_distance_px: float, false_alarms_per_frame: float) -> Metrics:
-    """Measure at the threshold that gives so many false alarms on these very frames."""
-    measured = evaluate_images(results, score_threshold=0.5, centre_distance_px=centre_distance_px)
-    threshold = measured.threshold_at(false_alarms_per_frame)
-    return evaluate_images(results, score_threshold=threshold, centre_distance_px=centre_distance_px)

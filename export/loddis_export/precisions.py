@@ -5,17 +5,19 @@ Legend: T frames of the window, h w network pixels.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 
 from loddis_export.errors import ExportError
 from loddis_export.half import convert_to_half
 from loddis_export.layer_search import find_float_layers
-from loddis_export.parity import PrecisionParity, Reference
+from loddis_export.parity import PrecisionParity, Reference, run_checkpoint
 from loddis_export.quantise import layers_of, quantise_graph
 from loddis_export.settings import ExportSettings, ParityLimits
 from loddis_runtime import Detector
@@ -24,14 +26,15 @@ from loddis_runtime.engines.onnx_cpu import OnnxCpuEngine
 from loddis_runtime.manifest import Manifest
 from loddis_trainer.data import DomainDataset
 from loddis_trainer.metrics import Metrics
+from loddis_trainer.models import LoddisDetector
 
-__all__ = ["calibration_frames", "figures_of_precision", "write_fp16", "write_int8"]
+__all__ = ["calibration_numbers", "figures_of_precision", "write_fp16", "write_int8"]
+
+HALF_FRAMES = 48  # that the checkpoint is run on in float16, a second or more each
 
 
-def calibration_frames(
-    detector: Detector, dataset: DomainDataset, settings: ExportSettings
-) -> list[NDArray[np.float32]]:
-    """Give windows ``(T, h, w)`` that have targets, evenly spaced through a split, as the network sees them.
+def calibration_numbers(dataset: DomainDataset, settings: ExportSettings) -> list[int]:
+    """Choose frames that have targets, evenly spaced through a split.
 
     Raises:
         ExportError: The split has no targets.
@@ -40,31 +43,47 @@ def calibration_frames(
     if not with_targets:
         raise ExportError(f"{dataset.name}:{dataset.split} has no targets to calibrate int8 on")
     places = np.linspace(0, len(with_targets) - 1, min(settings.calibration_frames, len(with_targets)))
-    numbers = [with_targets[int(place)] for place in np.unique(places.round())]
-    window = detector.manifest.window
-    return [detector.prepare_window(dataset.window(number, window)).tensor for number in numbers]
+    return [with_targets[int(place)] for place in np.unique(places.round())]
 
 
 def write_fp16(
-    building: Path, manifest: Manifest, reference: Reference, *, limits: ParityLimits, threads: int
+    building: Path,
+    manifest: Manifest,
+    checkpoint: LoddisDetector,
+    reference: Reference,
+    *,
+    limits: ParityLimits,
+    threads: int,
 ) -> PrecisionParity:
     """Write the float16 graph of a bundle's float32 graph, for TensorRT and CUDA; detections stay float32.
+
+    ONNX Runtime's CPU provider computes such a graph in float32: running it shows that the graph is right and what
+    rounding the weights does, not what float16 does to activations. So the checkpoint is run in float16 as well, which
+    a CPU does slowly: on every so many of the frames. Both have to keep within the limits.
 
     Args:
         building: The bundle's folder, with the float32 graph.
         manifest: Of the bundle.
-        reference: What the checkpoint says.
+        checkpoint: Its detector, in evaluation mode.
+        reference: What it says in float32.
         limits: How far the graph may stray.
-        threads: Of the engine that it is tried in, ONNX Runtime on the CPU.
+        threads: Of the engine that it is tried in.
 
     Returns:
-        The comparison. Where it has faults, no graph was left behind.
+        The worse of both comparisons. Where it has faults, no graph was left behind.
+
+    Raises:
+        ExportError: The graph cannot be converted: a weight is beyond float16's range.
     """
     target = building / graph_name("fp16")
     half = convert_to_half(onnx.load(str(building / graph_name("fp32"))))
     onnx.save_model(half, str(target), save_as_external_data=False)
     with _opened(building, manifest, "fp16", threads) as detector:
-        parity = reference.compare(detector, limits=limits)
+        of_graph = reference.compare(detector, limits=limits)
+    some = reference.every(max(1, len(reference.numbers) // HALF_FRAMES))
+    rows = run_checkpoint(copy.deepcopy(checkpoint).half(), some.prepared, dtype=torch.float16)
+    of_arithmetic = some.compare_rows(rows, precision="fp16", computed_by="torch in float16, CPU", limits=limits)
+    parity = max(of_arithmetic, of_graph, key=lambda one: one.excess)
     if parity.faults:
         target.unlink()
     return parity

@@ -9,6 +9,7 @@ Legend: B batch, T frames of the window, h w network pixels.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import warnings
 from collections.abc import Collection, Iterator, Sequence
@@ -73,30 +74,42 @@ def quantise_graph(
     unknown = sorted(set(keep_float) - {_layer(node) for node in model.graph.node if node.op_type == "Conv"})
     if unknown:
         raise ExportError(f"{source} has no layer {', '.join(unknown)}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)  # the quantiser logs to the root: advice that was followed already
-        try:
-            quantize_static(
-                onnx.shape_inference.infer_shapes(model),
-                str(target),
-                _Frames(frames),
-                quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=list(QUANTISED_OPS),
-                per_channel=True,
-                weight_type=QuantType.QInt8,
-                activation_type=QuantType.QUInt8,
-                nodes_to_exclude=_float_nodes(model, keep_float),
-                calibrate_method=CalibrationMethod.MinMax,
-                extra_options={"WeightSymmetric": True, "ActivationSymmetric": True},
-                calibration_cache_path=ranges,
-            )
-        finally:
-            logging.disable(logging.NOTSET)
+    with _without_advice():
+        quantize_static(
+            onnx.shape_inference.infer_shapes(model),
+            str(target),
+            _Frames(frames),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTISED_OPS),
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            activation_type=QuantType.QUInt8,
+            nodes_to_exclude=_float_nodes(model, keep_float),
+            calibrate_method=CalibrationMethod.MinMax,
+            extra_options={"WeightSymmetric": True, "ActivationSymmetric": True},
+            calibration_cache_path=ranges,
+        )
     quantised = onnx.load(str(target))
     del quantised.opset_import[:]  # the quantiser imports every set that it knows of
     quantised.opset_import.extend(model.opset_import)
     onnx.save_model(quantised, str(target), save_as_external_data=False)
+
+
+@contextlib.contextmanager
+def _without_advice() -> Iterator[None]:
+    """Keep the quantiser's advice, which was followed already, off the root logger, and nothing else."""
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR or "onnxruntime" not in record.pathname
+
+    root = logging.getLogger()
+    root.addFilter(is_other)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.removeFilter(is_other)
 
 
 class _Frames(CalibrationDataReader):  # type: ignore[misc]  # the library has no types

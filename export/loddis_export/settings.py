@@ -53,8 +53,10 @@ class ParityLimits(BaseModel):
     box_px: Positive | None = Field(default=None, description="Largest difference of a box coordinate, network pixels.")
     score: Positive | None = Field(default=None, description="Largest difference of a score.")
     map50: Positive = Field(description="Largest loss of mAP50, as a share of 1.")
-    pd: Positive = Field(description="Largest loss of Pd at the operating point's false alarms, as a share of 1.")
+    pd: Positive = Field(description="Largest loss of Pd at the bundle's score threshold, as a share of 1.")
     group_pd: Positive = Field(description="Largest loss of Pd of a size or SNR class of 30 targets or more.")
+    fa_per_frame: Positive = Field(description="Largest rise of false alarms per frame at that threshold.")
+    unmatched: Positive = Field(description="Largest share of the checkpoint's detections that the graph misses.")
 
 
 class ParitySettings(BaseModel):
@@ -63,12 +65,21 @@ class ParitySettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     fp32: ParityLimits = Field(
-        default=ParityLimits(box_px=0.05, score=1e-3, map50=1e-3, pd=1e-3, group_pd=0.01), description="Float32."
+        default=ParityLimits(
+            box_px=0.05, score=1e-3, map50=1e-3, pd=1e-3, group_pd=0.01, fa_per_frame=0.01, unmatched=0.01
+        ),
+        description="Float32.",
     )
     fp16: ParityLimits = Field(
-        default=ParityLimits(box_px=1.0, score=0.05, map50=3e-3, pd=3e-3, group_pd=0.03), description="Float16."
+        default=ParityLimits(
+            box_px=1.0, score=0.05, map50=3e-3, pd=3e-3, group_pd=0.03, fa_per_frame=0.02, unmatched=0.02
+        ),
+        description="Float16.",
     )
-    int8: ParityLimits = Field(default=ParityLimits(map50=5e-3, pd=5e-3, group_pd=0.05), description="Int8.")
+    int8: ParityLimits = Field(
+        default=ParityLimits(map50=5e-3, pd=5e-3, group_pd=0.05, fa_per_frame=0.03, unmatched=0.05),
+        description="Int8.",
+    )
 
 
 class ExportSettings(BaseModel):

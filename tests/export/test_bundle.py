@@ -14,7 +14,7 @@ from loddis_export import bundle
 from loddis_export.bundle import export_bundle
 from loddis_export.cli import Bundle, Export
 from loddis_export.errors import ExportError, ParityError
-from loddis_export.parity import Reference, compare_outputs
+from loddis_export.parity import ParityReport, Reference, compare_outputs
 from loddis_export.settings import Credit, ExportSettings, ParityLimits, ParitySettings
 from loddis_runtime import load
 from loddis_runtime.command import run
@@ -25,6 +25,8 @@ from loddis_trainer.evaluate import evaluate
 from loddis_trainer.models import build_detector
 from loddis_trainer.torch_engine import wrap_detector
 from support.domains import SIZE_HW, write_coco_domain
+
+LOOSE = {"map50": 0.3, "pd": 0.3, "group_pd": 0.3, "fa_per_frame": 1.0, "unmatched": 0.3}
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def settings(domains: Path) -> ExportSettings:
             "credit": ["dark=CC0 1.0; a camera", "bright=CC BY 4.0; another"],
             "threads": 1,
             # Ten frames and a model of sixty steps: a single target is a tenth.
-            "parity": {"int8": {"map50": 0.3, "pd": 0.3, "group_pd": 0.3}},
+            "parity": {"fp16": LOOSE, "int8": LOOSE},
         }
     )
 
@@ -73,7 +75,7 @@ def test_a_bundle_has_everything_and_detects_what_the_checkpoint_does(
     assert (fp32.precision, fp16.precision, int8.precision) == ("fp32", "fp16", "int8")
     assert fp32.max_abs_box_px < fp16.max_abs_box_px < int8.max_abs_box_px
     assert int8.float_layers[0] == "backbone.stem"
-    assert {"map50", "map50_fp16", "map50_int8", "pd_int8"} <= set(manifest.metrics["dark/test"])
+    assert {"map50", "map50_int8", "pd_int8"} <= set(manifest.metrics["dark/test"])
     assert fp32.max_abs_box_px < 0.05
     assert fp32.compared > 0
     assert fp32.matched == 1.0
@@ -92,7 +94,7 @@ def test_a_bundle_is_never_overwritten(checkpoint: Path, settings: ExportSetting
 
 
 def test_a_failed_parity_writes_no_bundle(checkpoint: Path, settings: ExportSettings, tmp_path: Path) -> None:
-    limits = ParityLimits(box_px=1e-12, score=1e-12, map50=1e-3, pd=1e-3, group_pd=1e-3)
+    limits = ParityLimits.model_validate(LOOSE | {"box_px": 1e-12, "score": 1e-12})
     strict = settings.model_copy(update={"parity": ParitySettings(fp32=limits)})
     with pytest.raises(ParityError, match=r"no bundle was written: boxes differ by up to .* px, allowed are 1e-12"):
         export_bundle(checkpoint, tmp_path / "m" / "1", strict, progress=False)
@@ -135,7 +137,7 @@ def test_a_window_is_proven_on_frames_that_move(domains: Path) -> None:
     seen: list[torch.Tensor] = []
     model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     with pytest.raises(ExportError, match="finds nothing"):  # it is untrained
-        Reference.of(model, detector, dataset, [2, 3], centre_distance_px=3.0, false_alarms_per_frame=0.1)
+        Reference.of(model, detector, dataset, [2, 3], centre_distance_px=3.0, score_threshold=0.5)
     (frames,) = seen
     assert frames.shape == (2, 3, *SIZE_HW)
     for window in frames:
@@ -180,6 +182,9 @@ def test_outputs_are_compared_by_place_not_by_rank() -> None:
     other_class[0, 5] = 1
     assert compare_outputs(rows, other_class)[1] == np.inf
     assert compare_outputs(rows[2:], rows) == (0, 0.0, 0.0)
+    broken = rows.copy()
+    broken[2, 4] = np.nan
+    assert compare_outputs(rows, broken) == (2, np.inf, np.inf)
 
 
 def test_the_command_exports_and_fails_in_one_line(
@@ -201,7 +206,7 @@ def test_the_command_exports_and_fails_in_one_line(
 def test_a_precision_that_strays_is_left_out_and_the_reason_kept(
     checkpoint: Path, settings: ExportSettings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    impossible = ParityLimits(box_px=1e-9, map50=0.3, pd=0.3, group_pd=0.3)
+    impossible = ParityLimits.model_validate(LOOSE | {"box_px": 1e-9})
     strict = settings.model_copy(
         update={
             "parity": settings.parity.model_copy(update={"fp16": impossible}),
@@ -215,6 +220,7 @@ def test_a_precision_that_strays_is_left_out_and_the_reason_kept(
     assert exported.parity.of("fp16").faults
     assert "the bundle has no fp16 graph: boxes differ by up to" in caplog.text
     assert "no: boxes differ" in (out / "MODEL_CARD.md").read_text()
+    assert ParityReport.model_validate_json((out / "parity.json").read_text()) == exported.parity
     with pytest.raises(KeyError):
         exported.parity.of("int8")
 

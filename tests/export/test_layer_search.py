@@ -19,12 +19,14 @@ LAYERS = (
     "head.box.1",
     "head.out",
 )
-LIMITS = ParityLimits(map50=0.01, pd=0.01, group_pd=0.05)
+LIMITS = ParityLimits(map50=0.01, pd=0.01, group_pd=0.05, fa_per_frame=0.02, unmatched=0.05)
 
 
 def parity(loss: float, float_layers: tuple[str, ...] = ()) -> PrecisionParity:
     return PrecisionParity(
         precision="int8",
+        computed_by="a fake",
+        frames=50,
         compared=100,
         max_abs_box_px=3.0,
         max_abs_score=0.1,
@@ -33,6 +35,8 @@ def parity(loss: float, float_layers: tuple[str, ...] = ()) -> PrecisionParity:
         map50_exported=0.9 - loss,
         pd_reference=0.95,
         pd_exported=0.95,
+        fa_reference=0.05,
+        fa_exported=0.05,
         groups=(),
         float_layers=float_layers,
         limits=LIMITS,
@@ -88,7 +92,17 @@ def test_a_class_of_targets_can_fail_alone_but_not_by_a_handful() -> None:
     assert lost.excess == pytest.approx(2.0)
 
 
-def test_what_is_not_a_number_fails() -> None:
-    broken = parity(float("nan"))
+def test_more_false_alarms_and_other_detections_fail_too() -> None:
+    louder = parity(0.0).model_copy(update={"fa_exported": 0.1})
+    assert louder.faults == ["false alarms per frame rise by 0.05, allowed are 0.02"]
+    elsewhere = parity(0.0).model_copy(update={"matched": 0.8})
+    assert elsewhere.faults == ["0.2 of the detections are not matched, allowed are 0.05"]
+
+
+@pytest.mark.parametrize("figure", ["max_abs_box_px", "max_abs_score", "map50_exported"])
+def test_what_is_not_a_number_fails_whatever_the_limits_and_can_be_read_back(figure: str) -> None:
+    broken = parity(0.0).model_copy(update={figure: float("nan")})
     assert broken.excess == float("inf")
     assert broken.faults
+    again = PrecisionParity.model_validate_json(broken.model_dump_json())
+    assert again.faults == broken.faults

@@ -71,7 +71,9 @@ def test_nothing_is_worked_out_at_run_time_that_is_known_before(graph: Path) -> 
     nodes = onnx.load(str(graph)).graph.node
     ops = {node.op_type for node in nodes}
     # Normalisation is in the convolutions; shapes are constants but for the batch.
-    assert ops.isdisjoint({"BatchNormalization", "Shape", "ConstantOfShape", "Range", "Constant", "Identity", "Dropout"})
+    assert ops.isdisjoint(
+        {"BatchNormalization", "Shape", "ConstantOfShape", "Range", "Constant", "Identity", "Dropout"}
+    )
     work = [(node.op_type, *node.input, *(str(attribute) for attribute in node.attribute)) for node in nodes]
     assert len(set(work)) == len(work)  # nothing twice
 
