@@ -52,10 +52,12 @@ def latency_table() -> str:
         of_batch = {row["batch"]: row for row in rows if (row["variant"], row["precision"], row["engine"]) == key}
         variant, precision, engine = key
         rates = [f"{of_batch[batch]['frames_per_s']:.0f}" if batch in of_batch else "" for batch in batches]
-        first = of_batch[1]
+        single = [f"{of_batch[1][name]:.1f}" for name in ("p50_ms", "p99_ms")] if 1 in of_batch else ["", ""]
         name = f"`{variant}` {precision}, {engine.removesuffix(', CPU')}"
-        lines.append(f"| {name} | {first['p50_ms']:.1f} | {first['p99_ms']:.1f} | {' | '.join(rates)} |")
-    lines += [f"| {name}, NVIDIA GPU | {NOT_MEASURED} | | {' | '.join([''] * len(batches))} |" for name in GPU_ROWS]
+        lines.append(f"| {name} | {' | '.join([*single, *rates])} |")
+    if all(row["device"] == "cpu" for row in rows):
+        empty = " | ".join([""] * len(batches))
+        lines += [f"| {name}, NVIDIA GPU | {NOT_MEASURED} | | {empty} |" for name in GPU_ROWS]
     lines.append("")
     around = {row["variant"]: row["p50_ms"] for row in result["rows"] if row["what"] == "before and after"}
     lines += [

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 
 from loddis_export.graph import write_graph
+from loddis_export.half import convert_to_half
 from loddis_export.quantise import quantise_graph
 from loddis_runtime.bundle import GraphPrecision, graph_name
 from loddis_runtime.intensity import Percentile
@@ -54,6 +56,10 @@ def write_variant_bundle(
         frames = [generator.random((1, *size_hw), dtype=np.float32) for _ in range(CALIBRATION_FRAMES)]
         quantise_graph(folder / graph_name("fp32"), folder / graph_name("int8"), frames, keep_float=FLOAT_LAYERS)
         written.append("int8")
+    if "fp16" in precisions:
+        half = convert_to_half(onnx.load(str(folder / graph_name("fp32"))))
+        onnx.save_model(half, str(folder / graph_name("fp16")), save_as_external_data=False)
+        written.append("fp16")
     Manifest(
         name=variant,
         version="1",

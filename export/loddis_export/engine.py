@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from loddis_export.errors import ExportError
 from loddis_runtime.bundle import Bundle, GraphPrecision
 from loddis_runtime.engines.building import (
     CURRENT,
@@ -22,6 +24,9 @@ from loddis_runtime.engines.passport import Passport, is_target
 from loddis_runtime.errors import BundleError
 
 __all__ = ["EngineSettings", "WrittenEngine", "build_engines"]
+
+
+PARITY_NAME = "parity.json"
 
 
 def _check_target(value: Any) -> str:
@@ -65,7 +70,7 @@ def build_engines(path: Path, settings: EngineSettings) -> list[WrittenEngine]:
     """Build engines into a bundle's `engines/`.
 
     A bundle without a float16 graph gets its fp16 engines from its float32 one, converted on the way; no parity gate
-    saw that graph, and the passport says `converted`.
+    saw that graph, and the passport says `converted`. Where the gate saw it and refused it, no engine is built.
 
     Args:
         path: Folder of the bundle.
@@ -75,7 +80,7 @@ def build_engines(path: Path, settings: EngineSettings) -> list[WrittenEngine]:
         BundleError: No bundle, or it has no graph of that precision, nor one to make it of.
         EngineError: TensorRT is missing, cannot build for a target (nothing was written then), or did not build an
             engine in the precision asked for.
-        ExportError: The float32 graph cannot be converted.
+        ExportError: The float32 graph cannot be converted, or the export has found that it strays in this precision.
     """
     bundle = Bundle.open(path)
     tensorrt = find_tensorrt(settings.flavour)
@@ -105,6 +110,7 @@ def _conversion(bundle: Bundle, precision: GraphPrecision) -> ConvertedGraph | N
         return None
     if precision != "fp16" or "fp32" not in bundle.precisions:
         bundle.graph_path(precision)  # raises: says which there are
+    _check_not_refused(bundle, precision)
     import onnx  # only a conversion needs it: an edge GPU builds from the graphs in the bundle
 
     from loddis_export.half import convert_to_half
@@ -114,3 +120,13 @@ def _conversion(bundle: Bundle, precision: GraphPrecision) -> ConvertedGraph | N
     except Exception as error:  # protobuf's own errors have no public root
         raise BundleError(f"{bundle.graph_path('fp32')} is not a usable ONNX graph: {error}") from error
     return ConvertedGraph("fp32", convert_to_half(model).SerializeToString())
+
+
+def _check_not_refused(bundle: Bundle, precision: GraphPrecision) -> None:
+    """Hold to what the export found, where it looked at this precision."""
+    try:
+        faults = json.loads((bundle.path / PARITY_NAME).read_text())["left_out"].get(precision)
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # a bundle from before there was such a report
+    if faults:
+        raise ExportError(f"the export left {precision} out of {bundle.path}: {'; '.join(faults)}")

@@ -125,6 +125,9 @@ class ParityReport(BaseModel):
     precisions: tuple[PrecisionParity, ...] = Field(
         description="Of the graphs in the bundle, and of those that failed."
     )
+    left_out: dict[GraphPrecision, tuple[str, ...]] = Field(
+        default_factory=dict, description="Precisions that the bundle has no graph of, and what was out of bounds."
+    )
     stripping: Stripping = Field(description="What the training-only branches would cost.")
 
     def of(self, precision: GraphPrecision) -> PrecisionParity:
@@ -328,6 +331,7 @@ class Reference:
             centre_distance_px=self.centre_distance_px,
             score_threshold=self.score_threshold,
             precisions=tuple(precisions),
+            left_out={one.precision: tuple(one.faults) for one in precisions if one.faults},
             stripping=stripping,
         )
 

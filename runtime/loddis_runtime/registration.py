@@ -27,6 +27,7 @@ __all__ = ["Structure", "camera_shift", "register", "shift_between", "shifted", 
 LARGEST_SIDE_PX = 192  # frames are reduced to it: faster, and less of the noise
 SMALLEST_RESPONSE = 0.2  # height of the peak: noise gives up to 0.07, scenes and real frames 0.6 to 1
 SMALLEST_SIDE_PX = 16  # of frames that have structure to speak of
+SMALLEST_REDUCED_PX = 8  # of the shorter side: fewer rows show no motion across them
 LARGEST_SHARE = 0.25  # of a side; a larger shift is a wrong peak, or another scene
 
 
@@ -51,6 +52,8 @@ def structure_of(frame: NDArray[np.float32]) -> Structure:
         return Structure(None, (height, width))
     scale = min(1.0, LARGEST_SIDE_PX / max(height, width))
     edges = _edges(frame, scale)
+    if min(edges.shape) < SMALLEST_REDUCED_PX:  # long and narrow
+        return Structure(None, (height, width))
     # Not left to phaseCorrelate, which would write the product into what it is given.
     edges *= cv2.createHanningWindow((edges.shape[1], edges.shape[0]), cv2.CV_32F)
     return Structure(edges, (height, width))

@@ -9,11 +9,12 @@ import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from loddis_runtime.detections import Detections
@@ -100,7 +101,8 @@ class Stream:
     Args:
         detector: Stays open when the session is closed.
         max_gap: Frames that may be missing between neighbours in a window.
-        max_gap_s: Longest time between neighbours in a window, seconds; any if none.
+        max_gap_s: Longest time between neighbours in a window, seconds, counted from the last frame that had a
+            timestamp; any if none.
 
     Raises:
         ConfigError: A limit that is no whole number from 0, or no time above 0.
@@ -114,7 +116,8 @@ class Stream:
         self._detector: Detector = detector
         self._max_gap: int = int(max_gap)
         self._max_gap_s: float = math.inf if max_gap_s is None else float(max_gap_s)
-        self._lock: threading.Lock = threading.Lock()
+        self._lock: threading.Lock = threading.Lock()  # held while a call changes the session
+        self._owned: threading.Lock = threading.Lock()  # held by the thread that gives frames
         self._closed: bool = False
         self._forget("start")
 
@@ -163,7 +166,8 @@ class Stream:
             DuplicateFrameError, LateFrameError, FrameError, ConfigError, StreamError: As `detect`.
         """
         with self._alone():
-            return self._take(frame, frame_index, timestamp_s)
+            # A copy, since targets are measured in it later: a camera may write its next frame into the same memory.
+            return self._take(np.array(frame), frame_index, timestamp_s)
 
     def reset(self) -> None:
         """Forget all frames: the next one may have any index, and starts the window afresh.
@@ -191,14 +195,15 @@ class Stream:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Keep other threads out, without waiting for any."""
-        if not self._lock.acquire(blocking=False):
+        """Keep other threads out, without waiting for another one that gives frames."""
+        if not self._owned.acquire(blocking=False):
             raise StreamError("the stream is in use by another thread: give it its frames in order, one at a time")
         try:
-            self._check_open()
-            yield
+            with self._lock:  # which `reset` and `close` hold for a moment
+                self._check_open()
+                yield
         finally:
-            self._lock.release()
+            self._owned.release()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -216,13 +221,16 @@ class Stream:
         """Check a frame and its place in the stream, make the window, and only then let the session go on."""
         manifest = self._detector.manifest
         frame = as_frame(array)
-        taken = _Last(self._index(frame_index), _time(timestamp_s), frame.shape, frame.dtype.name)
+        given_s = _time(timestamp_s)
+        taken = _Last(self._index(frame_index), given_s, frame.shape, frame.dtype.name)
         self._check_order(taken, given=frame_index)
         restart = self._restart(taken)
         window = [*([] if restart else self._past), (taken.index, window_frame(frame, manifest))]
         prepared = PreparedFrame.of(frame, stack_window([part for _, part in window], manifest))
         missing = 0 if self._last is None else taken.index - self._last.index - 1
         self._past = window[len(window) - min(len(window), manifest.window - 1) :]
+        if given_s is None and self._last is not None:  # the last time that is known goes on to count
+            taken = replace(taken, timestamp_s=self._last.timestamp_s)
         self._last = taken
         return prepared, StreamWindow(tuple(index for index, _ in window), missing, restart)
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from loddis_export import bundle
 from loddis_export.bundle import export_bundle
 from loddis_export.cli import Bundle, Export
+from loddis_export.engine import EngineSettings, build_engines
 from loddis_export.errors import ExportError, ParityError
 from loddis_export.parity import ParityReport, Reference, compare_outputs
 from loddis_export.settings import Credit, ExportSettings, ParityLimits, ParitySettings
@@ -218,6 +219,8 @@ def test_a_precision_that_strays_is_left_out_and_the_reason_kept(
     exported = export_bundle(checkpoint, out, strict, progress=False)
     assert not (out / "model.fp16.onnx").exists()
     assert exported.parity.of("fp16").faults
+    with pytest.raises(ExportError, match=r"the export left fp16 out of .*: boxes differ by up to"):
+        build_engines(out, EngineSettings(target=["sm_86"], flavour="tensorrt_rtx"))
     assert "the bundle has no fp16 graph: boxes differ by up to" in caplog.text
     assert "no: boxes differ" in (out / "MODEL_CARD.md").read_text()
     assert ParityReport.model_validate_json((out / "parity.json").read_text()) == exported.parity

@@ -113,6 +113,16 @@ def test_the_signed_form_says_the_same(quantised: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(actual[:, 0, :4], expected[:, 0, :4], atol=0.5)
     np.testing.assert_allclose(actual[:, 0, 4], expected[:, 0, 4], atol=0.03)
     assert signed_graph(content) == content
+    # The numbers are the same: no scale is another, and only dequantised biases are gone from among the nodes.
+    before, after = (
+        {tensor.name: numpy_helper.to_array(tensor) for tensor in one.graph.initializer}
+        for one in (onnx.load(str(quantised)), signed)
+    )
+    assert all((before[name] == after[name]).all() for name in before if name.endswith("_scale"))
+    nodes = onnx.load(str(quantised)).graph.node
+    biases = [node for node in nodes if before.get(node.input[0], np.zeros(0)).dtype == np.int32]
+    assert {node.op_type for node in biases} == {"DequantizeLinear"}
+    assert len(signed.graph.node) == len(nodes) - len(biases)
 
 
 def test_a_graph_about_another_zero_cannot_be_signed(quantised: Path) -> None:
@@ -125,6 +135,10 @@ def test_a_graph_about_another_zero_cannot_be_signed(quantised: Path) -> None:
         signed_graph(model.SerializeToString())
     with pytest.raises(EngineError, match="is not a usable ONNX graph"):
         signed_graph(b"no graph")
+    node = next(node for node in model.graph.node if node.op_type == "QuantizeLinear")
+    del node.input[2]  # uint8 about 0, says ONNX; TensorRT would take it for int8
+    with pytest.raises(EngineError, match="is scaled about no constant zero point"):
+        signed_graph(model.SerializeToString())
 
 
 def test_ranges_are_measured_once(graph: Path, tmp_path: Path) -> None:

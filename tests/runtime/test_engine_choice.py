@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +11,14 @@ import pytest
 
 import loddis_runtime
 from loddis_runtime import Bundle
-from loddis_runtime.engines import choice
+from loddis_runtime.engines import choice, fitting
 from loddis_runtime.engines.choice import choose_engine, survey_engines
 from loddis_runtime.engines.cuda import Cuda
 from loddis_runtime.engines.fitting import Machine
 from loddis_runtime.engines.flavours import Flavour, TensorRt
 from loddis_runtime.engines.passport import Passport, find_passports, read_engine
 from loddis_runtime.errors import BundleError, ConfigError, EngineError
-from support.bundles import seal, write_spot_bundle
+from support.bundles import write_spot_bundle
 from support.tensorrt import FakeCuda, fake_tensorrt, write_fake_engine
 
 VERSION = "10.13.0.35"  # of the TensorRT that `fake_tensorrt` is, and `write_fake_engine` writes for
@@ -110,15 +109,6 @@ def test_an_engine_of_another_tensorrt_is_built_anew(bundle: Bundle, caplog: pyt
     assert built.read_by == "engine inspector"
 
 
-def test_on_a_cpu_int8_is_taken_where_there_is_a_graph_of_it(tmp_path: Path) -> None:
-    path = write_spot_bundle(tmp_path, precisions=("fp32", "fp16"))
-    shutil.copy(path / "model.fp32.onnx", path / "model.int8.onnx")  # its name is what counts
-    seal(path)
-    for precision, expected in (("auto", "int8"), ("fp32", "fp32"), ("fp16", "fp16")):
-        with loddis_runtime.load(path, device="cpu", precision=precision, threads=1) as detector:  # type: ignore[arg-type]
-            assert detector.precision == expected
-
-
 def test_an_engine_that_had_been_converted_is_built_anew_from_what_the_bundle_has(tmp_path: Path) -> None:
     bundle = Bundle.open(write_spot_bundle(tmp_path))
     half = {"converted": True, "precision": "fp16", "achieved_precision": "fp16", "convolutions": {"fp16": 1}}
@@ -137,6 +127,31 @@ def test_a_half_written_engine_is_built_anew(bundle: Bundle) -> None:
     rebuilt = Passport.load(path)
     assert rebuilt.created > written.created
     assert read_engine(path, rebuilt)
+
+
+def test_an_engine_that_another_process_is_just_replacing_is_waited_for(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = write_fake_engine(bundle)
+    engine_bytes, passport_bytes = path.with_suffix("").read_bytes(), path.read_bytes()
+    write_fake_engine(bundle, batch_sizes=(1, 2))
+    newer = path.read_bytes()
+    path.write_bytes(passport_bytes)  # the new engine beside the old passport
+    assert path.with_suffix("").read_bytes() != engine_bytes
+    monkeypatch.setattr(fitting.time, "sleep", lambda _: path.write_bytes(newer))
+    monkeypatch.setattr(fitting, "build_engine", lambda *_, **__: pytest.fail("it was built once more"))
+    engine = choose_engine(bundle, device="auto", precision="auto", threads=1, machine=FakeMachine())
+    assert engine.device == "tensorrt"
+
+
+def test_a_faster_engine_that_is_passed_over_is_named(bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:
+    sha = bundle.manifest.files["model.fp16.onnx"]
+    half = {"graph": "model.fp16.onnx", "graph_sha256": sha, "precision": "fp16", "achieved_precision": "fp16"}
+    write_fake_engine(bundle, tensorrt_version="10.3.0.26", **half)
+    write_fake_engine(bundle)
+    engine = choose_engine(bundle, device="auto", precision="auto", threads=1, machine=FakeMachine())
+    assert engine.precision == "fp32"
+    assert "is used; passed over: fp16.sm_89.tensorrt-10.3.0.26.engine.json: it is for tensorrt 10.3" in caplog.text
 
 
 def test_a_half_written_passport_is_passed_over(bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:

@@ -140,6 +140,31 @@ def test_a_graph_that_cannot_be_recorded_runs_unrecorded(
     assert "no CUDA graph for 1 frames, each kernel is launched by itself: This session cannot use" in caplog.text
 
 
+def test_a_graph_that_is_refused_for_recording_when_it_is_loaded_runs_unrecorded(
+    graph: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import onnxruntime
+
+    asked: list[str] = []
+
+    def open_session(content: bytes, options: Any, *, providers: list[Any], enable_fallback: int) -> Any:
+        asked.append(providers[0][1]["enable_cuda_graph"])
+        if asked[-1] == "1":
+            raise RuntimeError("This session cannot use the graph capture feature as requested by the user")
+        return SimpleNamespace(get_providers=lambda: ["CUDAExecutionProvider"])
+
+    engine = OnnxCudaEngine(graph, manifest=manifest, precision="fp32", batch_sizes=[1], place=CPU)
+    engine._place = onnx_cuda.GPU
+    fake = SimpleNamespace(
+        SessionOptions=onnxruntime.SessionOptions,
+        GraphOptimizationLevel=onnxruntime.GraphOptimizationLevel,
+        InferenceSession=open_session,
+    )
+    engine._open_session(fake, record=True)
+    assert asked == ["1", "0"]
+    assert "no CUDA graph, each kernel is launched by itself: This session cannot use" in caplog.text
+
+
 def test_someone_elses_graph_is_refused(tmp_path: Path, manifest: Manifest) -> None:
     onnx.save(spot_graph(size_hw=(64, 64), max_detections=K), tmp_path / "model.onnx")
     with pytest.raises(BundleError, match="does not fit its manifest"):

@@ -410,3 +410,45 @@ class TestThreads:
             for found, expected in zip(pool.map(run, clips), alone, strict=True):
                 for one, other in zip(found, expected, strict=True):
                     assert_equal(one, other)
+
+
+def test_a_frame_without_a_timestamp_does_not_switch_time_off(
+    detectors: Callable[..., Detector], frames: list[NDArray[np.uint16]]
+) -> None:
+    stream = detectors(3).stream(max_gap_s=0.2)
+    stream.detect(frames[0], timestamp_s=10.0)
+    stream.detect(frames[1])
+    with pytest.raises(LateFrameError):
+        stream.detect(frames[2], timestamp_s=5.0)
+    assert stream.detect(frames[2], timestamp_s=110.0).window.restart == "gap"
+
+
+def test_what_was_prepared_outlives_the_cameras_memory(
+    detectors: Callable[..., Detector], frames: list[NDArray[np.uint16]]
+) -> None:
+    detector, memory = detectors(1), frames[0].copy()
+    stream = detector.stream()
+    prepared, _ = stream.prepare(memory)
+    (raw,) = detector.infer([prepared])
+    memory[:] = 0
+    assert_equal(detector.finish(prepared, raw), detector.detect(frames[0]))
+
+
+def test_a_reset_from_another_thread_costs_no_frame(
+    detectors: Callable[..., Detector], frames: list[NDArray[np.uint16]]
+) -> None:
+    stream = detectors(1).stream()
+    stop = threading.Event()
+
+    def reset_all_the_time() -> None:
+        while not stop.is_set():
+            stream.reset()
+
+    with ThreadPoolExecutor(1) as pool:
+        resetting = pool.submit(reset_all_the_time)
+        try:
+            for number in range(200):
+                stream.prepare(frames[number % len(frames)])
+        finally:
+            stop.set()
+        resetting.result()

@@ -279,7 +279,7 @@ def _check_writable(folder: Path) -> None:
     """Find out before the minutes that a build takes."""
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise EngineError(f"cannot write {folder}: choose another folder, or make it writable")
+        raise EngineError(f"cannot write {folder}: make it writable, or build into a copy of the bundle")
 
 
 def _timing_cache(tensorrt: TensorRt, target: str) -> str:

@@ -7,6 +7,7 @@ an error that says why.
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 
 from loddis_runtime.bundle import Bundle, GraphPrecision
@@ -20,6 +21,8 @@ from loddis_runtime.errors import EngineError, LoddisError
 __all__ = ["Machine", "open_tensorrt", "try_engine"]
 
 FASTEST_FIRST: tuple[GraphPrecision, ...] = ("int8", "fp16", "fp32")
+
+REREAD_AFTER_S = 0.2
 
 logger = logging.getLogger(__name__)
 
@@ -71,12 +74,18 @@ def open_tensorrt(
                 outdated.append(passport)
     for path, passport in sorted(fitting, key=lambda found: FASTEST_FIRST.index(found[1].precision)):
         try:
-            return _open_passport(path, passport, bundle, machine)
+            engine = _open_passport(path, passport, bundle, machine)
         except CudaMemoryError:  # another build would want as much
             raise
         except EngineError as error:
+            if (replaced := _replaced_meanwhile(path, passport, bundle, machine)) is not None:
+                return replaced
             faults.append(f"{path.name}: {error}")
             outdated.append(passport)
+        else:
+            if faults:
+                logger.warning("%s is used; passed over: %s", path.name, "; ".join(faults))
+            return engine
     if not faults:
         faults.append(f"the bundle has no engine{'' if precision is None else f' in {precision}'}")
     if not insist and not outdated:
@@ -130,6 +139,20 @@ def _rebuild(
         gpu=machine.cuda().gpu(),
     )
     return _open_passport(path, passport, bundle, machine)
+
+
+def _replaced_meanwhile(path: Path, passport: Passport, bundle: Bundle, machine: Machine) -> TensorRtEngine | None:
+    """Open an engine whose passport is another by now: a process beside this one has built it anew.
+
+    An engine is there for a moment before its passport is; so the passport is read once more after that moment.
+    """
+    time.sleep(REREAD_AFTER_S)
+    try:
+        again = _read_fitting(path, bundle, machine)
+    except EngineError as error:
+        logger.debug("%s: %s", path.name, error)
+        return None
+    return None if again == passport else _open_passport(path, again, bundle, machine)
 
 
 def _read_fitting(path: Path, bundle: Bundle, machine: Machine) -> Passport:

@@ -188,6 +188,9 @@ class OnnxCudaEngine:
                 self._graph, options, providers=[(self._place.provider, provider)], enable_fallback=0
             )
         except Exception as error:  # ONNX Runtime's errors have no common root
+            if record:  # it refuses here a graph that it cannot record, such as one with nodes left on the CPU
+                logger.warning("no CUDA graph, each kernel is launched by itself: %s", first_line(error))
+                return self._open_session(ort, record=False)
             raise EngineError(f"ONNX Runtime cannot run {self._path} on the GPU: {first_line(error)}") from error
         if session.get_providers()[0] != self._place.provider:
             raise EngineError(

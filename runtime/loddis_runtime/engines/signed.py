@@ -34,7 +34,10 @@ def signed_graph(content: bytes) -> bytes:
     graph = model.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     scaled = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
-    zero_points = {node.input[2] for node in scaled if len(node.input) > 2}
+    for node in scaled:
+        if len(node.input) < 3 or node.input[2] not in constants:
+            raise EngineError(f"{node.output[0]} is scaled about no constant zero point: the graph is none of ours")
+    zero_points = {node.input[2] for node in scaled}
     unsigned = [constants[name] for name in zero_points if _is(constants.get(name), onnx.TensorProto.UINT8)]
     if not unsigned:
         return content

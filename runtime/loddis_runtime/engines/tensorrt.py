@@ -63,7 +63,7 @@ class TensorRtEngine:
 
     Args:
         passport_path: Beside the engine.
-        passport: What is there; it must fit the bundle, the GPU and `tensorrt`: see `choice`.
+        passport: What is there; it must fit the bundle, the GPU and `tensorrt`: see `fitting`.
         manifest: What the engine must agree with: window, size, candidates.
         tensorrt: That loads it.
         cuda: The GPU.
