@@ -18,6 +18,8 @@ from loddis_runtime.frames import Frame
 
 __all__ = ["FullRange", "IntensityPolicy", "Percentile", "normalise"]
 
+SMALLEST_SPAN = float(np.finfo(np.float32).smallest_subnormal)  # below it a span is 0 in float32
+LARGEST_SPAN = float(np.finfo(np.float32).max) / 4  # above it differences may be beyond float32
 LARGEST_SAMPLE = 65_536  # pixels looked at for percentiles: their error is then well under a thousandth of the range
 
 # Of both policies, since a command shows one flag for both.
@@ -78,7 +80,7 @@ def normalise(frame: Frame, policy: FullRange | Percentile) -> NDArray[np.float3
     """
     if isinstance(policy, Percentile):
         low, high = _percentiles(frame, policy)
-        if np.float32(high - low) <= 0:
+        if high - low < SMALLEST_SPAN:
             return np.full(frame.shape, 0.5, dtype=np.float32)
     elif frame.dtype == np.uint8:
         return np.divide(frame, np.float32(255), dtype=np.float32)
@@ -100,6 +102,8 @@ def normalise(frame: Frame, policy: FullRange | Percentile) -> NDArray[np.float3
 
 def _scale(levels: NDArray[Any], low: float, high: float) -> NDArray[np.float32]:
     """Map low to 0 and high to 1, in float32, and clip."""
+    if high - low > LARGEST_SPAN:
+        return np.clip((levels - np.float64(low)) / (high - low), 0.0, 1.0).astype(np.float32)
     with np.errstate(over="ignore"):  # what float32 cannot hold lies beyond the limits, and is clipped
         scaled: NDArray[np.float32] = np.subtract(levels, np.float32(low), dtype=np.float32)
         scaled /= np.float32(high - low)

@@ -160,3 +160,10 @@ def test_a_frame_without_contrast_is_mid_grey_under_percentile(dtype: type[np.ge
 def test_policies_that_make_no_sense_are_refused(document: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         TypeAdapter[FullRange | Percentile](IntensityPolicy).validate_python(document)
+
+
+def test_levels_at_the_ends_of_float32_are_clipped() -> None:
+    frame = np.linspace(-3.3e38, 3.3e38, 256 * 32, dtype=np.float32).reshape(256, 32)
+    levels = normalise(frame, Percentile())
+    assert np.isfinite(levels).all()
+    assert (levels.min(), levels.max()) == (0.0, 1.0)

@@ -75,3 +75,8 @@ def test_structure_is_compared_any_number_of_times() -> None:
     old, middle, new = structure_of(first), structure_of(second), structure_of(third)
     shifts = [shift_between(old, new), shift_between(middle, new), shift_between(old, new)]
     assert shifts == [camera_shift(first, third), camera_shift(second, third), camera_shift(first, third)]
+
+
+def test_long_and_narrow_frames_are_left_alone() -> None:
+    frames = [np.random.default_rng(seed).random((16, 4000), dtype=np.float32) for seed in range(2)]
+    assert camera_shift(frames[0], frames[1]) == (0.0, 0.0)
