@@ -13,7 +13,7 @@ import torch
 
 from loddis_export.graph import write_graph
 from loddis_export.half import convert_to_half
-from loddis_export.quantise import quantise_graph
+from loddis_export.quantise import layers_for_float, quantise_graph
 from loddis_runtime.bundle import GraphPrecision, graph_name
 from loddis_runtime.intensity import Percentile
 from loddis_runtime.manifest import MANIFEST_NAME, Manifest
@@ -25,8 +25,6 @@ __all__ = ["write_variant_bundle"]
 KEEP = 100
 STRIDE: Stride = 8
 CALIBRATION_FRAMES = 4
-# What int8 graphs of trained detectors leave in float, see `loddis_export.layer_search`.
-FLOAT_LAYERS = ("backbone.stem",)
 
 
 def write_variant_bundle(
@@ -54,7 +52,8 @@ def write_variant_bundle(
     if "int8" in precisions:
         generator = np.random.default_rng(0)
         frames = [generator.random((1, *size_hw), dtype=np.float32) for _ in range(CALIBRATION_FRAMES)]
-        quantise_graph(folder / graph_name("fp32"), folder / graph_name("int8"), frames, keep_float=FLOAT_LAYERS)
+        source = folder / graph_name("fp32")
+        quantise_graph(source, folder / graph_name("int8"), frames, keep_float=layers_for_float(source))
         written.append("int8")
     if "fp16" in precisions:
         half = convert_to_half(onnx.load(str(folder / graph_name("fp32"))))

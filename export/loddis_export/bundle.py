@@ -17,8 +17,14 @@ from loddis_export.averaging import choose_box_averaging
 from loddis_export.errors import ExportError, ParityError
 from loddis_export.graph import write_graph
 from loddis_export.model_card import model_card
-from loddis_export.parity import ParityReport, Reference
-from loddis_export.precisions import calibration_numbers, figures_of_precision, write_fp16, write_int8
+from loddis_export.parity import ParityReport, PrecisionParity, Reference
+from loddis_export.precisions import (
+    calibration_numbers,
+    compare_signed_int8,
+    figures_of_precision,
+    write_fp16,
+    write_int8,
+)
 from loddis_export.settings import Credit, ExportSettings
 from loddis_export.strip import StrippedCheckpoint, strip_checkpoint
 from loddis_export.strip_proof import measure_stripping
@@ -186,6 +192,7 @@ def _compare_graphs(work: _Work, manifest: Manifest, building: Path, detector: D
         centre_distance_px=settings.centre_distance_px,
         score_threshold=manifest.score_threshold,
     )
+    signed: PrecisionParity | None = None
     parities = [reference.compare(detector, limits=settings.parity.fp32)]
     if parities[0].faults:
         raise ParityError(f"no bundle was written: {'; '.join(parities[0].faults)}")
@@ -197,10 +204,14 @@ def _compare_graphs(work: _Work, manifest: Manifest, building: Path, detector: D
         frames = [detector.prepare_window(dataset.window(number, window)).tensor for number in work.calibration]
         limits = settings.parity.int8
         parities.append(write_int8(building, manifest, reference, frames, limits=limits, threads=detector.threads))
+        if not parities[-1].faults:
+            signed = compare_signed_int8(building, manifest, reference, limits=limits, threads=detector.threads)
     for one in parities:
         if one.faults:
             log.warning("the bundle has no %s graph: %s", one.precision, "; ".join(one.faults))
-    return reference.report(parities, measure_stripping(work.stripped))
+    if signed is not None and signed.faults:
+        log.warning("TensorRT engines of this bundle will not be int8: %s", "; ".join(signed.faults))
+    return reference.report(parities, measure_stripping(work.stripped), signed_int8=signed)
 
 
 def _save(manifest: Manifest, building: Path, names: Sequence[str]) -> Manifest:

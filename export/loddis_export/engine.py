@@ -106,11 +106,11 @@ def build_engines(path: Path, settings: EngineSettings) -> list[WrittenEngine]:
 
 def _conversion(bundle: Bundle, precision: GraphPrecision) -> ConvertedGraph | None:
     """Convert the float32 graph where that gives the precision, and the bundle has no graph of it."""
+    _check_not_refused(bundle, precision)
     if precision in bundle.precisions:
         return None
     if precision != "fp16" or "fp32" not in bundle.precisions:
         bundle.graph_path(precision)  # raises: says which there are
-    _check_not_refused(bundle, precision)
     import onnx  # only a conversion needs it: an edge GPU builds from the graphs in the bundle
 
     from loddis_export.half import convert_to_half
@@ -129,4 +129,4 @@ def _check_not_refused(bundle: Bundle, precision: GraphPrecision) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         return  # a bundle from before there was such a report
     if faults:
-        raise ExportError(f"the export left {precision} out of {bundle.path}: {'; '.join(faults)}")
+        raise ExportError(f"the export of {bundle.path} found that {precision} strays too far: {'; '.join(faults)}")

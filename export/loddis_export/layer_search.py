@@ -15,25 +15,24 @@ log = logging.getLogger(__name__)
 Trial = Callable[[tuple[str, ...]], PrecisionParity]
 
 
-def find_float_layers(layers: Sequence[str], try_out: Trial) -> PrecisionParity:
+def find_float_layers(layers: Sequence[str], try_out: Trial, *, always: tuple[str, ...]) -> PrecisionParity:
     """Find few layers to leave in float so that the rest may be int8.
 
-    The first layer is left from the start: it has one input channel, which gives int8 kernels nothing to do at once,
-    and it is faster in float. If the graph then keeps within its limits, that is all. If not, blocks of layers (the
-    stages of the backbone, the parts of the fusion, the branches of the head) are left in float one after the other,
+    If the graph keeps within its limits with all layers in int8 but `always`, that is all. If not, blocks of layers
+    (the stages of the backbone, the parts of the fusion, the branches of the head) are left in float one after the other,
     each time the one whose loss is measured to weigh most; then single layers of these blocks are given back where
     the limits allow it.
 
     Args:
         layers: Names in the order they run in.
         try_out: Quantises all layers but those given, and compares.
+        always: Layers that are left in float from the start.
 
     Returns:
         The comparison with the layers that were chosen; beyond its limits only if that is so whatever stays in float.
     """
-    always = (layers[0],)
     best = try_out(always)
-    blocks = _blocks(layers[1:])
+    blocks = _blocks([layer for layer in layers if layer not in always])
     chosen: list[str] = []
     while best.excess > 1:
         rest = [name for name in blocks if name not in chosen]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from loddis_export.parity import ParityReport
+from loddis_export.parity import GroupParity, ParityReport, PrecisionParity
 from loddis_export.strip import StrippedCheckpoint
 from loddis_runtime.manifest import Manifest
 from loddis_trainer.metrics import Metrics
@@ -168,46 +168,53 @@ def _flags(name: str, value: object, default: object) -> list[str]:
 
 
 def _parity(parity: ParityReport) -> str:
+    compared: dict[str, PrecisionParity] = {one.precision: one for one in parity.precisions}
+    if parity.signed_int8 is not None:
+        compared["int8 for TensorRT"] = parity.signed_int8
+    graphs = list(compared.values())
+    first = graphs[0]
+    rows = [
+        ("computed by", "torch in float32, CPU", [one.computed_by for one in graphs]),
+        ("frames", "", [str(one.frames) for one in graphs]),
+        ("max Δ of a box, px", "", [f"{one.max_abs_box_px:.2g}" for one in graphs]),
+        ("max Δ of a score", "", [f"{one.max_abs_score:.2g}" for one in graphs]),
+        ("matched", "", [_percent(one.matched) for one in graphs]),
+        ("mAP50", _percent(first.map50_reference), [_percent(one.map50_exported) for one in graphs]),
+        ("Pd", _percent(first.pd_reference), [_percent(one.pd_exported) for one in graphs]),
+        ("false alarms per frame", f"{first.fa_reference:.3f}", [f"{one.fa_exported:.3f}" for one in graphs]),
+    ]
+    for group in first.groups:
+        label = f"Pd of {group.targets} targets, {group.label}"
+        rows.append((label, _percent(group.pd_reference), [_pd_of_group(one, group) for one in graphs]))
+    rows.append(("keeps within its limits", "", ["; ".join(one.faults) or "yes" for one in graphs]))
     lines = [
         "## Parity of the graphs with the checkpoint",
         "",
         f"On {parity.frames} frames of `{parity.domain}` with {parity.targets} targets. Candidates are compared before"
         f" suppression; detections after it, at the score threshold {parity.score_threshold:g}. Matched: share of the"
-        f" checkpoint's detections that the graph gives within {parity.centre_distance_px:g} px.",
+        f" checkpoint's detections that the graph gives within {parity.centre_distance_px:g} px. What does not keep"
+        " within its limits is not in the bundle, or not built by TensorRT.",
         "",
-        "| | checkpoint |" + "".join(f" {one.precision} |" for one in parity.precisions),
-        "|---|---:|" + "---:|" * len(parity.precisions),
-    ]
-    first = parity.precisions[0]
-    rows = [
-        ("computed by", "torch in float32, CPU", [one.computed_by for one in parity.precisions]),
-        ("frames", "", [str(one.frames) for one in parity.precisions]),
-        ("max Δ of a box, px", "", [f"{one.max_abs_box_px:.2g}" for one in parity.precisions]),
-        ("max Δ of a score", "", [f"{one.max_abs_score:.2g}" for one in parity.precisions]),
-        ("matched", "", [_percent(one.matched) for one in parity.precisions]),
-        (
-            "mAP50",
-            _percent(parity.precisions[0].map50_reference),
-            [_percent(o.map50_exported) for o in parity.precisions],
+        f"| | checkpoint | {' | '.join(compared)} |",
+        f"|---|---:|{'---:|' * len(compared)}",
+        *(f"| {label} | {reference} | {' | '.join(cells)} |" for label, reference, cells in rows),
+        *(
+            f"\nIn float within the {name} graph: {', '.join(f'`{layer}`' for layer in one.float_layers)}."
+            for name, one in compared.items()
+            if one.float_layers
         ),
-        ("Pd", _percent(first.pd_reference), [_percent(one.pd_exported) for one in parity.precisions]),
-        ("false alarms per frame", f"{first.fa_reference:.3f}", [f"{o.fa_exported:.3f}" for o in parity.precisions]),
+        "",
     ]
-    for group in first.groups:
-        cells = []
-        for one in parity.precisions:
-            same = next((other for other in one.groups if other.label == group.label), None)
-            fewer = "" if same is None or same.targets == group.targets else f" of {same.targets}"
-            cells.append("" if same is None else f"{_percent(same.pd_exported)}{fewer}")
-        rows.append((f"Pd of {group.targets} targets, {group.label}", _percent(group.pd_reference), cells))
-    rows.append(("in the bundle", "", ["no: " + "; ".join(o.faults) if o.faults else "yes" for o in parity.precisions]))
-    lines += [f"| {label} | {reference} | {' | '.join(cells)} |" for label, reference, cells in rows]
-    lines += [
-        f"\nIn float within the {one.precision} graph: {', '.join(f'`{layer}`' for layer in one.float_layers)}."
-        for one in parity.precisions
-        if one.float_layers and not one.faults
-    ]
-    return "\n".join([*lines, ""])
+    return "\n".join(lines)
+
+
+def _pd_of_group(parity: PrecisionParity, group: GroupParity) -> str:
+    """Give the Pd of the same targets, and how many there are where fewer frames were looked at."""
+    same = next((other for other in parity.groups if other.label == group.label), None)
+    if same is None:
+        return ""
+    fewer = "" if same.targets == group.targets else f" of {same.targets}"
+    return f"{_percent(same.pd_exported)}{fewer}"
 
 
 def _stripping(parity: ParityReport) -> str:

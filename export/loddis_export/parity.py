@@ -125,8 +125,11 @@ class ParityReport(BaseModel):
     precisions: tuple[PrecisionParity, ...] = Field(
         description="Of the graphs in the bundle, and of those that failed."
     )
+    signed_int8: PrecisionParity | None = Field(
+        default=None, description="Of the int8 graph in the form that TensorRT takes, where there is an int8 graph."
+    )
     left_out: dict[GraphPrecision, tuple[str, ...]] = Field(
-        default_factory=dict, description="Precisions that the bundle has no graph of, and what was out of bounds."
+        default_factory=dict, description="Precisions that TensorRT is not to build, and what was out of bounds."
     )
     stripping: Stripping = Field(description="What the training-only branches would cost.")
 
@@ -322,8 +325,15 @@ class Reference:
         found = roc.at_threshold(self.score_threshold)[0]
         return 1.0 if math.isnan(found) else found
 
-    def report(self, precisions: Sequence[PrecisionParity], stripping: Stripping) -> ParityReport:
+    def report(
+        self,
+        precisions: Sequence[PrecisionParity],
+        stripping: Stripping,
+        *,
+        signed_int8: PrecisionParity | None = None,
+    ) -> ParityReport:
         """Give the report of several comparisons."""
+        signed = () if signed_int8 is None else (signed_int8,)
         return ParityReport(
             domain=f"{self.dataset.name}:{self.dataset.split}",
             frames=len(self.numbers),
@@ -331,7 +341,8 @@ class Reference:
             centre_distance_px=self.centre_distance_px,
             score_threshold=self.score_threshold,
             precisions=tuple(precisions),
-            left_out={one.precision: tuple(one.faults) for one in precisions if one.faults},
+            signed_int8=signed_int8,
+            left_out={one.precision: tuple(one.faults) for one in (*precisions, *signed) if one.faults},
             stripping=stripping,
         )
 

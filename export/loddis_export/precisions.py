@@ -18,17 +18,18 @@ from loddis_export.errors import ExportError
 from loddis_export.half import convert_to_half
 from loddis_export.layer_search import find_float_layers
 from loddis_export.parity import PrecisionParity, Reference, run_checkpoint
-from loddis_export.quantise import layers_of, quantise_graph
+from loddis_export.quantise import layers_for_float, layers_of, quantise_graph
 from loddis_export.settings import ExportSettings, ParityLimits
 from loddis_runtime import Detector
 from loddis_runtime.bundle import Bundle, GraphPrecision, graph_name
 from loddis_runtime.engines.onnx_cpu import OnnxCpuEngine
+from loddis_runtime.engines.signed import signed_graph
 from loddis_runtime.manifest import Manifest
 from loddis_trainer.data import DomainDataset
 from loddis_trainer.metrics import Metrics
 from loddis_trainer.models import LoddisDetector
 
-__all__ = ["calibration_numbers", "figures_of_precision", "write_fp16", "write_int8"]
+__all__ = ["calibration_numbers", "compare_signed_int8", "figures_of_precision", "write_fp16", "write_int8"]
 
 HALF_FRAMES = 48  # that the checkpoint is run on in float16, a second or more each
 
@@ -120,7 +121,7 @@ def write_int8(
         with _opened(building, manifest, "int8", threads) as detector:
             return reference.compare(detector, limits=limits, float_layers=float_layers)
 
-    best = find_float_layers(layers_of(source), try_out)
+    best = find_float_layers(layers_of(source), try_out, always=layers_for_float(source))
     quantise_graph(source, target, frames, keep_float=best.float_layers, ranges=ranges)
     ranges.unlink()
     if best.faults:
@@ -128,9 +129,24 @@ def write_int8(
     return best
 
 
-def _opened(building: Path, manifest: Manifest, precision: GraphPrecision, threads: int) -> Detector:
+def compare_signed_int8(
+    building: Path, manifest: Manifest, reference: Reference, *, limits: ParityLimits, threads: int
+) -> PrecisionParity:
+    """Hold the int8 graph of a bundle against the checkpoint in the form that TensorRT takes, which is coarser."""
+    path = building / "signed.onnx"
+    path.write_bytes(signed_graph((building / graph_name("int8")).read_bytes()))
+    try:
+        with _opened(building, manifest, "int8", threads, path=path) as detector:
+            return reference.compare(detector, limits=limits)
+    finally:
+        path.unlink()
+
+
+def _opened(
+    building: Path, manifest: Manifest, precision: GraphPrecision, threads: int, *, path: Path | None = None
+) -> Detector:
     """Open a graph that the manifest does not list yet."""
-    path = building / graph_name(precision)
+    path = path or building / graph_name(precision)
     engine = OnnxCpuEngine(path, manifest=manifest, precision=precision, threads=threads)
     return Detector(Bundle(building, manifest), engine, threads=threads)
 

@@ -80,6 +80,9 @@ def test_a_bundle_has_everything_and_detects_what_the_checkpoint_does(
     assert fp32.max_abs_box_px < 0.05
     assert fp32.compared > 0
     assert fp32.matched == 1.0
+    assert exported.parity.signed_int8 is not None
+    assert exported.parity.signed_int8.map50_exported > 0
+    assert exported.parity.left_out == {}
     assert json.loads((out / "parity.json").read_text())["precisions"][0]["map50_exported"] == fp32.map50_exported
 
     card = (out / "MODEL_CARD.md").read_text()
@@ -219,7 +222,7 @@ def test_a_precision_that_strays_is_left_out_and_the_reason_kept(
     exported = export_bundle(checkpoint, out, strict, progress=False)
     assert not (out / "model.fp16.onnx").exists()
     assert exported.parity.of("fp16").faults
-    with pytest.raises(ExportError, match=r"the export left fp16 out of .*: boxes differ by up to"):
+    with pytest.raises(ExportError, match=r"found that fp16 strays too far: boxes differ by up to"):
         build_engines(out, EngineSettings(target=["sm_86"], flavour="tensorrt_rtx"))
     assert "the bundle has no fp16 graph: boxes differ by up to" in caplog.text
     assert "no: boxes differ" in (out / "MODEL_CARD.md").read_text()

@@ -1,8 +1,9 @@
-"""An int8 graph as TensorRT takes it: activations as int8 about 0 instead of uint8 about 128, biases as float32.
+"""An int8 graph as TensorRT takes it: activations as int8 about 0 instead of uint8 about any level, biases as float32.
 
-ONNX Runtime's fast CPU kernels take uint8 activations alone, TensorRT int8 alone. About 128 the one is the other moved
-by half of the range: both graphs compute the same numbers. Biases come as int32 that are dequantised; what they are
-worth is written in their place.
+ONNX Runtime's fast CPU kernels take uint8 activations alone, TensorRT int8 about 0 alone. What reaches from -1 to 3 in
+uint8 is to reach from -3 to 3 in int8: the steps become coarser, by no more than a factor of two where zero was within
+the range. The export holds this form against the checkpoint as well. Biases come as int32 that are dequantised; what
+they are worth is written in their place.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from loddis_runtime.errors import EngineError
 
 __all__ = ["signed_graph"]
 
-ZERO_POINT = 128  # of uint8 activations: int8's zero, moved by half of the range
+LARGEST_UINT8, LARGEST_INT8 = 255, 127
 
 
 def signed_graph(content: bytes) -> bytes:
     """Give an ONNX graph in its signed form; one without uint8 activations comes back as it is.
 
     Raises:
-        EngineError: The graph cannot be read, an activation has another zero point, so that int8 about 0 would not be
-            the same, or the package onnx is missing.
+        EngineError: The graph cannot be read, a tensor is scaled by no constants of its own, or the package onnx is
+            missing.
     """
     onnx = _onnx()
     try:
@@ -35,21 +36,23 @@ def signed_graph(content: bytes) -> bytes:
     constants = {tensor.name: tensor for tensor in graph.initializer}
     scaled = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
     for node in scaled:
-        if len(node.input) < 3 or node.input[2] not in constants:
-            raise EngineError(f"{node.output[0]} is scaled about no constant zero point: the graph is none of ours")
-    zero_points = {node.input[2] for node in scaled}
-    unsigned = [constants[name] for name in zero_points if _is(constants.get(name), onnx.TensorProto.UINT8)]
-    if not unsigned:
+        if len(node.input) < 3 or any(name not in constants for name in node.input[1:]):
+            raise EngineError(f"{node.output[0]} is not scaled by constants: the graph is none of ours")
+    pairs = {tuple(node.input[1:3]) for node in scaled if constants[node.input[2]].data_type == onnx.TensorProto.UINT8}
+    if not pairs:
         return content
-    for tensor in unsigned:
-        values = onnx.numpy_helper.to_array(tensor)
-        if (values != ZERO_POINT).any():
-            raise EngineError(f"{tensor.name} is not {ZERO_POINT}: the graph was not quantised symmetrically")
-        tensor.CopyFrom(onnx.numpy_helper.from_array(np.zeros(values.shape, dtype=np.int8), tensor.name))
+    if len({scale for scale, _ in pairs}) < len(pairs) or len({zero for _, zero in pairs}) < len(pairs):
+        raise EngineError("tensors share a scale or a zero point, but not both: the graph is none of ours")
     for node in [node for node in scaled if _is(constants.get(node.input[0]), onnx.TensorProto.INT32)]:
         levels, scale = (onnx.numpy_helper.to_array(constants[name]) for name in node.input[:2])
         graph.initializer.append(onnx.numpy_helper.from_array((levels * scale).astype(np.float32), node.output[0]))
         graph.node.remove(node)
+    for scale_name, zero_name in pairs:
+        scale, zero = (onnx.numpy_helper.to_array(constants[name]) for name in (scale_name, zero_name))
+        reach = np.maximum(zero, LARGEST_UINT8 - zero.astype(np.int32)).astype(np.float32)  # levels from zero, at most
+        symmetric = (scale * reach / LARGEST_INT8).astype(np.float32)
+        constants[scale_name].CopyFrom(onnx.numpy_helper.from_array(symmetric, scale_name))
+        constants[zero_name].CopyFrom(onnx.numpy_helper.from_array(np.zeros(zero.shape, dtype=np.int8), zero_name))
     del graph.value_info[:]  # types of before
     return bytes(model.SerializeToString())
 
