@@ -70,11 +70,8 @@ def test_the_layer_that_costs_most_is_found_and_its_neighbours_are_given_back() 
 
 def test_layers_of_several_blocks_are_left_where_one_is_not_enough() -> None:
     trials = Trials({"head.out": 0.03, "backbone.stage4.1": 0.02, "fusion.mix": 0.001})
-    assert find_float_layers(LAYERS, trials, always=LAYERS[:1]).float_layers == (
-        "backbone.stem",
-        "backbone.stage4.1",
-        "head.out",
-    )
+    best = find_float_layers(LAYERS, trials, always=LAYERS[:1])
+    assert best.float_layers == ("backbone.stem", "backbone.stage4.1", "head.out")
 
 
 def test_what_no_layer_mends_is_given_with_its_faults() -> None:
