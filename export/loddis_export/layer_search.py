@@ -19,9 +19,9 @@ def find_float_layers(layers: Sequence[str], try_out: Trial, *, always: tuple[st
     """Find few layers to leave in float so that the rest may be int8.
 
     If the graph keeps within its limits with all layers in int8 but `always`, that is all. If not, blocks of layers
-    (the stages of the backbone, the parts of the fusion, the branches of the head) are left in float one after the other,
-    each time the one whose loss is measured to weigh most; then single layers of these blocks are given back where
-    the limits allow it.
+    (the stages of the backbone, the parts of the fusion, the branches of the head) are left in float one after the
+    other, each time the one whose loss is measured to weigh most; then single layers of these blocks are given back
+    where the limits allow it.
 
     Args:
         layers: Names in the order they run in.
