@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -21,12 +20,10 @@ from loddis_runtime.engines.building import (
 from loddis_runtime.engines.cuda import find_gpu
 from loddis_runtime.engines.flavours import Flavour, find_tensorrt
 from loddis_runtime.engines.passport import Passport, is_target
+from loddis_runtime.engines.refusals import refused_precision
 from loddis_runtime.errors import BundleError
 
 __all__ = ["EngineSettings", "WrittenEngine", "build_engines"]
-
-
-PARITY_NAME = "parity.json"
 
 
 def _check_target(value: Any) -> str:
@@ -106,7 +103,8 @@ def build_engines(path: Path, settings: EngineSettings) -> list[WrittenEngine]:
 
 def _conversion(bundle: Bundle, precision: GraphPrecision) -> ConvertedGraph | None:
     """Convert the float32 graph where that gives the precision, and the bundle has no graph of it."""
-    _check_not_refused(bundle, precision)
+    if (faults := refused_precision(bundle, precision)) is not None:
+        raise ExportError(f"the export of {bundle.path} found that {precision} strays too far: {faults}")
     if precision in bundle.precisions:
         return None
     if precision != "fp16" or "fp32" not in bundle.precisions:
@@ -120,13 +118,3 @@ def _conversion(bundle: Bundle, precision: GraphPrecision) -> ConvertedGraph | N
     except Exception as error:  # protobuf's own errors have no public root
         raise BundleError(f"{bundle.graph_path('fp32')} is not a usable ONNX graph: {error}") from error
     return ConvertedGraph("fp32", convert_to_half(model).SerializeToString())
-
-
-def _check_not_refused(bundle: Bundle, precision: GraphPrecision) -> None:
-    """Hold to what the export found, where it looked at this precision."""
-    try:
-        faults = json.loads((bundle.path / PARITY_NAME).read_text())["left_out"].get(precision)
-    except (OSError, ValueError, KeyError, TypeError):
-        return  # a bundle from before there was such a report
-    if faults:
-        raise ExportError(f"the export of {bundle.path} found that {precision} strays too far: {'; '.join(faults)}")

@@ -18,7 +18,7 @@ from loddis_runtime.engines.fitting import Machine
 from loddis_runtime.engines.flavours import Flavour, TensorRt
 from loddis_runtime.engines.passport import Passport, find_passports, read_engine
 from loddis_runtime.errors import BundleError, ConfigError, EngineError
-from support.bundles import write_spot_bundle
+from support.bundles import seal, write_spot_bundle
 from support.tensorrt import FakeCuda, fake_tensorrt, write_fake_engine
 
 VERSION = "10.13.0.35"  # of the TensorRT that `fake_tensorrt` is, and `write_fake_engine` writes for
@@ -192,6 +192,18 @@ def test_asked_for_tensorrt_an_engine_is_built(bundle: Bundle, caplog: pytest.Lo
 def test_a_device_that_was_asked_for_does_not_fall_back(bundle: Bundle, machine: FakeMachine, reason: str) -> None:
     with pytest.raises(EngineError, match=reason):
         choose_engine(bundle, device="tensorrt", precision="auto", threads=1, machine=machine)
+
+
+def test_what_the_export_refused_is_not_built(tmp_path: Path) -> None:
+    path = write_spot_bundle(tmp_path, precisions=("fp32", "fp16"))
+    (path / "parity.json").write_text('{"left_out": {"fp16": ["mAP50 falls by 0.02, allowed are 0.003"]}}')
+    seal(path)
+    engine = choose_engine(Bundle.open(path), device="tensorrt", precision="auto", threads=1, machine=FakeMachine())
+    assert engine.precision == "fp32"
+    (path / "parity.json").write_text("{}")  # a report that does not say
+    seal(path)
+    engine = choose_engine(Bundle.open(path), device="tensorrt", precision="auto", threads=1, machine=FakeMachine())
+    assert engine.precision == "fp32"  # the one that was built above
 
 
 def test_a_bundle_that_cannot_be_written_says_so_before_it_builds(

@@ -15,6 +15,7 @@ from loddis_runtime.engines.building import CURRENT, DEFAULT_BATCH_SIZES, ENGINE
 from loddis_runtime.engines.cuda import Cuda, CudaMemoryError, CudaRuntime
 from loddis_runtime.engines.flavours import Flavour, TensorRt, find_tensorrt
 from loddis_runtime.engines.passport import Passport, find_passports
+from loddis_runtime.engines.refusals import refused_precision
 from loddis_runtime.engines.tensorrt import TensorRtEngine
 from loddis_runtime.errors import EngineError, LoddisError
 
@@ -181,5 +182,6 @@ def _open_passport(path: Path, passport: Passport, bundle: Bundle, machine: Mach
 
 
 def _fastest(bundle: Bundle) -> GraphPrecision:
-    """Give the fastest precision that the bundle has a graph of; fp32 if none, which then says what there is."""
-    return next((precision for precision in FASTEST_FIRST if precision in bundle.precisions), "fp32")
+    """Give the fastest precision with a graph that may be built; fp32 if none, which then says what there is."""
+    allowed = (p for p in FASTEST_FIRST if p in bundle.precisions and refused_precision(bundle, p) is None)
+    return next(allowed, "fp32")
