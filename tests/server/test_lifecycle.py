@@ -283,7 +283,8 @@ class TestInProcess:
         signalled_when_ready.append(signal.SIGTERM)
         serve(settings_for(repository, port=0, log_format="json"))
         messages = [json.loads(line)["message"] for line in capsys.readouterr().out.splitlines()]
-        assert messages == ["listening", "model loaded", "ready", "draining", "stopped"]
+        chosen = next(message for message in messages if "runs in fp32 on ONNX Runtime" in message)
+        assert messages == ["listening", chosen, "model loaded", "ready", "draining", "stopped"]
 
     def test_it_serves_until_ctrl_c(self, repository: Path, signalled_when_ready: list[signal.Signals]) -> None:
         signalled_when_ready.append(signal.SIGINT)
