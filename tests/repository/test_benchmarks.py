@@ -121,7 +121,8 @@ def test_torch_reference_is_the_shipped_network() -> None:
     """The torch side of the benchmark runs the bundle's own weights: it finds what the bundle finds."""
     code = (
         "import numpy as np, torch; from loddis_runtime import load; from torch_reference import detector_of_graph\n"
-        "d = load('sky-nano', precision='fp32', threads=1); m = detector_of_graph(str(d.bundle.graph_path('fp32')), d.manifest)\n"
+        "d = load('sky-nano', precision='fp32', threads=1)\n"
+        "m = detector_of_graph(str(d.bundle.graph_path('fp32')), d.manifest)\n"
         "x = np.random.default_rng(0).random((1, d.manifest.window, *d.manifest.size_hw), dtype=np.float32)\n"
         "with torch.no_grad(): a = m(torch.from_numpy(x)).numpy()\n"
         "b = d.engine.infer(x)\n"
