@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from loddis_runtime.intensity import FullRange
 from loddis_runtime.photometry import measure_targets
 from loddis_trainer.data import AugmentConfig, Mixture, TrainingSamples
-from loddis_trainer.data.contrails import add_contrail
-from loddis_trainer.data.pasting import add_synthetic_target, cut_out, paste
+from loddis_trainer.data.pasting import cut_out, paste
+from loddis_trainer.data.rendering import add_contrail, add_synthetic_target
 from loddis_trainer.data.samples import Draw
 from support.domains import BOX_PX, SIZE_HW, spot_frame, write_coco_domain
 

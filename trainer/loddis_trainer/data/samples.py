@@ -21,14 +21,13 @@ from loddis_runtime.letterbox import LetterboxTransform, letterbox
 from loddis_runtime.registration import register
 from loddis_trainer.augmentation import AugmentConfig
 from loddis_trainer.data.augment import augment
-from loddis_trainer.data.contrails import add_contrail
 from loddis_trainer.data.convention import measure_box_offset
 from loddis_trainer.data.mixture import Mixture
-from loddis_trainer.data.pasting import Window, add_synthetic_target, cut_out, paste
+from loddis_trainer.data.pasting import cut_out, paste
+from loddis_trainer.data.placing import Labelled, Window
+from loddis_trainer.data.rendering import add_contrail, add_synthetic_target
 
 __all__ = ["Draw", "TrainingSamples"]
-
-Labelled = tuple[Window, NDArray[np.float32], NDArray[np.int64]]
 
 
 class Draw(NamedTuple):
