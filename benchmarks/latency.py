@@ -19,13 +19,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import numpy as np
 import torch
-from machine import describe_machine
+from machine import describe_machine, keep_result
 from numpy.typing import NDArray
+from processing import make_clip
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -101,9 +103,7 @@ def main() -> None:
         "missing": missing,
     }
     show(result)
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
+    keep_result(result, options.json)
 
 
 def parse_options() -> argparse.Namespace:
@@ -181,18 +181,11 @@ def network_sides(detector: Detector, options: argparse.Namespace) -> list[Side]
 
 def whole_side(detector: Detector) -> Side:
     """Give all that a frame takes without the network: levels in, detections out, for a few targets."""
-    height, width = detector.manifest.size_hw
-    generator = np.random.default_rng(0)
-    frame = generator.normal(100, 5, (height, width)).clip(0, 255).astype(np.uint8)
-    candidates = np.zeros((detector.manifest.max_detections, 6), dtype=np.float32)
-    centres = generator.uniform((20, 20), (width - 20, height - 20), (TARGETS, 2))
-    candidates[:TARGETS, :2], candidates[:TARGETS, 2:4] = centres - 5, centres + 5
-    candidates[:TARGETS, 4] = 0.9
-    for x, y in centres.astype(int):
-        frame[y - 1 : y + 2, x - 1 : x + 2] = 250
+    clip = make_clip(detector, detector.manifest.size_hw, 8, TARGETS)
+    frames = cycle(clip.frames)
 
     def before_and_after() -> object:
-        return detector.finish(detector.prepare(frame), candidates)
+        return detector.finish(detector.prepare(next(frames)), clip.candidates)
 
     labels = labels_of(detector, detector.engine.name, detector.precision) | {"what": "before and after"}
     return Side(labels, before_and_after, 1)

@@ -1,13 +1,15 @@
-"""Describe the machine that a figure was measured on."""
+"""Describe the machine that figures were measured on, and keep them."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-__all__ = ["describe_machine"]
+__all__ = ["describe_machine", "keep_result"]
 
 
 def describe_machine(*distributions: str) -> dict[str, str]:
@@ -25,6 +27,13 @@ def describe_machine(*distributions: str) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             facts[name] = "not installed"
     return facts
+
+
+def keep_result(result: dict[str, Any], path: Path | None) -> None:
+    """Write figures as JSON, where a file is asked for."""
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result, indent=2) + "\n")
 
 
 def _field(path: Path, name: str) -> str | None:

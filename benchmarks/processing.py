@@ -10,7 +10,6 @@ for all of them. With `--size-hw` the stages are timed for a network of another 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from machine import describe_machine
+from machine import describe_machine, keep_result
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -73,9 +72,7 @@ def main() -> None:
             for name, stages in figures.items()
         }
     show(result)
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
+    keep_result(result, options.json)
 
 
 def parse_options() -> argparse.Namespace:

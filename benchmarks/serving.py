@@ -9,7 +9,6 @@ first frames of a turn are not counted: threads of the side before still spin. M
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from machine import describe_machine
+from machine import describe_machine, keep_result
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -59,9 +58,7 @@ def main() -> None:
             "ratios": ratios(samples),
         }
     show(result)
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
+    keep_result(result, options.json)
 
 
 def parse_options() -> argparse.Namespace:

@@ -12,7 +12,6 @@ preparation is waiting.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from machine import describe_machine
+from machine import describe_machine, keep_result
 from rich.console import Console
 from rich.table import Table
 
@@ -72,9 +71,7 @@ def main() -> None:
         "loader": measure_loader(config, mixture, loader, fabric),
     }
     show(result)
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
+    keep_result(result, options.json)
 
 
 def parse_options() -> argparse.Namespace:

@@ -30,6 +30,7 @@ from loddis_export.strip import StrippedCheckpoint, strip_checkpoint
 from loddis_export.strip_proof import measure_stripping
 from loddis_runtime import Detector, load
 from loddis_runtime.bundle import graph_name, sha256_file
+from loddis_runtime.engines.refusals import PARITY_NAME
 from loddis_runtime.manifest import MANIFEST_NAME, Manifest, TrainingDomain
 from loddis_trainer.data import DomainDataset
 from loddis_trainer.evaluate import evaluate
@@ -38,7 +39,7 @@ from loddis_trainer.software import software_versions
 
 __all__ = ["ExportedBundle", "export_bundle"]
 
-PARITY, CARD = "parity.json", "MODEL_CARD.md"
+CARD = "MODEL_CARD.md"
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +166,7 @@ def _build(work: _Work, manifest: Manifest, building: Path, out: Path) -> Export
     manifest = manifest.model_copy(
         update={"metrics": {name.replace(":", "/"): values for name, values in figures.items()}}
     )
-    (building / PARITY).write_text(report.model_dump_json(indent=2) + "\n")
+    (building / PARITY_NAME).write_text(report.model_dump_json(indent=2) + "\n")
     (building / CARD).write_text(
         model_card(
             manifest,
@@ -176,7 +177,7 @@ def _build(work: _Work, manifest: Manifest, building: Path, out: Path) -> Export
             chosen_on=work.chosen_on if settings.score_threshold is None else "the command line",
         )
     )
-    manifest = _save(manifest, building, [*written, PARITY, CARD])
+    manifest = _save(manifest, building, [*written, PARITY_NAME, CARD])
     load(building, device="cpu", threads=settings.threads).close()  # what is shipped must open
     return ExportedBundle(out, manifest, report, metrics)
 

@@ -16,11 +16,11 @@ import onnx
 import torch
 
 from loddis_export.errors import ExportError
+from loddis_runtime.bundle import INPUT_NAME, OUTPUT_NAME
 from loddis_trainer.models import LoddisDetector
 
-__all__ = ["INPUT_NAME", "OPSET", "OUTPUT_NAME", "graph_parameters", "write_graph"]
+__all__ = ["OPSET", "graph_parameters", "write_graph"]
 
-INPUT_NAME, OUTPUT_NAME = "frames", "detections"
 OPSET = 20
 LARGEST_BATCH = 4096  # a bound that the exporter's shape solver asks for, no limit of the graph
 

@@ -29,7 +29,7 @@ from onnxruntime.quantization import (  # type: ignore[import-untyped]
 )
 
 from loddis_export.errors import ExportError
-from loddis_export.graph import INPUT_NAME
+from loddis_runtime.bundle import INPUT_NAME
 
 __all__ = ["layers_for_float", "layers_of", "quantise_graph"]
 

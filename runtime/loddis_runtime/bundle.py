@@ -10,9 +10,10 @@ from typing import Literal
 from loddis_runtime.errors import BundleError, ChecksumError
 from loddis_runtime.manifest import MANIFEST_NAME, Manifest
 
-__all__ = ["PRECISIONS", "Bundle", "GraphPrecision", "graph_name", "sha256_file"]
+__all__ = ["INPUT_NAME", "OUTPUT_NAME", "PRECISIONS", "Bundle", "GraphPrecision", "graph_name", "sha256_file"]
 
 GraphPrecision = Literal["fp32", "fp16", "int8"]
+INPUT_NAME, OUTPUT_NAME = "frames", "detections"  # of every graph
 PRECISIONS: tuple[GraphPrecision, ...] = ("fp32", "fp16", "int8")
 
 

@@ -10,9 +10,10 @@ import onnxruntime
 import pytest
 import torch
 
-from loddis_export.graph import INPUT_NAME, OPSET, OUTPUT_NAME, graph_parameters, write_graph
+from loddis_export.graph import OPSET, graph_parameters, write_graph
 from loddis_export.strip import strip_checkpoint
 from loddis_export.strip_proof import measure_stripping
+from loddis_runtime.bundle import INPUT_NAME, OUTPUT_NAME
 from loddis_trainer.models import build_detector
 from loddis_trainer.training_model import TrainingModel
 from support.domains import SIZE_HW

@@ -200,6 +200,8 @@ def test_what_the_export_refused_is_not_built(tmp_path: Path) -> None:
     seal(path)
     engine = choose_engine(Bundle.open(path), device="tensorrt", precision="auto", threads=1, machine=FakeMachine())
     assert engine.precision == "fp32"
+    with pytest.raises(EngineError, match=r"found that fp16 strays too far: mAP50 falls by 0\.02"):
+        choose_engine(Bundle.open(path), device="tensorrt", precision="fp16", threads=1, machine=FakeMachine())
     (path / "parity.json").write_text("{}")  # a report that does not say
     seal(path)
     engine = choose_engine(Bundle.open(path), device="tensorrt", precision="auto", threads=1, machine=FakeMachine())

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from loddis_runtime.bundle import Bundle, GraphPrecision
+from loddis_runtime.bundle import INPUT_NAME, OUTPUT_NAME, Bundle, GraphPrecision
 from loddis_runtime.engines.cuda import Gpu
 from loddis_runtime.engines.flavours import TensorRt, known_targets
 from loddis_runtime.engines.layers import (
@@ -26,7 +26,7 @@ from loddis_runtime.engines.layers import (
     read_precisions,
 )
 from loddis_runtime.engines.listening import make_log
-from loddis_runtime.engines.passport import Passport, replace_file, write_engine
+from loddis_runtime.engines.passport import ENGINE_FOLDER, Passport, replace_file, write_engine
 from loddis_runtime.engines.signed import signed_graph
 from loddis_runtime.errors import EngineError
 from loddis_runtime.manifest import Manifest
@@ -34,7 +34,6 @@ from loddis_runtime.manifest import Manifest
 __all__ = [
     "CURRENT",
     "DEFAULT_BATCH_SIZES",
-    "ENGINE_FOLDER",
     "LARGEST_BATCH",
     "ConvertedGraph",
     "build_engine",
@@ -42,10 +41,8 @@ __all__ = [
 ]
 
 CURRENT = "current"  # the target that is the GPU of this machine
-ENGINE_FOLDER = "engines"
 DEFAULT_BATCH_SIZES = (1, 4)
 LARGEST_BATCH = 256
-INPUT, OUTPUT = "frames", "detections"
 MOST_UNTOLD = 0.5  # share of convolutions
 
 ReadBy = Literal["engine inspector", "builder's report"]
@@ -199,7 +196,7 @@ class _Builder:
         for size in batch_sizes:
             profile = builder.create_optimization_profile()
             shape = (size, manifest.window, *manifest.size_hw)
-            profile.set_shape(INPUT, shape, shape, shape)
+            profile.set_shape(INPUT_NAME, shape, shape, shape)
             config.add_optimization_profile(profile)
         if known_targets(self._tensorrt):
             config.num_compute_capabilities = 1
@@ -222,14 +219,14 @@ class _Builder:
         inputs = [network.get_input(index) for index in range(network.num_inputs)]
         outputs = [network.get_output(index) for index in range(network.num_outputs)]
         for tensors, name, shape in (
-            (inputs, INPUT, (manifest.window, *manifest.size_hw)),
-            (outputs, OUTPUT, (manifest.max_detections, 6)),
+            (inputs, INPUT_NAME, (manifest.window, *manifest.size_hw)),
+            (outputs, OUTPUT_NAME, (manifest.max_detections, 6)),
         ):
             names = ", ".join(tensor.name for tensor in tensors)
             if names != name:
                 raise EngineError(f"the graph is no Loddis graph: expected one tensor {name}, got {names}")
             found = tuple(tensors[0].shape)
-            if found[1:] != shape or tensors[0].dtype not in floats or (name == INPUT and found[0] != -1):
+            if found[1:] != shape or tensors[0].dtype not in floats or (name == INPUT_NAME and found[0] != -1):
                 raise EngineError(
                     f"the graph does not fit its manifest: {name} must be (B, {', '.join(map(str, shape))}) float "
                     f"with any B, got {found} {tensors[0].dtype}"

@@ -8,13 +8,13 @@ one log line says why.
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from loddis_runtime.bundle import Bundle, GraphPrecision
 from loddis_runtime.engines import Engine
 from loddis_runtime.engines.cpu_features import has_byte_dot_products
 from loddis_runtime.engines.onnx_cpu import CUDA_PROVIDER, OnnxCpuEngine, import_onnxruntime
+from loddis_runtime.engines.passport import ENGINE_FOLDER, PASSPORT_SUFFIX, find_passports
 from loddis_runtime.errors import EngineError, LoddisError
 
 if TYPE_CHECKING:  # what a GPU needs is imported where one is asked for: a start on the CPU does not wait for it
@@ -24,8 +24,6 @@ __all__ = ["Device", "EngineFinding", "Precision", "choose_engine", "survey_engi
 
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 Precision = Literal["auto", "fp32", "fp16", "int8"]
-
-PASSPORTS = "engines/*.engine.json"  # within a bundle
 
 logger = logging.getLogger(__name__)
 
@@ -93,8 +91,8 @@ def survey_engines(
     from loddis_runtime.engines.fitting import try_engine
 
     findings = []
-    for path in _passports(bundle):
-        subject = f"TensorRT {path.name.removesuffix('.engine.json')}"
+    for path in find_passports(bundle.path / ENGINE_FOLDER):
+        subject = f"TensorRT {path.name.removesuffix(PASSPORT_SUFFIX)}"
         try:
             findings.append(EngineFinding(subject, True, try_engine(path, bundle, machine)))
         except LoddisError as error:
@@ -113,7 +111,7 @@ def survey_engines(
 
 def _open_fastest(bundle: Bundle, precision: Precision, threads: int, machine: Machine | None) -> Engine:
     """Try the engines, fastest first; each that is there and cannot be used gets a log line."""
-    if _passports(bundle):
+    if find_passports(bundle.path / ENGINE_FOLDER):
         try:
             return _open_tensorrt(bundle, precision, machine, insist=False)
         except LoddisError as error:
@@ -153,7 +151,3 @@ def _open_tensorrt(bundle: Bundle, precision: Precision, machine: Machine | None
     from loddis_runtime.engines.fitting import open_tensorrt
 
     return open_tensorrt(bundle, None if precision == "auto" else precision, insist=insist, machine=machine)
-
-
-def _passports(bundle: Bundle) -> list[Path]:
-    return sorted(bundle.path.glob(PASSPORTS))

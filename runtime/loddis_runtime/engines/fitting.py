@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 from loddis_runtime.bundle import Bundle, GraphPrecision
-from loddis_runtime.engines.building import CURRENT, DEFAULT_BATCH_SIZES, ENGINE_FOLDER, build_engine
+from loddis_runtime.engines.building import CURRENT, DEFAULT_BATCH_SIZES, build_engine
 from loddis_runtime.engines.cuda import Cuda, CudaMemoryError, CudaRuntime
 from loddis_runtime.engines.flavours import Flavour, TensorRt, find_tensorrt
-from loddis_runtime.engines.passport import Passport, find_passports
+from loddis_runtime.engines.passport import ENGINE_FOLDER, Passport, find_passports
 from loddis_runtime.engines.refusals import refused_precision
 from loddis_runtime.engines.tensorrt import TensorRtEngine
 from loddis_runtime.errors import EngineError, LoddisError
@@ -128,6 +128,8 @@ def _rebuild(
     before = min(outdated, key=lambda passport: FASTEST_FIRST.index(passport.precision), default=None)
     same = before.precision if before and before.precision in bundle.precisions else None  # not if it was converted
     chosen = precision or same or _fastest(bundle)
+    if (refusal := refused_precision(bundle, chosen)) is not None:
+        raise EngineError(f"the export of {bundle.path} found that {chosen} strays too far: {refusal}")
     logger.warning(
         "building a TensorRT engine of %s in %s, which may take minutes: %s", bundle.path, chosen, "; ".join(faults)
     )

@@ -12,14 +12,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from loddis_runtime.bundle import GraphPrecision
+from loddis_runtime.bundle import INPUT_NAME, OUTPUT_NAME, GraphPrecision
 from loddis_runtime.engines.threads import check_threads
 from loddis_runtime.errors import BundleError, EngineError
 from loddis_runtime.manifest import Manifest
 
-__all__ = ["CUDA_PROVIDER", "INPUT", "OUTPUT", "OnnxCpuEngine", "check_interface", "first_line", "import_onnxruntime"]
+__all__ = ["CUDA_PROVIDER", "OnnxCpuEngine", "check_interface", "first_line", "import_onnxruntime"]
 
-INPUT, OUTPUT = "frames", "detections"
 CUDA_PROVIDER = "CUDAExecutionProvider"
 DTYPES: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
@@ -63,7 +62,7 @@ class OnnxCpuEngine:
         if session is None:
             raise EngineError("the engine is closed")
         try:
-            (raw,) = session.run([OUTPUT], {INPUT: frames.astype(self._dtype, copy=False)})
+            (raw,) = session.run([OUTPUT_NAME], {INPUT_NAME: frames.astype(self._dtype, copy=False)})
         except Exception as error:  # ONNX Runtime's errors have no common root
             raise EngineError(f"ONNX Runtime failed on {frames.shape}: {first_line(error)}") from error
         if raw.shape != (len(frames), *self._expected):
@@ -105,8 +104,8 @@ def _open_session(graph_path: Path, threads: int) -> Any:
 def check_interface(session: Any, manifest: Manifest, graph_path: Path) -> type[np.floating[Any]]:
     """Hold the graph's input and output against the manifest; gives the input's dtype."""
     wanted = {
-        INPUT: (session.get_inputs(), (manifest.window, *manifest.size_hw)),
-        OUTPUT: (session.get_outputs(), (manifest.max_detections, 6)),
+        INPUT_NAME: (session.get_inputs(), (manifest.window, *manifest.size_hw)),
+        OUTPUT_NAME: (session.get_outputs(), (manifest.max_detections, 6)),
     }
     for name, (nodes, shape) in wanted.items():
         if [node.name for node in nodes] != [name]:

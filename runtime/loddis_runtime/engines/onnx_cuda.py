@@ -19,12 +19,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from loddis_runtime.bundle import GraphPrecision
+from loddis_runtime.bundle import INPUT_NAME, OUTPUT_NAME, GraphPrecision
 from loddis_runtime.engines.batches import split_batch
 from loddis_runtime.engines.onnx_cpu import (
     CUDA_PROVIDER,
-    INPUT,
-    OUTPUT,
     check_interface,
     first_line,
     import_onnxruntime,
@@ -163,8 +161,8 @@ class OnnxCudaEngine:
                 [size, self._manifest.max_detections, 6], outputs, self._place.memory, 0
             )
             binding = session.io_binding()
-            binding.bind_ortvalue_input(INPUT, frames)
-            binding.bind_ortvalue_output(OUTPUT, detections)
+            binding.bind_ortvalue_input(INPUT_NAME, frames)
+            binding.bind_ortvalue_output(OUTPUT_NAME, detections)
             session.run_with_iobinding(binding)  # measures kernels, and records the CUDA graph
         except Exception as error:  # ONNX Runtime's errors have no common root
             if record:

@@ -22,8 +22,19 @@ from loddis_runtime.engines.flavours import Flavour
 from loddis_runtime.engines.layers import LayerPrecision
 from loddis_runtime.errors import EngineError
 
-__all__ = ["ENGINE_SUFFIX", "Passport", "find_passports", "is_target", "read_engine", "replace_file", "write_engine"]
+__all__ = [
+    "ENGINE_FOLDER",
+    "ENGINE_SUFFIX",
+    "PASSPORT_SUFFIX",
+    "Passport",
+    "find_passports",
+    "is_target",
+    "read_engine",
+    "replace_file",
+    "write_engine",
+]
 
+ENGINE_FOLDER = "engines"  # within a bundle
 ENGINE_SUFFIX = ".engine"
 PASSPORT_SUFFIX = ".engine.json"
 

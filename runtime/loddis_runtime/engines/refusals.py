@@ -6,7 +6,7 @@ import json
 
 from loddis_runtime.bundle import Bundle, GraphPrecision
 
-__all__ = ["refused_precision"]
+__all__ = ["PARITY_NAME", "refused_precision"]
 
 PARITY_NAME = "parity.json"
 

@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from loddis_runtime.bundle import GraphPrecision
+from loddis_runtime.bundle import INPUT_NAME, OUTPUT_NAME, GraphPrecision
 from loddis_runtime.engines.batches import split_batch
 from loddis_runtime.engines.cuda import Cuda, CudaMemoryError, describe_memory
 from loddis_runtime.engines.flavours import TensorRt
@@ -30,7 +30,6 @@ from loddis_runtime.manifest import Manifest
 
 __all__ = ["TensorRtEngine"]
 
-INPUT, OUTPUT = "frames", "detections"
 
 T = TypeVar("T")
 
@@ -132,7 +131,7 @@ class TensorRtEngine:
         if self._engine is None:
             raise EngineError(f"TensorRT cannot load the engine: {log.fault() or 'it does not say why'}")
         dtypes = {}
-        for name in (INPUT, OUTPUT):
+        for name in (INPUT_NAME, OUTPUT_NAME):
             dtype = self._engine.get_tensor_dtype(name)
             if dtype not in (trt.DataType.FLOAT, trt.DataType.HALF):
                 raise EngineError(f"the engine's {name} must be float, got {dtype}")
@@ -144,7 +143,7 @@ class TensorRtEngine:
 
     def _open_lane(self, index: int, size: int, dtypes: dict[str, np.dtype[Any]], stream: int, log: Any) -> _Lane:
         """Make context and buffers of one profile."""
-        shapes = {INPUT: (size, *self._frame_shape), OUTPUT: (size, self._candidates, 6)}
+        shapes = {INPUT_NAME: (size, *self._frame_shape), OUTPUT_NAME: (size, self._candidates, 6)}
         arrays, addresses = {}, {}
         for name, shape in shapes.items():
             bytes_needed = int(np.prod(shape)) * dtypes[name].itemsize
@@ -153,7 +152,7 @@ class TensorRtEngine:
             arrays[name] = memory.view(dtypes[name]).reshape(shape)
             addresses[name] = self._cuda.allocate(bytes_needed)
             self._addresses.append(addresses[name])
-        arrays[INPUT][:] = 0.5
+        arrays[INPUT_NAME][:] = 0.5
         context = self._engine.create_execution_context()
         if context is None:  # what it takes is its memory for activations
             wanted = f"{size} frames at once"
@@ -162,15 +161,15 @@ class TensorRtEngine:
             raise EngineError(f"TensorRT cannot run {wanted}: {log.fault() or 'it does not say why'}")
         ready = (
             context.set_optimization_profile_async(index, stream)
-            and context.set_input_shape(INPUT, shapes[INPUT])
+            and context.set_input_shape(INPUT_NAME, shapes[INPUT_NAME])
             and all(context.set_tensor_address(name, address) for name, address in addresses.items())
         )
         if not ready:
             raise EngineError(f"the engine has no profile for {size} frames: {log.fault() or 'it does not say why'}")
-        found = tuple(context.get_tensor_shape(OUTPUT))
-        if found != shapes[OUTPUT]:
-            raise EngineError(f"the engine must give {shapes[OUTPUT]}, got {found}")
-        return _Lane(context, arrays[INPUT], arrays[OUTPUT], addresses[INPUT], addresses[OUTPUT])
+        found = tuple(context.get_tensor_shape(OUTPUT_NAME))
+        if found != shapes[OUTPUT_NAME]:
+            raise EngineError(f"the engine must give {shapes[OUTPUT_NAME]}, got {found}")
+        return _Lane(context, arrays[INPUT_NAME], arrays[OUTPUT_NAME], addresses[INPUT_NAME], addresses[OUTPUT_NAME])
 
     def _record(self, lane: _Lane, stream: int) -> None:
         """Record the three steps as a CUDA graph; where that fails, they are queued one by one."""
