@@ -133,17 +133,6 @@ class ParityReport(BaseModel):
     )
     stripping: Stripping = Field(description="What the training-only branches would cost.")
 
-    def of(self, precision: GraphPrecision) -> PrecisionParity:
-        """Give the comparison of a precision.
-
-        Raises:
-            KeyError: There was none.
-        """
-        for one in self.precisions:
-            if one.precision == precision:
-                return one
-        raise KeyError(precision)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reference:

@@ -221,14 +221,13 @@ def test_a_precision_that_strays_is_left_out_and_the_reason_kept(
     out = tmp_path / "m" / "1"
     exported = export_bundle(checkpoint, out, strict, progress=False)
     assert not (out / "model.fp16.onnx").exists()
-    assert exported.parity.of("fp16").faults
+    assert exported.parity.left_out["fp16"]
     with pytest.raises(ExportError, match=r"found that fp16 strays too far: boxes differ by up to"):
         build_engines(out, EngineSettings(target=["sm_86"], flavour="tensorrt_rtx"))
     assert "the bundle has no fp16 graph: boxes differ by up to" in caplog.text
     assert "| keeps within its limits |  | yes | boxes differ" in (out / "MODEL_CARD.md").read_text()
     assert ParityReport.model_validate_json((out / "parity.json").read_text()) == exported.parity
-    with pytest.raises(KeyError):
-        exported.parity.of("int8")
+    assert [one.precision for one in exported.parity.precisions] == ["fp32", "fp16"]  # int8 was not asked for
 
 
 def test_int8_needs_frames_with_targets(checkpoint: Path, settings: ExportSettings, tmp_path: Path) -> None:
