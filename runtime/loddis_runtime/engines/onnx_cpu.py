@@ -91,6 +91,8 @@ def _open_session(graph_path: Path, threads: int) -> Any:
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 4  # errors come as exceptions
+    # Threads that spin between runs keep the cores from whoever reads the next frame and answers for the last.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     state = ort.capi.onnxruntime_pybind11_state
     try:
         # Bytes, not a path: a graph in memory cannot refer to files beside it, which no checksum covers.
