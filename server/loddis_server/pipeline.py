@@ -14,9 +14,10 @@ import asyncio
 import contextlib
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,58 +26,73 @@ from loddis_runtime.detections import Detections
 from loddis_runtime.detector import PreparedFrame
 from loddis_runtime.engines.threads import available_cores
 from loddis_runtime.frames import Frame
-from loddis_server.admission import Admission, Ticket
+from loddis_server.admission import Admission
 from loddis_server.batching import Batcher
 from loddis_server.bodies import FrameReader
 from loddis_server.metrics import Metrics, Stage
 from loddis_server.models import ServedModel
 from loddis_server.settings import ServerSettings
 
-__all__ = ["DetectionJob", "Pipeline"]
+__all__ = ["DetectionJob", "FrameJob", "Pipeline", "Place"]
 
 T = TypeVar("T")
 SMOOTHING = 0.1  # weight of the newest batch in the running mean of seconds a frame
 
 
-class DetectionJob:
+class Place(Protocol):
+    """What a frame holds while it is on its way, as `Ticket`."""
+
+    def hold(self) -> None:
+        """Keep the place until `release`."""
+        ...
+
+    def release(self) -> None:
+        """Let go."""
+        ...
+
+    def arrived(self) -> None:
+        """Say that the frame is in the queue of the network, from any thread."""
+        ...
+
+
+class FrameJob(ABC, Generic[T]):
     """One frame on its way. Made on the event loop; `future` belongs to it.
 
     Args:
         reader: Gives the frame; forgotten once it was asked, with the body that it holds.
         model: To detect with.
         ticket: Of the request.
-        score_threshold: The model's if none.
-        max_detections: The model's if none.
 
     Attributes:
-        future: The detections, or what went wrong.
+        future: The outcome, or what went wrong.
         work: Of the decode worker that reads the frame, if one does.
         frame: Once it is read.
         seconds: Time spent in each stage so far.
     """
 
-    def __init__(
-        self,
-        reader: FrameReader,
-        model: ServedModel,
-        ticket: Ticket,
-        *,
-        score_threshold: float | None = None,
-        max_detections: int | None = None,
-    ) -> None:
+    finishes_quickly = True
+    """Whether `finish` takes so little time that the thread of the network may do it while nothing waits."""
+
+    def __init__(self, reader: FrameReader, model: ServedModel, ticket: Place) -> None:
         self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Detections] = self._loop.create_future()
+        self.future: asyncio.Future[T] = self._loop.create_future()
         self.reader: FrameReader | None = reader
         self.model = model
         self.ticket = ticket
-        self.score_threshold = score_threshold
-        self.max_detections = max_detections
         self.abandoned = False
         self.work: Future[None] | None = None
         self.frame: Frame | None = None
         self.prepared: PreparedFrame | None = None
         self.prepared_at = 0.0
         self.seconds: dict[Stage, float] = {}
+
+    @abstractmethod
+    def prepare(self, frame: Frame) -> PreparedFrame:
+        """Make of a frame what the network takes."""
+
+    @abstractmethod
+    def finish(self, prepared: PreparedFrame, candidates: NDArray[np.float32]) -> T:
+        """Make the outcome of ``(K, 6)`` candidates."""
 
     @property
     def key(self) -> Hashable:
@@ -90,9 +106,9 @@ class DetectionJob:
         if self.work is not None and self.work.cancel():
             self.reader = None  # the worker's queue keeps the job until its turn comes, but not the body
 
-    def resolve(self, detections: Detections) -> None:
+    def resolve(self, outcome: T) -> None:
         """Hand in the result, from any thread."""
-        self._settle(lambda: self.future.set_result(detections))
+        self._settle(lambda: self.future.set_result(outcome))
 
     def fail(self, error: Exception) -> None:
         """Hand in what went wrong, from any thread."""
@@ -105,6 +121,41 @@ class DetectionJob:
             self._loop.call_soon_threadsafe(lambda: None if self.future.done() else settle())
         except RuntimeError:  # the event loop has ended: nobody waits
             self.abandoned = True
+
+
+class DetectionJob(FrameJob[Detections]):
+    """A frame that stands for itself.
+
+    Args:
+        reader: As `FrameJob`.
+        model: As `FrameJob`.
+        ticket: As `FrameJob`.
+        score_threshold: The model's if none.
+        max_detections: The model's if none.
+    """
+
+    def __init__(
+        self,
+        reader: FrameReader,
+        model: ServedModel,
+        ticket: Place,
+        *,
+        score_threshold: float | None = None,
+        max_detections: int | None = None,
+    ) -> None:
+        super().__init__(reader, model, ticket)
+        self.score_threshold = score_threshold
+        self.max_detections = max_detections
+
+    def prepare(self, frame: Frame) -> PreparedFrame:
+        """Prepare as `Detector.prepare`."""
+        return self.model.detector.prepare(frame)
+
+    def finish(self, prepared: PreparedFrame, candidates: NDArray[np.float32]) -> Detections:
+        """Finish as `Detector.finish`."""
+        return self.model.detector.finish(
+            prepared, candidates, score_threshold=self.score_threshold, max_detections=self.max_detections
+        )
 
 
 class Pipeline:
@@ -122,7 +173,7 @@ class Pipeline:
         self._workers = ThreadPoolExecutor(
             settings.decode_workers or available_cores(), thread_name_prefix="loddis-decode"
         )
-        self.batcher: Batcher[DetectionJob] = Batcher(
+        self.batcher: Batcher[FrameJob[Any]] = Batcher(
             self._infer,
             max_batch_size=settings.max_batch_size,
             deadline_s=settings.batch_deadline_ms / 1000,
@@ -146,7 +197,7 @@ class Pipeline:
         since = min(self._reading.copy().values(), default=None)
         return max(self.batcher.busy_s, 0.0 if since is None else time.monotonic() - since)
 
-    def submit(self, job: DetectionJob) -> asyncio.Future[Detections]:
+    def submit(self, job: FrameJob[T]) -> asyncio.Future[T]:
         """Send a frame on its way; call on the event loop."""
         if job.reader is not None and job.reader.is_quick:
             self._read(job)
@@ -161,7 +212,7 @@ class Pipeline:
         """Do other slow work, such as drawing, on a decode worker."""
         return await asyncio.get_running_loop().run_in_executor(self._workers, function)
 
-    def _read(self, job: DetectionJob) -> None:
+    def _read(self, job: FrameJob[Any]) -> None:
         """First stage: decode and prepare."""
         reader, job.reader = job.reader, None
         if job.abandoned or reader is None:
@@ -171,7 +222,7 @@ class Pipeline:
             started = time.perf_counter()
             job.frame = reader.read()
             decoded = time.perf_counter()
-            job.prepared = job.model.detector.prepare(job.frame)
+            job.prepared = job.prepare(job.frame)
             job.prepared_at = time.perf_counter()
         except Exception as error:
             job.fail(error)
@@ -183,7 +234,7 @@ class Pipeline:
         self.batcher.submit(job)
         job.ticket.arrived()
 
-    def _infer(self, batch: Sequence[DetectionJob]) -> None:
+    def _infer(self, batch: Sequence[FrameJob[Any]]) -> None:
         """Second stage, on the inference thread: run the network, pass the candidates on."""
         model = batch[0].model
         prepared = [job.prepared for job in batch if job.prepared is not None]
@@ -196,30 +247,25 @@ class Pipeline:
         for index, (job, candidates) in enumerate(zip(batch, raw, strict=True)):
             self._record(job, "queue", started - job.prepared_at)
             self._record(job, "infer", inferred - started)
-            if index == len(batch) - 1 and self.batcher.depth == 0:
+            if index == len(batch) - 1 and self.batcher.depth == 0 and job.finishes_quickly:
                 self._finish(job, candidates)
             else:
                 self._workers.submit(self._finish, job, candidates)
 
-    def _finish(self, job: DetectionJob, candidates: NDArray[np.float32]) -> None:
+    def _finish(self, job: FrameJob[Any], candidates: NDArray[np.float32]) -> None:
         """Third stage: choose among the candidates, measure the targets."""
         if job.abandoned or job.prepared is None:
             return
         try:
             started = time.perf_counter()
-            detections = job.model.detector.finish(
-                job.prepared,
-                candidates,
-                score_threshold=job.score_threshold,
-                max_detections=job.max_detections,
-            )
+            outcome = job.finish(job.prepared, candidates)
             self._record(job, "finish", time.perf_counter() - started)
         except Exception as error:
             job.fail(error)
             return
-        job.resolve(detections)
+        job.resolve(outcome)
 
-    def _record(self, job: DetectionJob, stage: Stage, seconds: float) -> None:
+    def _record(self, job: FrameJob[Any], stage: Stage, seconds: float) -> None:
         """Note how long a stage took."""
         job.seconds[stage] = seconds
         self._metrics.stages[stage].observe(seconds)
