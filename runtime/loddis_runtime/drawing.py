@@ -10,7 +10,7 @@ from loddis_runtime.detections import Detections
 from loddis_runtime.errors import ConfigError
 from loddis_runtime.frames import Frame, as_frame
 
-__all__ = ["PALETTE_BGR", "Bgr", "draw_detections", "draw_marks", "for_display"]
+__all__ = ["PALETTE_BGR", "Bgr", "draw_detections", "draw_marks", "draw_text", "for_display"]
 
 PALETTE_BGR = ((80, 220, 255), (120, 255, 120), (255, 200, 80), (200, 140, 255), (120, 160, 255), (255, 255, 120))
 STRETCH_PERCENTILES = (0.5, 99.9)
@@ -52,7 +52,7 @@ def draw_detections(frame: ArrayLike, detections: Detections, *, scale: int = 2)
         colour = PALETTE_BGR[int(class_id) % len(PALETTE_BGR)]
         draw_marks(picture, corners, colour)
         name = f"{detections.class_names[class_id]} " if named else ""
-        _draw_text(picture, f"{name}{score:.2f}", corners, colour)
+        draw_text(picture, f"{name}{score:.2f}", corners, colour)
     return picture
 
 
@@ -77,7 +77,7 @@ def draw_marks(picture: NDArray[np.uint8], corners: tuple[int, int, int, int], c
                 cv2.polylines(picture, [mark], isClosed=False, color=shade, thickness=thickness)
 
 
-def _draw_text(picture: NDArray[np.uint8], text: str, corners: tuple[int, int, int, int], colour: Bgr) -> None:
+def draw_text(picture: NDArray[np.uint8], text: str, corners: tuple[int, int, int, int], colour: Bgr) -> None:
     """Write above the marks, or below where there is no room, with a dark rim, within the picture."""
     x1, y1, _, y2 = corners
     (width, height), _ = cv2.getTextSize(text, FONT, FONT_SCALE, 1)

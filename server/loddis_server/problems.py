@@ -24,6 +24,7 @@ __all__ = [
     "HEAD_TIMEOUT",
     "HEAD_TOO_LARGE",
     "INTERNAL",
+    "LATE_FRAME",
     "MALFORMED_REQUEST",
     "METHOD_NOT_ALLOWED",
     "NOT_FOUND",
@@ -31,11 +32,14 @@ __all__ = [
     "NOT_READY",
     "OVERLOADED",
     "PROBLEM_MEDIA_TYPE",
+    "STREAM_CONFLICT",
     "TIMEOUT",
+    "TOO_MANY_STREAMS",
     "TRUE_COLOUR",
     "TRUNCATED_IMAGE",
     "UNAUTHORISED",
     "UNKNOWN_MODEL",
+    "UNKNOWN_STREAM",
     "UNSUPPORTED_MEDIA",
     "UPLOAD_TIMEOUT",
     "ProblemError",
@@ -86,6 +90,7 @@ NOT_FOUND = ProblemType("not-found", 404, "There is nothing at this path", "`/do
 UNKNOWN_MODEL = ProblemType(
     "unknown-model", 404, "No such model is served", "`GET /v1/models` lists the models that are."
 )
+UNKNOWN_STREAM = ProblemType("unknown-stream", 404, "There is no such stream", "`GET /v1/streams` lists those there are.")
 METHOD_NOT_ALLOWED = ProblemType(
     "method-not-allowed", 405, "The path does not take this method", "The header `Allow` names the methods it takes."
 )
@@ -97,6 +102,18 @@ UPLOAD_TIMEOUT = ProblemType(
 )
 HEAD_TIMEOUT = ProblemType(
     "head-timeout", 408, "The request line and headers did not arrive in time", "Send them at once, then the body."
+)
+STREAM_CONFLICT = ProblemType(
+    "stream-conflict",
+    409,
+    "The stream is used otherwise",
+    "The detail says how. Delete the stream first, or take another id.",
+)
+LATE_FRAME = ProblemType(
+    "late-frame",
+    409,
+    "The frame does not come after the last one of its stream",
+    "Send newer frames. If the counter starts anew, send `X-Stream-Reset: true` with the first frame.",
 )
 BODY_TOO_LARGE = ProblemType(
     "body-too-large", 413, "The body has too many bytes", "Compress the frame, or raise the server's `max_body_bytes`."
@@ -124,6 +141,12 @@ TRUE_COLOUR = ProblemType(
 )
 TRUNCATED_IMAGE = ProblemType(
     "truncated-image", 422, "The image is not complete", "Send the whole file; it was cut off on its way here."
+)
+TOO_MANY_STREAMS = ProblemType(
+    "too-many-streams",
+    429,
+    "The server has as many streams as it may",
+    "Delete one, wait until an idle one ends, or raise the server's `max_streams`.",
 )
 HEAD_TOO_LARGE = ProblemType(
     "head-too-large", 431, "The request line and headers have too many bytes", "Send fewer or shorter headers."

@@ -5,8 +5,8 @@
   that the other side sees the answer; then the connection is closed.
 - An answer that nobody reads is given up after some time.
 - Trailers after a body in chunks are not kept, and have the limit of a head.
-- An offer to change the protocol (`Upgrade: h2c`, which some clients make with every request) is overlooked, as RFC
-  9110 section 7.8 has it; the parser alone would take the body for the other protocol.
+- An offer to change the protocol other than to WebSocket (`Upgrade: h2c`, which some clients make with every request)
+  is overlooked, as RFC 9110 section 7.8 has it; the parser alone would take the body for the other protocol.
 - What is no HTTP is answered with a problem document, too.
 """
 
@@ -21,6 +21,7 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from loddis_server.endless import ABORT
 from loddis_server.problems import (
     HEAD_TIMEOUT,
     HEAD_TOO_LARGE,
@@ -82,13 +83,19 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            if self._upgrade_offered():
+            if self._is_websocket():
+                self._clear_deadline()
+                self.handle_websocket_upgrade()
+            elif self._upgrade_offered():
                 self._overlook_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError:
             self.send_400_response("this is no HTTP request")
 
     def _upgrade_offered(self) -> bool:
         return bool(self.parser.should_upgrade()) and any(name == b"upgrade" for name, _ in self.headers)
+
+    def _is_websocket(self) -> bool:
+        return bool(self.parser.should_upgrade()) and self._should_upgrade()
 
     def _overlook_upgrade(self, rest: bytes) -> None:
         """Parse the request again without its offer, and what follows the head as its body."""
@@ -98,6 +105,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                 head += [name, b": ", value, b"\r\n"]
         self.parser = httptools.HttpRequestParser(self)
         self._feed(b"".join([*head, b"\r\n", rest]))
+
+    def on_message_begin(self) -> None:
+        """Let the application end the connection of an answer that nobody reads."""
+        super().on_message_begin()
+        self.scope[ABORT] = self.transport.abort  # type: ignore[typeddict-unknown-key]
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header; what comes after the body is none."""
@@ -111,6 +123,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """End the head's time; the application has limits of its own from here."""
+        if self._is_websocket():
+            super().on_headers_complete()  # notes the method, no more
+            return
         if self._upgrade_offered():
             return
         self._in_head = False

@@ -1,0 +1,154 @@
+"""`WS /v1/streams/{id}/frames`: frames in, answers out, over one WebSocket.
+
+A binary message is a frame: an image file, or raw pixels if the address says of what size and type. A text message
+before it may give its index and time. Each frame is answered by one text message, in order: `frame` or `problem`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter, Depends, Path, Query, WebSocket
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.websockets import WebSocketDisconnect
+
+from loddis_server.bodies import FrameReader, plan_body
+from loddis_server.problems import BAD_PARAMETER, INTERNAL, MALFORMED_REQUEST, ProblemError
+from loddis_server.routes.context import request_id_of
+from loddis_server.security import require_scope
+from loddis_server.service import Service
+from loddis_server.stream_schemas import STREAM_ID
+from loddis_server.streams.documents import problem_line
+from loddis_server.streams.live import LiveStream
+from loddis_server.streams.session import FrameOptions
+
+__all__ = ["router"]
+
+logger = logging.getLogger(__name__)
+
+router = APIRouter()
+
+GOING_AWAY = 1001
+
+
+class FramesQuery(BaseModel):
+    """What all frames of a connection have in common."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    width: int | None = Field(default=None, ge=1, description="Raw pixels only: width, pixels.")
+    height: int | None = Field(default=None, ge=1, description="Raw pixels only: height, pixels.")
+    dtype: Literal["uint8", "uint16", "float32"] | None = Field(
+        default=None, description="Raw pixels only: their type, little-endian."
+    )
+    model: str | None = Field(default=None, min_length=1, max_length=200)
+    score_threshold: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
+    max_detections: int | None = Field(default=None, ge=1, le=100_000)
+
+    def headers(self) -> dict[str, str]:
+        """Say the same of raw pixels as the headers of a request would."""
+        described = {"x-frame-width": self.width, "x-frame-height": self.height, "x-frame-dtype": self.dtype}
+        return {name: str(value) for name, value in described.items() if value is not None}
+
+
+class FrameNote(BaseModel):
+    """What a text message says of the frame that follows it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    frame_index: int | None = Field(default=None, ge=0)
+    timestamp_s: float | None = Field(default=None, allow_inf_nan=False)
+    reset: bool = False
+
+
+@router.websocket("/v1/streams/{stream_id}/frames", dependencies=[Depends(require_scope("detect"))])
+async def exchange(
+    websocket: WebSocket,
+    stream_id: Annotated[str, Path(pattern=STREAM_ID)],
+    query: Annotated[FramesQuery, Query()],
+) -> None:
+    """Take frames and answer them until either side closes.
+
+    The next frame is read while the one before is worked on, no further: whoever sends faster is slowed by TCP.
+    """
+    service: Service = websocket.app.state.service
+    plan = plan_body(query.headers(), max_pixels=service.settings.max_frame_pixels)
+    stream = service.streams.open(stream_id, model=query.model)
+    await websocket.accept()
+    exchange_ = _Exchange(websocket, service, stream, query)
+    try:
+        while stream.ended is None:
+            await exchange_.answer_next(plan)
+        await websocket.close(GOING_AWAY, stream.ended)
+    except WebSocketDisconnect:
+        logger.debug("client left", extra={"stream": stream_id})
+
+
+class _Exchange:
+    """One connection."""
+
+    def __init__(self, websocket: WebSocket, service: Service, stream: LiveStream, query: FramesQuery) -> None:
+        self._websocket = websocket
+        self._service = service
+        self._stream = stream
+        self._query = query
+        self._note = FrameNote()
+
+    async def answer_next(self, plan: Any) -> None:
+        """Read a message and, if it is a frame, answer it."""
+        message = await self._websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", GOING_AWAY))
+        note = self._note
+        try:
+            data: bytes | None = message.get("bytes")
+            if data is None:
+                self._note = _parse_note(message.get("text") or "")
+                return
+            self._note = FrameNote()
+            document = await self._detect(plan(data), note)
+        except ProblemError as error:
+            self._service.metrics.rejected.labels(error.kind.slug).inc()
+            line = problem_line(
+                error, instance=self._websocket.url.path, request_id=request_id_of(), frame_index=note.frame_index
+            )
+            document = orjson.dumps(line)
+        except Exception:
+            logger.exception("frame failed", extra={"stream": self._stream.stream_id})
+            failure = ProblemError(INTERNAL, "an unexpected error; the server's log has it")
+            line = problem_line(
+                failure, instance=self._websocket.url.path, request_id=request_id_of(), frame_index=note.frame_index
+            )
+            document = orjson.dumps(line)
+        await self._websocket.send_text(document.decode())
+
+    async def _detect(self, reader: FrameReader, note: FrameNote) -> bytes:
+        with self._service.admission.enter() as ticket:
+            options = FrameOptions(
+                frame_index=note.frame_index,
+                timestamp_s=note.timestamp_s,
+                reset=note.reset,
+                score_threshold=self._query.score_threshold,
+                max_detections=self._query.max_detections,
+            )
+            answer = await self._stream.detect(reader, options, place=ticket, captured_at=time.time())
+        return answer.message.json
+
+
+def _parse_note(text: str) -> FrameNote:
+    """Read a text message.
+
+    Raises:
+        ProblemError: It is no JSON object, or says what no frame has.
+    """
+    try:
+        return FrameNote.model_validate_json(text)
+    except ValidationError as error:
+        faults = error.errors()
+        if faults[0]["type"] == "json_invalid":
+            raise ProblemError(MALFORMED_REQUEST, "a text message must be a JSON object") from None
+        detail = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
+        raise ProblemError(BAD_PARAMETER, detail) from None

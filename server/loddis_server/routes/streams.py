@@ -1,0 +1,197 @@
+"""`/v1/streams`: cameras that the server reads, the state of all streams, and what they say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from starlette.responses import StreamingResponse
+
+from loddis_server import problems
+from loddis_server.openapi import BINARY, problem_answers
+from loddis_server.problems import ProblemError
+from loddis_server.routes.context import service_of
+from loddis_server.security import require_scope
+from loddis_server.stream_schemas import STREAM_ID, StreamList, StreamMessage, StreamRequest, StreamStatusDocument
+from loddis_server.streams.hub import Message, Subscription
+from loddis_server.streams.live import LiveStream
+from loddis_server.streams.preview import BOUNDARY, PreviewOptions, picture_parts
+from loddis_server.streams.status import stream_status
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["streams"])
+
+HEARTBEAT_S = 10.0  # between signs of life where a stream says nothing, so that proxies keep the connection
+NDJSON = "application/x-ndjson"
+SSE = "text/event-stream"
+
+StreamId = Annotated[str, Path(pattern=STREAM_ID, description="The stream's name.", examples=["mast-3"])]
+detect_scope = Depends(require_scope("detect"))
+manage_scope = Depends(require_scope("manage"))
+
+
+@router.post(
+    "/v1/streams",
+    status_code=201,
+    summary="Let the server read a camera or file",
+    dependencies=[manage_scope],
+    responses=problem_answers(
+        [
+            problems.UNAUTHORISED,
+            problems.FORBIDDEN,
+            problems.UNKNOWN_MODEL,
+            problems.STREAM_CONFLICT,
+            problems.SOURCE_NOT_ALLOWED,
+            problems.BAD_PARAMETER,
+            problems.TOO_MANY_STREAMS,
+            problems.NOT_READY,
+        ]
+    ),
+)
+async def create_stream(request: Request, wanted: StreamRequest) -> StreamStatusDocument:
+    """Open a stream whose frames the server fetches: RTSP, HTTP MJPEG, a file or a V4L2 device.
+
+    Only sources that the operator allows are read. The answer comes at once; the source's state tells how it goes:
+    `connecting`, `live`, `stalled`, `ended` or `failed`, with the cause.
+    """
+    streams = service_of(request).streams
+    stream = await streams.create(wanted.stream_id, wanted.source, model=wanted.model, settings=wanted.settings)
+    return stream_status(stream, streams.source_status(stream))
+
+
+@router.get(
+    "/v1/streams",
+    summary="List the streams",
+    dependencies=[detect_scope],
+    responses=problem_answers([problems.UNAUTHORISED, problems.FORBIDDEN]),
+)
+async def list_streams(request: Request) -> StreamList:
+    """List all streams and how they go: those that the server reads, and those whose frames are sent to it."""
+    streams = service_of(request).streams
+    return StreamList(streams=[stream_status(stream, streams.source_status(stream)) for stream in streams])
+
+
+OF_A_STREAM = problem_answers(
+    [problems.UNAUTHORISED, problems.FORBIDDEN, problems.UNKNOWN_STREAM, problems.BAD_PARAMETER]
+)
+
+
+@router.get(
+    "/v1/streams/{stream_id}",
+    summary="Describe a stream",
+    dependencies=[detect_scope],
+    responses=OF_A_STREAM,
+)
+async def get_stream(request: Request, stream_id: StreamId) -> StreamStatusDocument:
+    """Tell how a stream goes: its source, rate, lag, tracks, threshold, sensor, scene and canary."""
+    streams = service_of(request).streams
+    stream = streams.find(stream_id)
+    return stream_status(stream, streams.source_status(stream))
+
+
+@router.delete(
+    "/v1/streams/{stream_id}",
+    status_code=204,
+    summary="End a stream",
+    dependencies=[manage_scope],
+    responses=OF_A_STREAM,
+)
+async def delete_stream(request: Request, stream_id: StreamId) -> Response:
+    """End a stream: its source is closed, its listeners are told, its tracks are forgotten."""
+    await service_of(request).streams.remove(stream_id, "it was deleted")
+    return Response(status_code=204)
+
+
+@router.get(
+    "/v1/streams/{stream_id}/detections",
+    summary="Listen to a stream",
+    dependencies=[detect_scope],
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "One message a frame, from now on, until the stream ends.",
+            "content": {
+                NDJSON: {"itemSchema": {"$ref": "#/components/schemas/StreamMessage"}},
+                SSE: {"schema": {"type": "string"}},
+            },
+        },
+        **OF_A_STREAM,
+        **problem_answers([problems.TOO_MANY_LISTENERS]),
+    },
+    openapi_extra={"x-endless": True},
+)
+async def listen(request: Request, stream_id: StreamId) -> Response:
+    """Listen to what a stream says: `application/x-ndjson`, or `text/event-stream` where `Accept` asks for it.
+
+    Messages are of the types `frame`, `source` and `end`. Any number may listen. Who is slow loses the oldest
+    messages, which shows as a gap in `frame_index`; the camera is never slowed. Where nothing happens, an empty line
+    (NDJSON) or a comment (SSE) comes every ten seconds.
+    """
+    service = service_of(request)
+    stream = service.streams.find(stream_id)
+    listener = _subscribe(stream, service.streams.settings.max_listeners)
+    if SSE in request.headers.get("accept", ""):
+        return _endless(request, _messages(listener, _as_event, b": nothing new\n\n"), SSE)
+    return _endless(request, _messages(listener, _as_line, b"\n"), NDJSON)
+
+
+@router.get(
+    "/v1/streams/{stream_id}/preview",
+    summary="Watch a stream",
+    dependencies=[detect_scope],
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "Pictures with detections and tracks drawn in, as motion JPEG: an `img` element shows it.",
+            "content": {f"multipart/x-mixed-replace; boundary={BOUNDARY}": {"schema": BINARY}},
+        },
+        **OF_A_STREAM,
+        **problem_answers([problems.TOO_MANY_LISTENERS]),
+    },
+    openapi_extra={"x-endless": True},
+)
+async def watch(request: Request, stream_id: StreamId, options: Annotated[PreviewOptions, Query()]) -> Response:
+    """Watch a stream live. Pictures are drawn only while somebody watches, once for all who want the same."""
+    service = service_of(request)
+    stream = service.streams.find(stream_id)
+    listener = _subscribe(stream, service.streams.settings.max_listeners)
+    parts = picture_parts(stream, listener, options, run_in_worker=service.pipeline.run_in_worker)
+    return _endless(request, parts, f"multipart/x-mixed-replace; boundary={BOUNDARY}")
+
+
+def _subscribe(stream: LiveStream, limit: int) -> Subscription:
+    if len(stream.hub) >= limit:
+        raise ProblemError(
+            problems.TOO_MANY_LISTENERS, f"{len(stream.hub)} listen to {stream.stream_id}, this server takes {limit}"
+        )
+    return stream.hub.subscribe()
+
+
+async def _messages(
+    listener: Subscription, encode: Callable[[Message], bytes], heartbeat: bytes
+) -> AsyncIterator[bytes]:
+    """Give what a stream says until it ends."""
+    with listener:
+        while not listener.ended:
+            message = await listener.next(timeout_s=HEARTBEAT_S)
+            yield heartbeat if message is None else encode(message)
+
+
+def _as_line(message: Message) -> bytes:
+    return message.json + b"\n"
+
+
+def _as_event(message: Message) -> bytes:
+    """Write a message as a server-sent event; its JSON has no line breaks."""
+    index = message.document.get("frame_index")
+    identity = b"" if index is None else b"id: %d\n" % index
+    return b"event: %s\n%sdata: %s\n\n" % (message.kind.encode(), identity, message.json)
+
+
+def _endless(request: Request, chunks: AsyncIterator[bytes], media_type: str) -> Response:
+    """Answer with chunks as they come, until they end or the other side leaves."""
+    service = service_of(request)
+    return EndlessResponse(service.until_stopping(chunks), media_type=media_type)

@@ -1,0 +1,61 @@
+"""The frames of a stream on their way through the pipeline."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loddis_runtime.detector import PreparedFrame
+from loddis_runtime.frames import Frame
+from loddis_runtime.stream import StreamWindow
+from loddis_server.bodies import FrameReader
+from loddis_server.models import ServedModel
+from loddis_server.pipeline import FrameJob, Place
+from loddis_server.streams.session import FrameOptions, StreamResult, StreamSession
+
+__all__ = ["NoPlace", "StreamJob"]
+
+
+class NoPlace:
+    """The place of a frame that no request brought: streams are bounded by their number, one frame each."""
+
+    def hold(self) -> None:
+        """Nothing is held."""
+
+    def release(self) -> None:
+        """Nothing is freed."""
+
+    def arrived(self) -> None:
+        """Nobody waits for it."""
+
+
+class StreamJob(FrameJob[StreamResult]):
+    """A frame of a stream; the stream gives it out when the one before is done.
+
+    Args:
+        reader: As `FrameJob`.
+        model: As `FrameJob`.
+        ticket: As `FrameJob`.
+        session: Of the stream.
+        options: That came with the frame.
+    """
+
+    finishes_quickly = False
+
+    def __init__(
+        self, reader: FrameReader, model: ServedModel, ticket: Place, *, session: StreamSession, options: FrameOptions
+    ) -> None:
+        super().__init__(reader, model, ticket)
+        self._session = session
+        self._options = options
+        self._window: StreamWindow | None = None
+
+    def prepare(self, frame: Frame) -> PreparedFrame:
+        """Take the frame into the stream."""
+        prepared, self._window = self._session.prepare(frame, self._options)
+        return prepared
+
+    def finish(self, prepared: PreparedFrame, candidates: NDArray[np.float32]) -> StreamResult:
+        """Track, watch the sensor, and put the answer together."""
+        assert self._window is not None  # noqa: S101
+        return self._session.conclude(prepared, self._window, candidates, self._options)

@@ -1,0 +1,223 @@
+"""What is remembered from one frame of a stream to the next, and what is made of it.
+
+Everything here runs on worker threads, one frame at a time and in order; the event loop's side is `live`.
+
+Legend: K candidates of the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loddis_runtime.detections import Detections
+from loddis_runtime.detector import Detector, PreparedFrame
+from loddis_runtime.errors import DuplicateFrameError, LateFrameError
+from loddis_runtime.frames import Frame
+from loddis_runtime.stream import StreamWindow
+from loddis_server.alarms import FalseAlarmControl
+from loddis_server.scene_health import Canary, CanaryFrame, DriftMonitor, DriftReport, HealthReport, SensorHealth
+from loddis_server.streams.settings import StreamSettings
+from loddis_server.tracking import Track, Tracker, TrackUpdate
+
+__all__ = ["FrameOptions", "StreamResult", "StreamSession"]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameOptions:
+    """What comes with a frame.
+
+    Attributes:
+        frame_index: Its place in the stream; one after the last if none.
+        timestamp_s: When it was taken, seconds on any clock that does not go back.
+        reset: Forget everything before this frame.
+        score_threshold: For the detections that are reported; the stream's own if none.
+        max_detections: The model's if none.
+    """
+
+    frame_index: int | None = None
+    timestamp_s: float | None = None
+    reset: bool = False
+    score_threshold: float | None = None
+    max_detections: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StreamResult:
+    """The answer to one frame of a stream.
+
+    Attributes:
+        frame: Itself.
+        window: What the network saw.
+        detections: At the threshold that held.
+        tracks: All tracks after this frame.
+        alarms: Tracks that are announced with this frame: confirmed, and not held back.
+        ended: Announced tracks that were lost with this frame.
+        threshold: Least score of `detections`.
+        held_back: Whether announcements wait, since the sensor's shutter is, or just was, closed.
+        health: Of the sensor.
+        drift: Of the scene; none where the bundle does not say what its training domains look like.
+        timestamp_s: As given.
+    """
+
+    frame: Frame
+    window: StreamWindow
+    detections: Detections
+    tracks: TrackUpdate
+    alarms: tuple[Track, ...]
+    ended: tuple[Track, ...]
+    threshold: float
+    held_back: bool
+    health: HealthReport
+    drift: DriftReport | None
+    timestamp_s: float | None
+
+
+class StreamSession:
+    """One stream's memory: window, tracks, alarms, health, drift, canary.
+
+    Args:
+        detector: Of the stream's model.
+        settings: Of the stream.
+        seed: Of the canary's targets.
+    """
+
+    def __init__(self, detector: Detector, settings: StreamSettings, *, seed: int = 0) -> None:
+        self._settings = settings
+        self._detector = detector
+        self._stream = detector.stream(max_gap=settings.max_gap)
+        self._last_index: int | None = None
+        self.tracker = Tracker(settings.tracker)
+        self.control = FalseAlarmControl(settings.alarms, settings.tracker) if settings.alarms is not None else None
+        self.health = SensorHealth(settings.health)
+        self.drift = _drift_monitor(detector, settings)
+        self.canary = Canary(settings.canary, seed=seed) if settings.canary is not None else None
+        self._announced: set[int] = set()
+
+    @property
+    def threshold(self) -> float:
+        """Least score of a reported detection now."""
+        return self._detector.manifest.score_threshold if self.control is None else self.control.threshold
+
+    def prepare(self, frame: Frame, options: FrameOptions) -> tuple[PreparedFrame, StreamWindow]:
+        """Take the next frame up to the network.
+
+        Raises:
+            DuplicateFrameError, LateFrameError, FrameError, ConfigError: As `Stream.prepare`; the session is as before.
+        """
+        if options.reset:
+            self._stream.reset()
+            self._last_index = None
+        index = options.frame_index
+        if self._last_index is not None:  # which the window does not know once the model has been exchanged
+            index = self._last_index + 1 if index is None else index
+            if index <= self._last_index:
+                kind = DuplicateFrameError if index == self._last_index else LateFrameError
+                what = "came already" if index == self._last_index else f"is late: the stream is at {self._last_index}"
+                raise kind(f"frame {index} {what}", frame_index=options.frame_index, last_index=self._last_index)
+        prepared, window = self._stream.prepare(frame, frame_index=index, timestamp_s=options.timestamp_s)
+        self._last_index = window.frame_index
+        return prepared, window
+
+    def adopt(self, detector: Detector) -> None:
+        """Go on with another model: the window starts afresh; tracks live on if the classes are the same."""
+        self._stream.close()
+        if detector.manifest.classes != self._detector.manifest.classes:
+            self._forget()
+        self._detector = detector
+        self._stream = detector.stream(max_gap=self._settings.max_gap)
+        self.drift = _drift_monitor(detector, self._settings)
+
+    def conclude(
+        self,
+        prepared: PreparedFrame,
+        window: StreamWindow,
+        candidates: NDArray[np.float32],
+        options: FrameOptions,
+    ) -> StreamResult:
+        """Make the answer of ``(K, 6)`` candidates.
+
+        Raises:
+            ConfigError, EngineError: As `Detector.finish`.
+        """
+        own = self.threshold
+        threshold = own if options.score_threshold is None else options.score_threshold
+        if window.restart in ("reset", "size"):
+            self._forget()
+        floor = min(threshold, self.tracker.settings.low_score, own if self.control is None else self.control.floor)
+        # Measured only where somebody will read it: clutter far below the threshold is most of what there is.
+        found = self._detector.finish(prepared, candidates, score_threshold=floor)
+        tracks = self.tracker.update(
+            found, frame=prepared.frame, frame_index=window.frame_index, missing=window.missing, high_score=own
+        )
+        if self.control is not None:
+            self.control.observe(found, tracks, frame_index=window.frame_index, timestamp_s=options.timestamp_s)
+        health = self.health.update(
+            prepared.frame, timestamp_s=options.timestamp_s, camera_shift_xy=tracks.camera_shift_xy
+        )
+        drift = None if self.drift is None else self.drift.update(prepared.frame)
+        return StreamResult(
+            frame=prepared.frame,
+            window=window,
+            detections=_best(found, threshold, options.max_detections),
+            tracks=tracks,
+            alarms=self._announce(tracks, held_back=health.hold_alarms),
+            ended=self._withdraw(tracks.ended),
+            threshold=threshold,
+            held_back=health.hold_alarms,
+            health=health,
+            drift=drift,
+            timestamp_s=options.timestamp_s,
+        )
+
+    def canary_frame(self, result: StreamResult) -> CanaryFrame | None:
+        """Give a copy of a frame with targets in it, if it is the canary's turn."""
+        return None if self.canary is None else self.canary.inject(result.frame, result.detections.boxes_xyxy)
+
+    def close(self) -> None:
+        """Let go of the frames."""
+        self._stream.close()
+
+    def _forget(self) -> None:
+        """Begin anew, as after `reset`; ids of tracks go on."""
+        self.tracker.reset()
+        self._announced.clear()
+
+    def _announce(self, tracks: TrackUpdate, *, held_back: bool) -> tuple[Track, ...]:
+        """Give the confirmed tracks that nobody was told of; what is held back is told later, if it still lives."""
+        if held_back:
+            return ()
+        new = tuple(
+            track for track in tracks.tracks if track.state == "confirmed" and track.track_id not in self._announced
+        )
+        self._announced.update(track.track_id for track in new)
+        return new
+
+    def _withdraw(self, ended: Sequence[Track]) -> tuple[Track, ...]:
+        """Give the ended tracks that somebody was told of."""
+        known = tuple(track for track in ended if track.track_id in self._announced)
+        self._announced.difference_update(track.track_id for track in known)
+        return known
+
+
+def _drift_monitor(detector: Detector, settings: StreamSettings) -> DriftMonitor | None:
+    """Give what watches the scene, if the bundle says what its training domains look like."""
+    reference = detector.manifest.scenes
+    return None if reference is None else DriftMonitor(reference, settings.drift)
+
+
+def _best(detections: Detections, threshold: float, limit: int | None) -> Detections:
+    """Keep the detections from a score on, no more than a limit; they are sorted."""
+    count = int(np.searchsorted(-detections.scores, -threshold, side="right"))
+    count = count if limit is None else min(count, limit)
+    return Detections(
+        boxes_xyxy=detections.boxes_xyxy[:count],
+        scores=detections.scores[:count],
+        class_ids=detections.class_ids[:count],
+        centroids=detections.centroids[:count],
+        snr=detections.snr[:count],
+        class_names=detections.class_names,
+    )
