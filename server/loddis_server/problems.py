@@ -27,6 +27,9 @@ __all__ = [
     "LATE_FRAME",
     "MALFORMED_REQUEST",
     "METHOD_NOT_ALLOWED",
+    "MODEL_BUSY",
+    "MODEL_REQUIRED",
+    "MODEL_UNUSABLE",
     "NOT_FOUND",
     "NOT_IMPLEMENTED",
     "NOT_READY",
@@ -93,6 +96,18 @@ UNKNOWN_MODEL = ProblemType(
 UNKNOWN_STREAM = ProblemType("unknown-stream", 404, "There is no such stream", "`GET /v1/streams` lists those there are.")
 METHOD_NOT_ALLOWED = ProblemType(
     "method-not-allowed", 405, "The path does not take this method", "The header `Allow` names the methods it takes."
+)
+MODEL_BUSY = ProblemType(
+    "model-busy", 409, "The model is being loaded", "Try again when `GET /v1/models` shows it `ready` or `failed`."
+)
+MODEL_REQUIRED = ProblemType(
+    "model-required", 409, "The server cannot do without this model", "The detail says what has to come first."
+)
+MODEL_UNUSABLE = ProblemType(
+    "model-unusable",
+    409,
+    "The model cannot be served",
+    "Put the bundle right, in a folder for a new version, and load that; what was served before still is.",
 )
 UPLOAD_TIMEOUT = ProblemType(
     "upload-timeout",

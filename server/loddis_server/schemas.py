@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from loddis_runtime.intensity import IntensityPolicy
 from loddis_runtime.manifest import TrainingDomain
-from loddis_server.models import ServedModel
+from loddis_server.models import ModelState, ServedModel, VersionStatus
 from loddis_server.problems import ProblemType
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "ModelList",
     "ModelRef",
     "ModelSummary",
+    "ModelVersion",
     "ParameterFault",
     "ProblemDescription",
     "ProblemDocument",
@@ -148,14 +149,14 @@ class ModelDetail(ModelSummary):
     created: datetime
 
     @classmethod
-    def of(cls, model: ServedModel) -> ModelDetail:
+    def of(cls, model: ServedModel, *, is_default: bool) -> ModelDetail:
         """Describe a model."""
         detector = model.detector
         manifest = detector.manifest.model_dump(exclude={"schema_version", "files"})
         return cls(
             **manifest,
             state="ready",
-            default=model.is_default,
+            default=is_default,
             precision=detector.precision,
             device=detector.device,
             engine=detector.engine.name,
@@ -163,10 +164,39 @@ class ModelDetail(ModelSummary):
         )
 
 
-class ModelList(BaseModel):
-    """All models that are served."""
+class ModelVersion(BaseModel):
+    """A version of a model, on disk or in use."""
 
-    models: list[ModelSummary]
+    name: str = Field(examples=["sky-nano"])
+    version: str = Field(examples=["4"])
+    state: ModelState = Field(
+        description="`available`: on disk. `loading`: not served yet. `ready`: served. `unloading`: not served any "
+        "more, but still used by requests or streams that began before. `failed`: cannot be loaded; `cause` says why."
+    )
+    cause: str | None = Field(default=None, description="Why it could not be loaded.")
+    newest: bool = Field(description="Whether the name alone means this version.")
+    default: bool = Field(description="Whether it answers requests that name no model.")
+    leases: int = Field(description="Requests and streams that use it now.", examples=[3])
+
+    @classmethod
+    def of(cls, status: VersionStatus) -> ModelVersion:
+        """Describe a version."""
+        return cls(
+            name=status.name,
+            version=status.version,
+            state=status.state,
+            cause=status.cause,
+            newest=status.is_newest,
+            default=status.is_default,
+            leases=status.leases,
+        )
+
+
+class ModelList(BaseModel):
+    """All models that are served, and all that could be."""
+
+    models: list[ModelSummary] = Field(description="Those that are ready.")
+    repository: list[ModelVersion] = Field(description="Every version on disk or in use, by name, oldest first.")
 
 
 class Liveness(BaseModel):

@@ -50,6 +50,7 @@ class Service:
         self._loader: threading.Thread | None = None
         self.on_started: Callable[[], None] = lambda: None
         self._started = asyncio.Event()
+        self.models.on_change = self._publish_models
         self.metrics.ready.set_function(lambda: self.state == "ready")
 
     def start(self) -> None:
@@ -59,7 +60,7 @@ class Service:
         def load() -> None:
             failure: Exception | None = None
             try:
-                self.models.load()
+                self.models.load_initial()
             except Exception as error:
                 failure = error
             try:
@@ -111,7 +112,8 @@ class Service:
     @property
     def is_finished(self) -> bool:
         """Whether no thread is at work any more."""
-        return (self._loader is None or not self._loader.is_alive()) and self.pipeline.busy_s == 0
+        is_loading = self.models.is_loading or (self._loader is not None and self._loader.is_alive())
+        return not is_loading and self.pipeline.busy_s == 0
 
     def _loaded(self, failure: Exception | None) -> None:
         """Open for requests, or give up."""
@@ -121,7 +123,6 @@ class Service:
             self.admission.close("the server could not start")
         elif self.state == "starting":
             self.pipeline.start()
-            self._publish_models()
             self.state = "ready"
             self.admission.open()
             logger.info("ready", extra={"models": [f"{model.name}:{model.version}" for model in self.models]})
@@ -130,6 +131,7 @@ class Service:
 
     def _publish_models(self) -> None:
         """Tell Prometheus what is served."""
+        self.metrics.model_info.clear()
         for model in self.models:
             self.metrics.model_info.labels(
                 model.name,
@@ -137,5 +139,5 @@ class Service:
                 model.detector.manifest.variant,
                 model.detector.precision,
                 model.detector.device,
-                str(model.is_default).lower(),
+                str(self.models.is_default(model)).lower(),
             ).set(1)

@@ -303,7 +303,7 @@ class TestInProcess:
         def fail(_: object) -> None:
             raise ZeroDivisionError("by zero")
 
-        monkeypatch.setattr("loddis_server.models.ModelStore.load", fail)
+        monkeypatch.setattr("loddis_server.models.ModelStore.load_initial", fail)
         with pytest.raises(serving.StartupError, match="cannot be loaded: ZeroDivisionError: by zero"):
             serve(settings_for(repository, port=0))
 

@@ -9,8 +9,7 @@ import pytest
 
 from loddis_runtime.errors import BundleError, ModelNotFoundError
 from loddis_runtime.repository import ModelRepository
-from loddis_server import models
-from loddis_server.models import ModelStore, find_bundles
+from loddis_server.models import ModelStore, find_bundles, finding
 from loddis_server.problems import ProblemError
 from support.bundles import write_spot_bundle
 from support.live_server import settings_for
@@ -31,7 +30,7 @@ def shipped(own: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: py
     if not root.exists():
         for name, version in (("sky-nano", "1"), ("alpha", "99")):
             write_spot_bundle(root, name=name, version=version, size_hw=(16, 16))
-    monkeypatch.setattr(models, "shipped_repository", lambda: ModelRepository(root))
+    monkeypatch.setattr(finding, "shipped_repository", lambda: ModelRepository(root))
     return root
 
 
@@ -71,14 +70,14 @@ def test_a_model_that_is_missing_is_named_with_those_there_are(own: Path) -> Non
 
 
 def test_no_models_at_all_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "shipped_repository", lambda: ModelRepository(tmp_path))
+    monkeypatch.setattr(finding, "shipped_repository", lambda: ModelRepository(tmp_path))
     with pytest.raises(BundleError, match="no models to serve in"):
         served(tmp_path)
 
 
 def default_of(repository: Path, **settings: Any) -> str:
     store = ModelStore(settings_for(repository, **{"models": (), **settings}))
-    store.load()
+    store.load_initial()
     model = store.find()
     store.close()
     return f"{model.name}:{model.version}"
@@ -100,7 +99,7 @@ def test_a_name_finds_its_newest_version(own: Path) -> None:
     store = ModelStore(settings_for(own, models=("alpha:2", "alpha:10")))
     with pytest.raises(ProblemError, match="being loaded"):
         store.find("alpha")
-    store.load()
+    store.load_initial()
     assert store.find("alpha").version == "10"
     assert store.find("alpha:2").version == "2"
     assert store.find("alpha/2").version == "2"

@@ -59,7 +59,11 @@ def test_nothing_is_ready_before_the_models_are_warm(repository: Path, monkeypat
             refused = await client.post("/v1/detect", content=PNG)
             assert refused.json()["type"] == "/problems/not-ready"
             assert refused.headers["retry-after"] == "1"
-            assert (await client.get("/v1/models")).json() == {"models": []}
+            listed = (await client.get("/v1/models")).json()
+            assert listed["models"] == []
+            assert {one["name"]: one["state"] for one in listed["repository"]}["spot"] == "loading"
+            early = await client.post("/v1/models/spot/1/load")
+            assert early.json()["type"] == "/problems/not-ready"
             assert (await client.get("/v1/models/spot")).json()["type"] == "/problems/not-ready"
             warm.set()
             assert await service.started() == "ready"

@@ -23,6 +23,7 @@ from loddis_server.admission import Ticket
 from loddis_server.bodies import plan_body, read_body
 from loddis_server.metrics import Stage
 from loddis_server.middleware import started_at
+from loddis_server.models import ServedModel
 from loddis_server.openapi import FRAME_BODY, FRAME_HEADERS, PNG_ANSWER, problem_answers
 from loddis_server.pipeline import DetectionJob
 from loddis_server.problems import ProblemError
@@ -85,17 +86,19 @@ async def detect(request: Request, query: Annotated[DetectQuery, Query()]) -> Re
     """
     service = service_of(request)
     with service.admission.enter() as ticket:
-        return await _detect(request, query, service, ticket)
+        _refuse_state(request)
+        _refuse_repetition(request)
+        with service.models.lease(query.model) as model:
+            return await _detect(request, query, service, ticket, model)
 
 
-async def _detect(request: Request, query: DetectQuery, service: Service, ticket: Ticket) -> Response:
+async def _detect(
+    request: Request, query: DetectQuery, service: Service, ticket: Ticket, model: ServedModel
+) -> Response:
     """Answer a request that was let in."""
     settings = service.settings
     started = started_at(request.scope)
     deadline_s = started + settings.request_timeout_s
-    _refuse_state(request)
-    _refuse_repetition(request)
-    model = service.models.find(query.model)
     plan = plan_body(request.headers, max_pixels=settings.max_frame_pixels)
     try:
         async with asyncio.timeout(deadline_s - time.perf_counter()):

@@ -1,0 +1,17 @@
+"""The models of a server: found on disk, loaded and unloaded while requests go on, lent to who detects with them."""
+
+from __future__ import annotations
+
+from loddis_server.models.finding import PREFERRED_MODEL, find_bundles
+from loddis_server.models.leases import ModelLease, ServedModel
+from loddis_server.models.store import ModelState, ModelStore, VersionStatus
+
+__all__ = [
+    "PREFERRED_MODEL",
+    "ModelLease",
+    "ModelState",
+    "ModelStore",
+    "ServedModel",
+    "VersionStatus",
+    "find_bundles",
+]
