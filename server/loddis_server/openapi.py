@@ -12,7 +12,17 @@ from loddis_server.images.raw import DTYPES
 from loddis_server.problems import PROBLEM_MEDIA_TYPE, ProblemType
 from loddis_server.schemas import ProblemDocument
 
-__all__ = ["DESCRIPTION", "FRAME_BODY", "FRAME_HEADERS", "PNG_ANSWER", "TAGS", "add_problem_schemas", "problem_answers"]
+__all__ = [
+    "BINARY",
+    "DESCRIPTION",
+    "FRAME_BODY",
+    "FRAME_HEADERS",
+    "PNG_ANSWER",
+    "STREAM_HEADERS",
+    "TAGS",
+    "add_problem_schemas",
+    "problem_answers",
+]
 
 DESCRIPTION = """\
 Detects moving small targets in infrared frames.
@@ -25,6 +35,7 @@ Where the server has an API key, send `Authorization: Bearer KEY`.
 
 TAGS = [
     {"name": "detection", "description": "Frames in, detections out."},
+    {"name": "streams", "description": "Frames that belong together: cameras, videos, tracks, alarms."},
     {"name": "models", "description": "What is served."},
     {"name": "operation", "description": "Probes, metrics and what problems mean."},
 ]
@@ -78,6 +89,36 @@ FRAME_HEADERS: list[dict[str, Any]] = [
         "in": "header",
         "description": "Comes back in the answer, and stands in the server's log: 1 to 128 of A-Z a-z 0-9 ._:@/+=-",
         "schema": {"type": "string", "maxLength": 128},
+    },
+]
+
+STREAM_HEADERS: list[dict[str, Any]] = [
+    {
+        "name": "X-Stream-Id",
+        "in": "header",
+        "description": "Makes the frame the next one of this stream; the first frame opens it. 1 to 64 of "
+        "A-Z a-z 0-9 . _ -, beginning with a letter or digit.",
+        "schema": {"type": "string", "maxLength": 64},
+        "example": "mast-3",
+    },
+    {
+        "name": "X-Frame-Index",
+        "in": "header",
+        "description": "Place of the frame in its stream, from 0; one after the last if none. Gaps are answered in "
+        "`window`, a frame that does not come after the last one is refused with 409.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    {
+        "name": "X-Frame-Timestamp",
+        "in": "header",
+        "description": "When the frame was taken, seconds on any clock that does not go back.",
+        "schema": {"type": "number"},
+    },
+    {
+        "name": "X-Stream-Reset",
+        "in": "header",
+        "description": "`true`: the stream forgets everything before this frame, and its index may be any.",
+        "schema": {"type": "boolean"},
     },
 ]
 

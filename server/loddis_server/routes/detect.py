@@ -1,44 +1,49 @@
-"""`POST /v1/detect`: one frame in, its detections out."""
+"""`POST /v1/detect`: one frame in, its detections out; with `X-Stream-Id`, as part of a stream."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections import Counter
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import cv2
 import orjson
 from fastapi import APIRouter, Depends, Query, Request
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import Receive
 
 from loddis_runtime.detections import Detections
 from loddis_runtime.drawing import draw_detections
 from loddis_runtime.frames import Frame
 from loddis_server import problems
 from loddis_server.admission import Ticket
-from loddis_server.bodies import plan_body, read_body
+from loddis_server.bodies import plan_body
 from loddis_server.metrics import Stage
 from loddis_server.middleware import started_at
 from loddis_server.models import ServedModel
-from loddis_server.openapi import FRAME_BODY, FRAME_HEADERS, PNG_ANSWER, problem_answers
+from loddis_server.openapi import FRAME_BODY, FRAME_HEADERS, PNG_ANSWER, STREAM_HEADERS, problem_answers
 from loddis_server.pipeline import DetectionJob
-from loddis_server.problems import ProblemError
 from loddis_server.routes.context import request_id_of, service_of
+from loddis_server.routes.incoming import (
+    answer_in_time,
+    parameter_fault,
+    receive_body,
+    refuse_repetition,
+    server_timing,
+    unless_left,
+)
+from loddis_server.routes.stream_headers import StreamHeaders, read_stream_headers
 from loddis_server.schemas import DetectQuery, DetectResponse
-from loddis_server.security import require_api_key
+from loddis_server.security import require_scope
 from loddis_server.service import Service
+from loddis_server.stream_schemas import FrameMessage
+from loddis_server.streams.session import FrameOptions
 
-__all__ = ["router"]
+__all__ = ["detection_document", "router"]
 
-router = APIRouter(tags=["detection"], dependencies=[Depends(require_api_key)])
+router = APIRouter(tags=["detection"], dependencies=[Depends(require_scope("detect"))])
 
 ENLARGED_UP_TO_PX = 2**20  # pictures of larger frames are drawn at their own size
 LARGEST_SIDE_PX = 1_000_000  # of a PNG: more is not written
-STATE_HEADERS = ("x-stream-id", "x-frame-index")
 SHOWN_STAGES: tuple[Stage, ...] = ("decode", "queue", "prepare", "infer", "finish", "total")
 
 ANSWERS = problem_answers(
@@ -46,7 +51,11 @@ ANSWERS = problem_answers(
         problems.EMPTY_BODY,
         problems.MALFORMED_REQUEST,
         problems.UNAUTHORISED,
+        problems.FORBIDDEN,
         problems.UNKNOWN_MODEL,
+        problems.LATE_FRAME,
+        problems.STREAM_CONFLICT,
+        problems.TOO_MANY_STREAMS,
         problems.UPLOAD_TIMEOUT,
         problems.BODY_TOO_LARGE,
         problems.FRAME_TOO_LARGE,
@@ -56,7 +65,6 @@ ANSWERS = problem_answers(
         problems.TRUE_COLOUR,
         problems.TRUNCATED_IMAGE,
         problems.INTERNAL,
-        problems.NOT_IMPLEMENTED,
         problems.NOT_READY,
         problems.OVERLOADED,
         problems.TIMEOUT,
@@ -70,24 +78,28 @@ ANSWERS = problem_answers(
     response_class=Response,
     responses={
         200: {
-            "model": DetectResponse,
-            "description": "Detections, best first; or a picture of them.",
+            "model": DetectResponse | FrameMessage,
+            "description": "Detections, best first; for a frame of a stream also tracks; or a picture of them.",
             "content": PNG_ANSWER,
         },
         **ANSWERS,
     },
-    openapi_extra={**FRAME_BODY, "parameters": FRAME_HEADERS},
+    openapi_extra={**FRAME_BODY, "parameters": [*FRAME_HEADERS, *STREAM_HEADERS]},
 )
 async def detect(request: Request, query: Annotated[DetectQuery, Query()]) -> Response:
     """Find moving small targets in one infrared frame.
 
-    The body is the frame; its size in bytes and pixels is checked before it is decoded. Each frame stands for itself:
-    a model with a window sees it as a scene that stands still.
+    The body is the frame; its size in bytes and pixels is checked before it is decoded. A frame stands for itself: a
+    model with a window sees it as a scene that stands still. With `X-Stream-Id` it is the next frame of a stream, which
+    its first frame opens: the answer is a `FrameMessage` with tracks, and a frame that does not come after the last one
+    is refused with 409.
     """
     service = service_of(request)
     with service.admission.enter() as ticket:
-        _refuse_state(request)
-        _refuse_repetition(request)
+        refuse_repetition(request)
+        stream = read_stream_headers(request.headers)
+        if stream is not None:
+            return await _detect_in_stream(request, query, service, ticket, stream)
         with service.models.lease(query.model) as model:
             return await _detect(request, query, service, ticket, model)
 
@@ -95,70 +107,68 @@ async def detect(request: Request, query: Annotated[DetectQuery, Query()]) -> Re
 async def _detect(
     request: Request, query: DetectQuery, service: Service, ticket: Ticket, model: ServedModel
 ) -> Response:
-    """Answer a request that was let in."""
-    settings = service.settings
-    started = started_at(request.scope)
-    deadline_s = started + settings.request_timeout_s
-    plan = plan_body(request.headers, max_pixels=settings.max_frame_pixels)
-    try:
-        async with asyncio.timeout(deadline_s - time.perf_counter()):
-            body = await read_body(request.receive, request.headers, max_bytes=settings.max_body_bytes)
-    except TimeoutError:
-        raise ProblemError(
-            problems.UPLOAD_TIMEOUT,
-            f"the body was not here {settings.request_timeout_s:g} s after the head of the request",
-        ) from None
-    received = time.perf_counter()
+    """Answer a frame that stands for itself."""
+    plan = plan_body(request.headers, max_pixels=service.settings.max_frame_pixels)
+    body, receive_s = await receive_body(request, service)
     job = DetectionJob(
         plan(body), model, ticket, score_threshold=query.score_threshold, max_detections=query.max_detections
     )
-    job.seconds["receive"] = received - started
-    service.metrics.stages["receive"].observe(received - started)
-    try:
-        async with asyncio.timeout(deadline_s - received):
-            detections = await _outcome(service, job, request.receive)
-            picture = await _render(service, job, detections) if query.return_ == "image" else None
-    except TimeoutError:
-        service.metrics.dropped.labels("timeout").inc()
-        raise ProblemError(
-            problems.TIMEOUT, f"no answer {settings.request_timeout_s:g} s after the head of the request"
-        ) from None
-    _account(service, job, detections, total_s=time.perf_counter() - started)
-    content, media_type = (picture, "image/png") if picture is not None else (_document(job, detections), None)
-    return Response(
-        content,
-        media_type=media_type or "application/json",
-        headers={"Server-Timing": ", ".join(f"{stage};dur={s * 1000:.3f}" for stage, s in job.seconds.items())},
+    job.seconds["receive"] = receive_s
+    async with answer_in_time(request, service):
+        try:
+            detections = await unless_left(service, request.receive, service.pipeline.submit(job))
+        finally:
+            job.abandon()
+        picture = None
+        if query.return_ == "image":
+            picture = await _render(service, job.seconds, partial(_draw, _frame_of(job), detections))
+    job.seconds["total"] = time.perf_counter() - started_at(request.scope)
+    service.metrics.stages["total"].observe(job.seconds["total"])
+    service.metrics.frames.labels(model.name).inc()
+    service.metrics.detections.labels(model.name).inc(len(detections))
+    return _answer(picture or orjson.dumps(detection_document(job, detections)), picture, job.seconds)
+
+
+async def _detect_in_stream(
+    request: Request, query: DetectQuery, service: Service, ticket: Ticket, headers: StreamHeaders
+) -> Response:
+    """Answer a frame of a stream. Once it is taken into the stream it is worked on, whoever waits."""
+    plan = plan_body(request.headers, max_pixels=service.settings.max_frame_pixels)
+    body, receive_s = await receive_body(request, service)
+    reader = plan(body)
+    stream = service.streams.open(headers.stream_id, model=query.model)
+    options = FrameOptions(
+        frame_index=headers.frame_index,
+        timestamp_s=headers.timestamp_s,
+        reset=headers.reset,
+        score_threshold=query.score_threshold,
+        max_detections=query.max_detections,
     )
+    async with answer_in_time(request, service):
+        answer = await unless_left(
+            service, request.receive, stream.detect(reader, options, place=ticket, captured_at=time.time())
+        )
+        seconds: dict[Stage, float] = {"receive": receive_s, **answer.seconds}
+        picture = None
+        if query.return_ == "image":
+            result = answer.result
+            picture = await _render(service, seconds, partial(_draw, result.frame, result.detections))
+    seconds["total"] = time.perf_counter() - started_at(request.scope)
+    service.metrics.stages["total"].observe(seconds["total"])
+    return _answer(picture or answer.message.json, picture, seconds)
 
 
-async def _outcome(service: Service, job: DetectionJob, receive: Receive) -> Detections:
-    """Wait for the detections, but no longer than the other side does."""
-    result = service.pipeline.submit(job)
-    leaving = asyncio.ensure_future(_left(receive))
-    try:
-        await asyncio.wait((result, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if result.done():
-            return result.result()
-        service.metrics.dropped.labels("client_left").inc()
-        raise ClientDisconnect
-    finally:
-        leaving.cancel()
-        job.abandon()
+def _answer(content: bytes, picture: bytes | None, seconds: dict[Stage, float]) -> Response:
+    media_type = "application/json" if picture is None else "image/png"
+    return Response(content, media_type=media_type, headers=server_timing(seconds))
 
 
-async def _left(receive: Receive) -> None:
-    """Wait until the other side is gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _render(service: Service, job: DetectionJob, detections: Detections) -> bytes:
-    """Draw the detections; gives a PNG."""
+async def _render(service: Service, seconds: dict[Stage, float], draw: partial[bytes]) -> bytes:
+    """Draw; gives a PNG."""
     started = time.perf_counter()
-    picture = await service.pipeline.run_in_worker(partial(_draw, _frame_of(job), detections))
-    job.seconds["render"] = time.perf_counter() - started
-    service.metrics.stages["render"].observe(job.seconds["render"])
+    picture = await service.pipeline.run_in_worker(draw)
+    seconds["render"] = time.perf_counter() - started
+    service.metrics.stages["render"].observe(seconds["render"])
     return picture
 
 
@@ -169,35 +179,19 @@ def _draw(frame: Frame, detections: Detections) -> bytes:
         is_encoded, picture = cv2.imencode(".png", draw_detections(frame, detections, scale=scale))
         if is_encoded and picture.size:
             return picture.tobytes()
-    raise _parameter_fault("return", f"a picture of {width} x {height} pixels cannot be drawn; ask for JSON")
+    raise parameter_fault("return", f"a picture of {width} x {height} pixels cannot be drawn; ask for JSON")
 
 
-def _parameter_fault(parameter: str, message: str) -> ProblemError:
-    """Give the error for a parameter that its own type cannot tell is wrong."""
-    errors = [{"parameter": parameter, "message": message}]
-    return ProblemError(problems.BAD_PARAMETER, f"{parameter}: {message}", errors=errors)
-
-
-def _account(service: Service, job: DetectionJob, detections: Detections, *, total_s: float) -> None:
-    """Count what was done."""
-    job.seconds["total"] = total_s
-    service.metrics.stages["total"].observe(total_s)
-    service.metrics.frames.labels(job.model.name).inc()
-    service.metrics.detections.labels(job.model.name).inc(len(detections))
-
-
-def _document(job: DetectionJob, detections: Detections) -> bytes:
-    """Give the answer; `DetectResponse` describes it."""
+def detection_document(job: DetectionJob, detections: Detections) -> dict[str, Any]:
+    """Give the answer to a frame that stands for itself; `DetectResponse` describes it."""
     frame = _frame_of(job)
-    return orjson.dumps(
-        {
-            "model": {"name": job.model.name, "version": job.model.version},
-            "frame": {"width": frame.shape[1], "height": frame.shape[0], "dtype": frame.dtype.name},
-            "detections": detections.to_records(),
-            "timing_ms": {stage: round(job.seconds[stage] * 1000, 3) for stage in SHOWN_STAGES},
-            "request_id": request_id_of(),
-        }
-    )
+    return {
+        "model": {"name": job.model.name, "version": job.model.version},
+        "frame": {"width": frame.shape[1], "height": frame.shape[0], "dtype": frame.dtype.name},
+        "detections": detections.to_records(),
+        "timing_ms": {stage: round(job.seconds[stage] * 1000, 3) for stage in SHOWN_STAGES},
+        "request_id": request_id_of(),
+    }
 
 
 def _frame_of(job: DetectionJob) -> Frame:
@@ -205,20 +199,3 @@ def _frame_of(job: DetectionJob) -> Frame:
     if job.prepared is None:
         raise RuntimeError("a job without a frame has no detections")
     return job.prepared.frame
-
-
-def _refuse_state(request: Request) -> None:
-    """Answer those who expect state between frames, which would otherwise go missing without a word."""
-    for name in STATE_HEADERS:
-        if name in request.headers:
-            raise ProblemError(
-                problems.NOT_IMPLEMENTED,
-                f"streams are not available in this release: leave {name.title()} out, each frame stands for itself",
-            )
-
-
-def _refuse_repetition(request: Request) -> None:
-    """Refuse a parameter that is there twice: one of its values would be dropped without a word."""
-    for name, times in Counter(name for name, _ in request.query_params.multi_items()).items():
-        if times > 1:
-            raise _parameter_fault(name, f"it is there {times} times, expected once")

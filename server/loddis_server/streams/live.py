@@ -18,6 +18,7 @@ from typing import Any, Literal
 from loddis_runtime.errors import ConfigError, DuplicateFrameError, FrameError, LateFrameError, StreamError
 from loddis_server.bodies import FrameReader
 from loddis_server.logs import stream_id_var
+from loddis_server.metrics import Stage
 from loddis_server.models import ModelLease, ServedModel
 from loddis_server.pipeline import DetectionJob, Pipeline, Place
 from loddis_server.problems import BAD_FRAME, BAD_PARAMETER, LATE_FRAME, UNKNOWN_STREAM, ProblemError
@@ -41,11 +42,13 @@ class StreamAnswer:
     Attributes:
         result: Of the session.
         message: What listeners were told.
+        seconds: Spent in each stage.
     """
 
-    def __init__(self, result: StreamResult, message: Message) -> None:
+    def __init__(self, result: StreamResult, message: Message, seconds: dict[Stage, float]) -> None:
         self.result = result
         self.message = message
+        self.seconds = seconds
 
 
 class LiveStream:
@@ -171,7 +174,7 @@ class LiveStream:
             self.hub.publish(message)
             self._on_result(self, result)
             await self._run_canary(result)
-        return StreamAnswer(result, message)
+        return StreamAnswer(result, message, job.seconds)
 
     async def _run_canary(self, result: StreamResult) -> None:
         """Detect on a copy with targets in it, if it is the canary's turn; nobody sees the outcome but the canary."""

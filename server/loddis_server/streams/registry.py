@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from loddis_server.bodies import FrameReader
-from loddis_server.models import ModelStore
+from loddis_server.models import ModelStore, ServedModel, parse_reference
 from loddis_server.pipeline import Pipeline
 from loddis_server.problems import (
     BAD_PARAMETER,
@@ -117,7 +117,7 @@ class StreamRegistry:
             return self._add(stream_id, "pushed", model=model, settings=self.settings.defaults)
         if stream.kind != "pushed":
             raise ProblemError(STREAM_CONFLICT, f"the frames of the stream {stream_id} come from its source")
-        if model is not None and not stream.model.answers_to(model):
+        if model is not None and not _is_called(stream.model, model):
             raise ProblemError(
                 STREAM_CONFLICT, f"the stream {stream_id} detects with {stream.model.reference}, not with {model[:100]}"
             )
@@ -229,3 +229,9 @@ class StreamRegistry:
                 if stream.kind == "pushed" and now - stream.last_frame_s > self.settings.idle_timeout_s:
                     with contextlib.suppress(ProblemError):
                         await self.remove(stream.stream_id, f"no frame for {self.settings.idle_timeout_s:g} s")
+
+
+def _is_called(model: ServedModel, reference: str) -> bool:
+    """Tell whether a reference, with or without a version, may mean a model."""
+    name, version = parse_reference(reference)
+    return model.name == name and version in (None, model.version)

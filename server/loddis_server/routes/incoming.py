@@ -1,0 +1,106 @@
+"""What routes that take frames have in common: the time a request has, its body, and clients that leave."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
+
+from loddis_server import problems
+from loddis_server.bodies import read_body
+from loddis_server.metrics import Stage
+from loddis_server.middleware import started_at
+from loddis_server.problems import ProblemError
+from loddis_server.service import Service
+
+__all__ = ["answer_in_time", "parameter_fault", "receive_body", "refuse_repetition", "server_timing", "unless_left"]
+
+T = TypeVar("T")
+
+
+async def receive_body(request: Request, service: Service) -> tuple[bytes, float]:
+    """Read the body of a request; gives it and the seconds since the request came.
+
+    Raises:
+        ProblemError: It is empty, too large, or not here in time.
+        ClientDisconnect: The other side left.
+    """
+    settings = service.settings
+    started = started_at(request.scope)
+    try:
+        async with asyncio.timeout(started + settings.request_timeout_s - time.perf_counter()):
+            body = await read_body(request.receive, request.headers, max_bytes=settings.max_body_bytes)
+    except TimeoutError:
+        raise ProblemError(
+            problems.UPLOAD_TIMEOUT,
+            f"the body was not here {settings.request_timeout_s:g} s after the head of the request",
+        ) from None
+    seconds = time.perf_counter() - started
+    service.metrics.stages["receive"].observe(seconds)
+    return body, seconds
+
+
+@asynccontextmanager
+async def answer_in_time(request: Request, service: Service) -> AsyncIterator[None]:
+    """Give what is within the time that is left to the request.
+
+    Raises:
+        ProblemError: It took longer.
+    """
+    limit_s = service.settings.request_timeout_s
+    try:
+        async with asyncio.timeout(started_at(request.scope) + limit_s - time.perf_counter()):
+            yield
+    except TimeoutError:
+        service.metrics.dropped.labels("timeout").inc()
+        raise ProblemError(problems.TIMEOUT, f"no answer {limit_s:g} s after the head of the request") from None
+
+
+async def unless_left(service: Service, receive: Receive, awaited: Awaitable[T]) -> T:
+    """Wait for a result, but no longer than the other side does. What is awaited is then cancelled.
+
+    Raises:
+        ClientDisconnect: The other side left.
+    """
+    result = asyncio.ensure_future(awaited)
+    leaving = asyncio.ensure_future(_left(receive))
+    try:
+        await asyncio.wait((result, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if result.done():
+            return result.result()
+        service.metrics.dropped.labels("client_left").inc()
+        raise ClientDisconnect
+    finally:
+        leaving.cancel()
+        result.cancel()
+
+
+async def _left(receive: Receive) -> None:
+    """Wait until the other side is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def refuse_repetition(request: Request) -> None:
+    """Refuse a parameter that is there twice: one of its values would be dropped without a word."""
+    for name, times in Counter(name for name, _ in request.query_params.multi_items()).items():
+        if times > 1:
+            raise parameter_fault(name, f"it is there {times} times, expected once")
+
+
+def parameter_fault(parameter: str, message: str) -> ProblemError:
+    """Give the error for a parameter that its own type cannot tell is wrong."""
+    errors = [{"parameter": parameter, "message": message}]
+    return ProblemError(problems.BAD_PARAMETER, f"{parameter}: {message}", errors=errors)
+
+
+def server_timing(seconds: Mapping[Stage, float]) -> dict[str, str]:
+    """Give the header that tells browsers and proxies where the time went."""
+    return {"Server-Timing": ", ".join(f"{stage};dur={taken * 1000:.3f}" for stage, taken in seconds.items())}
