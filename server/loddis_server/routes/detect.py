@@ -106,6 +106,7 @@ async def _detect(request: Request, query: DetectQuery, service: Service, ticket
             f"the body was not here {settings.request_timeout_s:g} s after the head of the request",
         ) from None
     received = time.perf_counter()
+    ticket.confirm()
     job = DetectionJob(
         plan(body), model, ticket, score_threshold=query.score_threshold, max_detections=query.max_detections
     )
