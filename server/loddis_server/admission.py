@@ -2,6 +2,13 @@
 
 It counts from the head of a request on, so that a full server says so before it has read a body, and never holds more
 bodies and frames in memory than it admitted. Used on the event loop; `on_the_way` may be asked from any thread.
+
+Two limits hold. `capacity` bounds the requests that are in, whatever they do there: a burst is let in and worked off.
+But a queue that fills anew as fast as it is worked off makes every answer late and none more. So a virtual queue is
+kept, of all that asks to come in, refused or not, at the pace that the server has: while that is longer than the real
+one may be, the server is overloaded, and only so many frames may be at work at once that each is done within
+`max_slowdown` times what a lone one takes (`Pace.room`). Requests that are still being sent do not count as at work,
+so that slow clients keep nobody out; hence who came in under overload is asked again once the body is there.
 """
 
 from __future__ import annotations
@@ -9,9 +16,11 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+import time
 from types import TracebackType
 
 from loddis_server.metrics import Metrics
+from loddis_server.pace import Pace
 from loddis_server.problems import NOT_READY, OVERLOADED, ProblemError
 
 __all__ = ["Admission", "Ticket"]
@@ -24,10 +33,11 @@ class Ticket:
     let go. A client that leaves takes nothing out of the memory of a thread that is reading its frame.
     """
 
-    __slots__ = ("_admission", "_arrived", "_holders")
+    __slots__ = ("_admission", "_arrived", "_holders", "_under_overload")
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, *, under_overload: bool) -> None:
         self._admission = admission
+        self._under_overload = under_overload
         self._arrived = False
         self._holders = 1
 
@@ -40,6 +50,15 @@ class Ticket:
         self._holders -= 1
         if self._holders == 0:
             self._admission.leave()
+
+    def confirm(self) -> None:
+        """Ask again whether there is room, now that the body is here and work on it could begin.
+
+        Raises:
+            ProblemError: The request was let in under overload, and others were faster.
+        """
+        if self._under_overload:
+            self._admission.check_room()
 
     def arrived(self) -> None:
         """Say that the frame is in the queue of the network, from any thread."""
@@ -59,32 +78,45 @@ class Ticket:
 
 
 class Admission:
-    """Lets in as many requests as may wait and run at once, and none while it is closed.
+    """Lets in as many requests as may wait and run at once, fewer under overload, and none while it is closed.
 
     Args:
         capacity: Requests at once.
         metrics: Told how many there are.
+        pace: Of the server; kept by whoever does the work.
+        max_slowdown: Longest time at work under overload, in times of a lone frame.
 
     Attributes:
         on_the_way: Admitted requests whose frames are not in the queue of the network yet.
-        seconds_per_frame: What the network takes, for the advice when to come back; kept by whoever runs it.
+        at_work: Frames between the end of their body and their result; kept by whoever does the work, on the event
+            loop.
     """
 
-    def __init__(self, capacity: int, metrics: Metrics) -> None:
+    def __init__(self, capacity: int, metrics: Metrics, *, pace: Pace, max_slowdown: float) -> None:
         self.capacity = capacity
         self.lock = threading.Lock()
         self.on_the_way = 0
-        self.seconds_per_frame = 0.0
+        self.at_work = 0
+        self._pace = pace
+        self._max_slowdown = max_slowdown
         self._in_flight = 0
+        self._asked = 0.0  # length of the virtual queue when it was last asked to be longer
+        self._asked_at = time.monotonic()
         self._closed: str | None = "the server is starting: models are being loaded"
         self._idle = asyncio.Event()
         self._idle.set()
         metrics.in_flight.set_function(lambda: self._in_flight)
+        metrics.overloaded.set_function(lambda: self.is_overloaded)
 
     @property
     def in_flight(self) -> int:
         """Requests that are in."""
         return self._in_flight
+
+    @property
+    def is_overloaded(self) -> bool:
+        """Whether more was asked for than could be done by now, and more than may wait."""
+        return self._virtual_queue() > self.capacity
 
     def open(self) -> None:
         """Let requests in from now on."""
@@ -102,18 +134,33 @@ class Admission:
         """
         if self._closed is not None:
             raise ProblemError(NOT_READY, self._closed)
+        # Twice the capacity is as much as is remembered, so that an overload that is over is soon forgotten.
+        self._asked = min(self._virtual_queue() + 1, 2 * self.capacity)
+        self._asked_at = time.monotonic()
         if self._in_flight >= self.capacity:
-            wait_s = max(1, math.ceil(self._in_flight * self.seconds_per_frame))
-            raise ProblemError(
-                OVERLOADED,
-                f"{self._in_flight} requests are under way, this server takes {self.capacity} at once",
-                headers={"Retry-After": str(wait_s)},
-            )
+            self._asked = 2 * self.capacity  # a real queue that is full leaves nothing to work out
+            raise self._refusal(f"{self._in_flight} requests are under way, this server takes {self.capacity} at once")
+        under_overload = self.is_overloaded
+        if under_overload:
+            self.check_room()
         self._in_flight += 1
         self._idle.clear()
         with self.lock:
             self.on_the_way += 1
-        return Ticket(self)
+        return Ticket(self, under_overload=under_overload)
+
+    def check_room(self) -> None:
+        """Check that a frame could be done in time under overload.
+
+        Raises:
+            ProblemError: It could not; with advice when to come back.
+        """
+        room = self._pace.room(self._max_slowdown)
+        if room is not None and self.at_work >= room:
+            raise self._refusal(
+                f"more is asked for than this server can do: {self.at_work} frames are at work, and with more than "
+                f"{room} each would take over {self._max_slowdown:g} times as long as alone"
+            )
 
     def leave(self) -> None:
         """Free the place of a request; its ticket does this, when its last holder lets go."""
@@ -124,3 +171,14 @@ class Admission:
     async def idle(self) -> None:
         """Wait until no request is in."""
         await self._idle.wait()
+
+    def _virtual_queue(self) -> float:
+        """Give how many requests would be waiting now if none had been refused."""
+        frame_s = self._pace.frame_s
+        if not frame_s:
+            return 0.0
+        return max(0.0, self._asked - (time.monotonic() - self._asked_at) / frame_s)
+
+    def _refusal(self, detail: str) -> ProblemError:
+        wait_s = max(1, math.ceil(self._in_flight * self._pace.frame_s))
+        return ProblemError(OVERLOADED, detail, headers={"Retry-After": str(wait_s)})

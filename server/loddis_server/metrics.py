@@ -45,6 +45,9 @@ class Metrics:
             "Frames between the head of their request and the answer.",
             registry=self.registry,
         )
+        self.overloaded = Gauge(
+            "loddis_overloaded", "1 while more is asked for than can be done.", registry=self.registry
+        )
         self.queue_depth = Gauge("loddis_queue_depth", "Frames that wait for the network.", registry=self.registry)
         self.batch_size = Histogram(
             "loddis_batch_size",

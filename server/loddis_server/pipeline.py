@@ -1,8 +1,9 @@
 """A frame's way through the server, from the bytes of a body to detections, and the threads it passes.
 
     event loop          read + prepare, where that is no more than a look at the bytes
-    decode workers      read + prepare of all else; finish
-    inference thread    infer; finish of the last frame if no other waits
+    decode workers      read + prepare of all else
+    inference thread    infer; finish, if no frame waits for the network
+    finishing thread    finish, if some do: not a decode worker, where it would wait for the decoding of large files
 
 Each hand-over costs tens of microseconds, so there are no more than these: a small raw frame goes from the event loop
 to the inference thread and back.
@@ -31,12 +32,12 @@ from loddis_server.batching import Batcher
 from loddis_server.bodies import FrameReader
 from loddis_server.metrics import Metrics, Stage
 from loddis_server.models import ServedModel
+from loddis_server.pace import Pace
 from loddis_server.settings import ServerSettings
 
-__all__ = ["DetectionJob", "FrameJob", "Pipeline", "Place"]
+__all__ = ["DetectionJob", "FrameJob", "Pipeline", "Place", "decode_workers"]
 
 T = TypeVar("T")
-SMOOTHING = 0.1  # weight of the newest batch in the running mean of seconds a frame
 
 
 class Place(Protocol):
@@ -71,7 +72,7 @@ class FrameJob(ABC, Generic[T]):
     """
 
     finishes_quickly = True
-    """Whether `finish` takes so little time that the thread of the network may do it while nothing waits."""
+    """Whether that takes so little time that the thread of the network may do it while nothing waits."""
 
     def __init__(self, reader: FrameReader, model: ServedModel, ticket: Place) -> None:
         self._loop = asyncio.get_running_loop()
@@ -90,9 +91,14 @@ class FrameJob(ABC, Generic[T]):
     def prepare(self, frame: Frame) -> PreparedFrame:
         """Make of a frame what the network takes."""
 
+    @property
     @abstractmethod
-    def finish(self, prepared: PreparedFrame, candidates: NDArray[np.float32]) -> T:
-        """Make the outcome of ``(K, 6)`` candidates."""
+    def finish_key(self) -> Hashable:
+        """Frames of one key are finished together; they are jobs of one type."""
+
+    @abstractmethod
+    def finish_alike(self, jobs: Sequence[Any], raw: NDArray[np.float32]) -> Sequence[T]:
+        """Make the outcomes of jobs of this one's key, of their candidates ``(B, K, 6)``."""
 
     @property
     def key(self) -> Hashable:
@@ -151,10 +157,18 @@ class DetectionJob(FrameJob[Detections]):
         """Prepare as `Detector.prepare`."""
         return self.model.detector.prepare(frame)
 
-    def finish(self, prepared: PreparedFrame, candidates: NDArray[np.float32]) -> Detections:
-        """Finish as `Detector.finish`."""
-        return self.model.detector.finish(
-            prepared, candidates, score_threshold=self.score_threshold, max_detections=self.max_detections
+    @property
+    def finish_key(self) -> Hashable:
+        """Its options."""
+        return self.score_threshold, self.max_detections
+
+    def finish_alike(self, jobs: Sequence[DetectionJob], raw: NDArray[np.float32]) -> list[Detections]:
+        """Finish as `Detector.finish_batch`."""
+        return self.model.detector.finish_batch(
+            [job.prepared for job in jobs if job.prepared is not None],
+            raw,
+            score_threshold=self.score_threshold,
+            max_detections=self.max_detections,
         )
 
 
@@ -163,16 +177,17 @@ class Pipeline:
 
     Args:
         settings: How many, and how batches are formed.
-        admission: Asked how many frames are about to come, told how fast they go.
+        admission: Asked how many frames are about to come, told how many are at work.
+        pace: Told how fast they go.
         metrics: Told how long stages take.
     """
 
-    def __init__(self, settings: ServerSettings, admission: Admission, metrics: Metrics) -> None:
+    def __init__(self, settings: ServerSettings, admission: Admission, pace: Pace, metrics: Metrics) -> None:
         self._admission = admission
+        self._pace = pace
         self._metrics = metrics
-        self._workers = ThreadPoolExecutor(
-            settings.decode_workers or available_cores(), thread_name_prefix="loddis-decode"
-        )
+        self._workers = ThreadPoolExecutor(decode_workers(settings), thread_name_prefix="loddis-decode")
+        self._finisher = ThreadPoolExecutor(1, thread_name_prefix="loddis-finish")
         self.batcher: Batcher[FrameJob[Any]] = Batcher(
             self._infer,
             max_batch_size=settings.max_batch_size,
@@ -190,6 +205,7 @@ class Pipeline:
         """End all threads; jobs that wait fail. Blocks until what runs is done, or the time is over."""
         self.batcher.stop(timeout_s=timeout_s)
         self._workers.shutdown(wait=False, cancel_futures=True)
+        self._finisher.shutdown(wait=False)
 
     @property
     def busy_s(self) -> float:
@@ -199,6 +215,8 @@ class Pipeline:
 
     def submit(self, job: FrameJob[T]) -> asyncio.Future[T]:
         """Send a frame on its way; call on the event loop."""
+        self._admission.at_work += 1
+        job.future.add_done_callback(self._left_work)
         if job.reader is not None and job.reader.is_quick:
             self._read(job)
             return job.future
@@ -211,6 +229,9 @@ class Pipeline:
     async def run_in_worker(self, function: Callable[[], T]) -> T:
         """Do other slow work, such as drawing, on a decode worker."""
         return await asyncio.get_running_loop().run_in_executor(self._workers, function)
+
+    def _left_work(self, _: asyncio.Future[Any]) -> None:
+        self._admission.at_work -= 1
 
     def _read(self, job: FrameJob[Any]) -> None:
         """First stage: decode and prepare."""
@@ -231,6 +252,7 @@ class Pipeline:
             del self._reading[threading.get_ident()]
         self._record(job, "decode", decoded - started)
         self._record(job, "prepare", job.prepared_at - decoded)
+        self._pace.note_reading(job.prepared_at - started)
         self.batcher.submit(job)
         job.ticket.arrived()
 
@@ -241,34 +263,60 @@ class Pipeline:
         started = time.perf_counter()
         raw = model.detector.infer(prepared)  # (B, K, 6)
         inferred = time.perf_counter()
-        per_frame = (inferred - started) / len(batch)
-        self._admission.seconds_per_frame += SMOOTHING * (per_frame - self._admission.seconds_per_frame)
+        self._pace.note_run(len(batch), inferred - started)
         self._metrics.batch_size.labels(model.name).observe(len(batch))
-        for index, (job, candidates) in enumerate(zip(batch, raw, strict=True)):
+        for job in batch:
             self._record(job, "queue", started - job.prepared_at)
             self._record(job, "infer", inferred - started)
-            if index == len(batch) - 1 and self.batcher.depth == 0 and job.finishes_quickly:
-                self._finish(job, candidates)
-            else:
-                self._workers.submit(self._finish, job, candidates)
+        quick = [index for index, job in enumerate(batch) if job.finishes_quickly]
+        if quick and self.batcher.depth == 0:
+            self._finish([batch[index] for index in quick], raw[quick])
+        elif quick:
+            self._finisher.submit(self._finish, [batch[index] for index in quick], raw[quick])
+        for index, job in enumerate(batch):
+            if not job.finishes_quickly:
+                self._workers.submit(self._finish, [job], raw[index : index + 1])
 
-    def _finish(self, job: FrameJob[Any], candidates: NDArray[np.float32]) -> None:
-        """Third stage: choose among the candidates, measure the targets."""
-        if job.abandoned or job.prepared is None:
-            return
+    def _finish(self, batch: Sequence[FrameJob[Any]], raw: NDArray[np.float32]) -> None:
+        """Third stage: make the outcomes; of all frames that are finished alike at once.
+
+        Args:
+            batch: Of one model.
+            raw: ``(B, K, 6)``, their candidates.
+        """
+        alike: dict[Hashable, list[int]] = {}
+        for index, job in enumerate(batch):
+            if not job.abandoned:
+                alike.setdefault(job.finish_key, []).append(index)
+        for indices in alike.values():
+            self._finish_alike([batch[index] for index in indices], raw[indices])
+
+    def _finish_alike(self, jobs: Sequence[FrameJob[Any]], raw: NDArray[np.float32]) -> None:
+        """Finish frames of one key; if that fails, one by one, so that one bad frame fails alone."""
+        started = time.perf_counter()
         try:
-            started = time.perf_counter()
-            outcome = job.finish(job.prepared, candidates)
-            self._record(job, "finish", time.perf_counter() - started)
+            outcomes = jobs[0].finish_alike(jobs, raw)
         except Exception as error:
-            job.fail(error)
+            if len(jobs) == 1:
+                jobs[0].fail(error)
+                return
+            for index, job in enumerate(jobs):
+                self._finish_alike([job], raw[index : index + 1])
             return
-        job.resolve(outcome)
+        seconds = time.perf_counter() - started
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            self._record(job, "finish", seconds)
+            job.resolve(outcome)
 
     def _record(self, job: FrameJob[Any], stage: Stage, seconds: float) -> None:
         """Note how long a stage took."""
         job.seconds[stage] = seconds
         self._metrics.stages[stage].observe(seconds)
+
+
+def decode_workers(settings: ServerSettings) -> int:
+    """Give how many threads decode."""
+    return settings.decode_workers or available_cores()
 
 
 def _call_on(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:

@@ -11,7 +11,8 @@ from typing import Literal
 from loddis_server.admission import Admission
 from loddis_server.metrics import Metrics
 from loddis_server.models import ModelStore
-from loddis_server.pipeline import Pipeline
+from loddis_server.pace import Pace
+from loddis_server.pipeline import Pipeline, decode_workers
 from loddis_server.settings import ServerSettings
 
 __all__ = ["STALL_LIMIT_S", "Service", "State"]
@@ -43,8 +44,9 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self.models = ModelStore(settings)
-        self.admission = Admission(settings.queue_capacity, self.metrics)
-        self.pipeline = Pipeline(settings, self.admission, self.metrics)
+        pace = Pace(workers=decode_workers(settings))
+        self.admission = Admission(settings.queue_capacity, self.metrics, pace=pace, max_slowdown=settings.max_slowdown)
+        self.pipeline = Pipeline(settings, self.admission, pace, self.metrics)
         self.state: State = "starting"
         self.failure: Exception | None = None
         self._loader: threading.Thread | None = None

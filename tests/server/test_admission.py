@@ -6,16 +6,46 @@ import asyncio
 
 import pytest
 
+from loddis_server import admission as admission_module
 from loddis_server.admission import Admission
 from loddis_server.metrics import Metrics
+from loddis_server.pace import Pace
 from loddis_server.problems import ProblemError
+
+
+class Clock:
+    """Time that passes only when told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(admission_module, "time", clock)
+    return clock
+
+
+def open_admission(capacity: int, pace: Pace | None = None) -> Admission:
+    admission = Admission(capacity, Metrics(), pace=pace or Pace(workers=1), max_slowdown=2.0)
+    admission.open()
+    return admission
 
 
 @pytest.fixture
 def admission() -> Admission:
-    admission = Admission(2, Metrics())
-    admission.open()
-    return admission
+    return open_admission(2)
+
+
+def pace_of(frame_s: float) -> Pace:
+    """Give the pace of an engine that gains nothing by batches."""
+    pace = Pace(workers=1)
+    pace.note_run(1, frame_s)
+    return pace
 
 
 def refusal(admission: Admission) -> ProblemError:
@@ -35,8 +65,8 @@ def test_no_more_enter_than_there_is_room_for(admission: Admission) -> None:
         assert admission.in_flight == 1
 
 
-def test_the_advice_when_to_come_back_follows_the_pace(admission: Admission) -> None:
-    admission.seconds_per_frame = 1.7
+def test_the_advice_when_to_come_back_follows_the_pace() -> None:
+    admission = open_admission(2, pace_of(1.7))
     with admission.enter(), admission.enter():
         assert refusal(admission).headers == {"Retry-After": "4"}
 
@@ -58,7 +88,7 @@ def test_frames_are_on_their_way_until_they_arrive(admission: Admission) -> None
 
 
 def test_nobody_enters_before_the_start_and_after_the_end() -> None:
-    admission = Admission(2, Metrics())
+    admission = Admission(2, Metrics(), pace=Pace(workers=1), max_slowdown=2.0)
     assert "models are being loaded" in refusal(admission).detail
     admission.open()
     with admission.enter():
@@ -80,3 +110,95 @@ def test_it_is_idle_when_the_last_one_left(admission: Admission) -> None:
         await waiting
 
     asyncio.run(scenario())
+
+
+def ask(admission: Admission) -> bool:
+    """Ask to come in as a request that then stays at work; tell whether it was let in."""
+    try:
+        admission.enter()
+    except ProblemError:
+        return False
+    admission.at_work += 1
+    return True
+
+
+def answer(admission: Admission) -> None:
+    """Let the oldest request at work go."""
+    admission.at_work -= 1
+    admission.leave()
+
+
+def test_a_burst_that_the_queue_holds_is_let_in_whole(clock: Clock) -> None:
+    admission = open_admission(8, pace_of(0.01))
+    for _ in range(20):  # at four fifths of what can be done, in bursts of the queue's length
+        assert all(ask(admission) for _ in range(8))
+        for _ in range(8):
+            answer(admission)
+        clock.now_s += 0.1
+        assert not admission.is_overloaded
+
+
+def test_clients_that_wait_for_their_answers_are_never_refused(clock: Clock) -> None:
+    """Each sends its next frame when it has the answer to the last: the queue stands, but does not grow."""
+    admission = open_admission(8, pace_of(0.01))
+    assert all(ask(admission) for _ in range(7))
+    for _ in range(1000):
+        clock.now_s += 0.01
+        answer(admission)
+        assert ask(admission)
+
+
+def test_under_overload_no_more_are_at_work_than_are_done_in_time(clock: Clock) -> None:
+    admission = open_admission(8, pace_of(0.01))
+    depths, let_in = [], 0
+    for tick in range(4000):  # four requests in the time of one, for ten seconds
+        let_in += ask(admission)
+        if tick % 4 == 3 and admission.at_work:
+            answer(admission)
+        clock.now_s += 0.0025
+        depths.append(admission.at_work)
+    assert admission.is_overloaded
+    assert max(depths[400:]) == 2
+    assert min(depths[400:]) == 1  # the network never waits
+    assert let_in == pytest.approx(1000, abs=10)
+
+
+def test_an_overload_that_is_over_is_soon_forgotten(clock: Clock) -> None:
+    admission = open_admission(8, pace_of(0.01))
+    for _ in range(1000):
+        ask(admission)
+    assert admission.is_overloaded
+    clock.now_s += 0.081
+    assert not admission.is_overloaded
+
+
+def test_slow_uploads_keep_nobody_out_under_overload(clock: Clock) -> None:
+    admission = open_admission(8, pace_of(0.01))
+    while not admission.is_overloaded:
+        admission.enter().__exit__(None, None, None)
+    uploading = [admission.enter() for _ in range(6)]  # their bodies never come
+    ticket = admission.enter()
+    ticket.confirm()
+    assert admission.in_flight == 7
+    for one in [*uploading, ticket]:
+        one.release()
+
+
+def test_under_overload_there_must_still_be_room_when_the_body_is_there(clock: Clock) -> None:
+    admission = open_admission(8, pace_of(0.01))
+    early = admission.enter()
+    while not admission.is_overloaded:
+        admission.enter().__exit__(None, None, None)
+    late = admission.enter()
+    admission.at_work = 2
+    early.confirm()  # let in before the overload: that stands
+    with pytest.raises(ProblemError, match="each would take over 2 times as long as alone"):
+        late.confirm()
+    admission.at_work = 1
+    late.confirm()
+
+
+def test_a_server_that_never_ran_a_frame_lets_in_what_the_queue_holds() -> None:
+    admission = open_admission(64)
+    assert all(ask(admission) for _ in range(64))
+    assert not ask(admission)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from loddis_runtime.detections import Detections
 from loddis_runtime.detector import Detector, PreparedFrame
 from loddis_runtime.errors import EngineError
 from loddis_server import bodies
@@ -137,6 +138,43 @@ def test_a_frame_that_breaks_the_network_fails_alone(repository: Path, network: 
         assert "secret-detail" not in bad.result().text
         for place, future in zip(PLACES, [first, *others], strict=False):
             assert centroid(future.result(TIMEOUT_S)) == pytest.approx(place, abs=0.1)
+
+
+def test_frames_of_a_batch_keep_their_own_options_and_fail_alone_at_the_end(
+    repository: Path, network: HeldNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish_batch = Detector.finish_batch
+
+    def finish_all_but_one(
+        detector: Detector, prepared: Sequence[PreparedFrame], raw: NDArray[np.float32], **options: Any
+    ) -> list[Detections]:
+        if any(one.frame[0, 0] == 1 for one in prepared):
+            raise EngineError("a class that the manifest does not have")
+        return finish_batch(detector, prepared, raw, **options)
+
+    monkeypatch.setattr(Detector, "finish_batch", finish_all_but_one)
+    pair = spot_frame(PLACES[0], PLACES[5], dtype=np.uint16)
+    bad = spot_frame(PLACES[0], PLACES[5], dtype=np.uint16)
+    bad[0, 0] = 1
+    asked = [(pair, ""), (bad, ""), (pair, "?max_detections=1"), (pair, "?score_threshold=1"), (pair, "")]
+    settings = settings_for(repository, max_batch_size=5)
+    with LiveServer(settings) as server, client_of(server) as client, ThreadPoolExecutor(6) as pool:
+        network.batch_sizes.clear()
+        network.hold()
+        first = pool.submit(post, client, PLACES[0])
+        assert network.entered.wait(TIMEOUT_S)
+        futures = [
+            pool.submit(client.post, f"/v1/detect{query}", content=frame.tobytes(), headers=raw_headers(frame))
+            for frame, query in asked
+        ]
+        wait_until(lambda: server.service.pipeline.batcher.depth == len(asked))
+        network.may_run.set()
+        answers = [future.result(TIMEOUT_S) for future in futures]
+        assert first.result(TIMEOUT_S).status_code == 200
+    assert network.batch_sizes == [1, 5]
+    assert [answer.status_code for answer in answers] == [200, 500, 200, 200, 200]
+    counts = [len(answer.json()["detections"]) for answer in answers if answer.status_code == 200]
+    assert counts == [2, 1, 0, 2]
 
 
 def test_a_request_that_takes_too_long_is_answered_and_given_up(repository: Path, network: HeldNetwork) -> None:

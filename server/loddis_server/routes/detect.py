@@ -110,6 +110,7 @@ async def _detect(
     """Answer a frame that stands for itself."""
     plan = plan_body(request.headers, max_pixels=service.settings.max_frame_pixels)
     body, receive_s = await receive_body(request, service)
+    ticket.confirm()
     job = DetectionJob(
         plan(body), model, ticket, score_threshold=query.score_threshold, max_detections=query.max_detections
     )
@@ -135,6 +136,7 @@ async def _detect_in_stream(
     """Answer a frame of a stream. Once it is taken into the stream it is worked on, whoever waits."""
     plan = plan_body(request.headers, max_pixels=service.settings.max_frame_pixels)
     body, receive_s = await receive_body(request, service)
+    ticket.confirm()
     reader = plan(body)
     stream = service.streams.open(headers.stream_id, model=query.model)
     options = FrameOptions(

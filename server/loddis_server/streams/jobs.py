@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,7 +57,13 @@ class StreamJob(FrameJob[StreamResult]):
         prepared, self._window = self._session.prepare(frame, self._options)
         return prepared
 
-    def finish(self, prepared: PreparedFrame, candidates: NDArray[np.float32]) -> StreamResult:
+    @property
+    def finish_key(self) -> Hashable:
+        """No two frames of a stream are under way at once, and no two streams have anything in common."""
+        return self
+
+    def finish_alike(self, jobs: Sequence[StreamJob], raw: NDArray[np.float32]) -> list[StreamResult]:
         """Track, watch the sensor, and put the answer together."""
+        assert self.prepared is not None  # noqa: S101
         assert self._window is not None  # noqa: S101
-        return self._session.conclude(prepared, self._window, candidates, self._options)
+        return [self._session.conclude(self.prepared, self._window, raw[0], self._options)]
