@@ -15,12 +15,12 @@ from starlette.types import Receive
 
 from loddis_runtime.frames import Frame
 from loddis_server.decoding import FORMATS, check_size, decode_file, decode_raw, format_of
-from loddis_server.forms import boundary_of, frame_part
+from loddis_server.forms import Part, boundary_of, frame_part
 from loddis_server.images.raw import RAW_HEADERS
 from loddis_server.images.raw import read_header as read_raw_header
 from loddis_server.problems import BODY_TOO_LARGE, EMPTY_BODY, MALFORMED_REQUEST, UNSUPPORTED_MEDIA, ProblemError
 
-__all__ = ["BodyPlan", "FrameReader", "plan_body", "read_body"]
+__all__ = ["MULTIPART", "BodyPlan", "FrameReader", "plan_body", "read_body", "read_part"]
 
 QUICK_BYTES = 2**20  # bodies that are looked at on the event loop: well under a millisecond
 
@@ -133,15 +133,27 @@ def _read_file(body: bytes, *, declared: str | None, max_pixels: int) -> FrameRe
 def _read_form(body: bytes, *, headers: Mapping[str, str], boundary: bytes, max_pixels: int) -> FrameReader:
     """Give the reader of a form's part, which is taken as a body of its own; large forms are taken apart later."""
 
-    def read_part() -> FrameReader:
-        part = frame_part(body, boundary)
-        if not part.data:
-            raise ProblemError(EMPTY_BODY, "expected a frame in the form, got 0 bytes")
-        # Raw pixels may be described by the headers of the request or of the part.
-        described = {name: headers[name] for name in RAW_HEADERS if name in headers}
-        own = {name: part.headers[name] for name in (*RAW_HEADERS, "content-type") if name in part.headers}
-        if own.get("content-type", "").partition(";")[0].strip().lower() == MULTIPART:
-            raise ProblemError(UNSUPPORTED_MEDIA, "a part of a form cannot be a form itself")
-        return plan_body(described | own, max_pixels=max_pixels)(part.data)
+    def read() -> FrameReader:
+        return read_part(frame_part(body, boundary), headers=headers, max_pixels=max_pixels)
 
-    return read_part() if len(body) <= QUICK_BYTES else FrameReader(lambda: read_part().read(), is_quick=False)
+    return read() if len(body) <= QUICK_BYTES else FrameReader(lambda: read().read(), is_quick=False)
+
+
+def read_part(part: Part, *, headers: Mapping[str, str], max_pixels: int) -> FrameReader:
+    """Give the reader of a part of a form, as if it were a body of its own.
+
+    Args:
+        part: Of the form.
+        headers: Of the request; they may describe raw pixels, unless those of the part do.
+        max_pixels: Largest frame.
+
+    Raises:
+        ProblemError: As `plan_body` and its plans; or the part is empty, or a form itself.
+    """
+    if not part.data:
+        raise ProblemError(EMPTY_BODY, "expected a frame in the form, got 0 bytes")
+    described = {name: headers[name] for name in RAW_HEADERS if name in headers}
+    own = {name: part.headers[name] for name in (*RAW_HEADERS, "content-type") if name in part.headers}
+    if own.get("content-type", "").partition(";")[0].strip().lower() == MULTIPART:
+        raise ProblemError(UNSUPPORTED_MEDIA, "a part of a form cannot be a form itself")
+    return plan_body(described | own, max_pixels=max_pixels)(part.data)

@@ -1,4 +1,4 @@
-"""Multipart bodies: the one part that is a frame. They are in memory already, within the limit of bytes."""
+"""Multipart bodies: the parts that are frames. They are in memory already, within the limit of bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from loddis_server.problems import BAD_PARAMETER, MALFORMED_REQUEST, ProblemErro
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-__all__ = ["PART_NAME", "Part", "boundary_of", "frame_part"]
+__all__ = ["PART_NAME", "Part", "boundary_of", "frame_part", "frame_parts"]
 
 PART_NAME = "frame"
 MAX_PART_HEADER_BYTES = 8192
@@ -25,10 +25,12 @@ class Part(NamedTuple):
     Attributes:
         headers: In lower case.
         data: Its content.
+        file_name: As its header says, if it does.
     """
 
     headers: Mapping[str, str]
     data: bytes
+    file_name: str | None = None
 
 
 def boundary_of(content_type: str) -> bytes:
@@ -49,7 +51,21 @@ def frame_part(body: bytes, boundary: bytes) -> Part:
     Raises:
         ProblemError: The form is malformed, has no such part, or others beside it.
     """
-    collector = _Collector()
+    return frame_parts(body, boundary, limit=1)[0]
+
+
+def frame_parts(body: bytes, boundary: bytes, *, limit: int) -> list[Part]:
+    """Give the parts of a form, each of them called `frame`.
+
+    Args:
+        body: The form.
+        boundary: Between its parts.
+        limit: Most parts.
+
+    Raises:
+        ProblemError: The form is malformed, has no such part, more of them than the limit, or others beside them.
+    """
+    collector = _Collector(limit)
     try:
         parser = MultipartParser(boundary, collector.callbacks())
         parser.write(body)
@@ -59,20 +75,26 @@ def frame_part(body: bytes, boundary: bytes) -> Part:
     if not collector.is_complete:
         raise ProblemError(MALFORMED_REQUEST, "the multipart body ends before its closing boundary")
     names = [name for name, _ in collector.parts]
-    if names != [PART_NAME]:
+    if not names or set(names) != {PART_NAME}:
         came = ", ".join(repr(name[:40]) for name in names) or "none"
-        raise ProblemError(
-            BAD_PARAMETER,
-            f"expected one part named {PART_NAME!r}, got {came}",
-            errors=[{"parameter": PART_NAME, "message": f"expected one part of this name, got {came}"}],
-        )
-    return collector.parts[0][1]
+        raise _other_parts(_wanted(limit), came)
+    return [part for _, part in collector.parts]
+
+
+def _wanted(limit: int) -> str:
+    return f"one part named {PART_NAME!r}" if limit == 1 else f"1 to {limit} parts named {PART_NAME!r}"
+
+
+def _other_parts(wanted: str, came: str) -> ProblemError:
+    errors = [{"parameter": PART_NAME, "message": f"expected {wanted}, got {came}"}]
+    return ProblemError(BAD_PARAMETER, f"expected {wanted}, got {came}", errors=errors)
 
 
 class _Collector:
     """Gathers the parts that the parser reports."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self.parts: list[tuple[str, Part]] = []
         self.is_complete = False
         self._headers: dict[str, str] = {}
@@ -93,8 +115,8 @@ class _Collector:
         }
 
     def _begin_part(self) -> None:
-        if self.parts:
-            raise ProblemError(BAD_PARAMETER, f"expected one part named {PART_NAME!r}, got several")
+        if len(self.parts) >= self._limit:
+            raise _other_parts(_wanted(self._limit), "several" if self._limit == 1 else "more")
         self._headers, self._data = {}, []
 
     def _add_to_field(self, data: bytes, start: int, end: int) -> None:
@@ -115,7 +137,9 @@ class _Collector:
     def _end_part(self) -> None:
         options = parse_options_header(self._headers.get("content-disposition", ""))[1]
         name = options.get(b"name", b"").decode("utf-8", errors="replace")
-        self.parts.append((name, Part(self._headers, b"".join(self._data))))
+        file_name = options.get(b"filename")
+        shown = None if file_name is None else file_name.decode("utf-8", errors="replace")
+        self.parts.append((name, Part(self._headers, b"".join(self._data), shown)))
 
     def _end(self) -> None:
         self.is_complete = True

@@ -13,6 +13,7 @@ from loddis_server.models import ModelState, ServedModel, VersionStatus
 from loddis_server.problems import ProblemType
 
 __all__ = [
+    "BatchQuery",
     "DetectQuery",
     "DetectResponse",
     "Detection",
@@ -34,7 +35,7 @@ __all__ = [
 MAX_DETECTIONS = 100_000
 
 
-class DetectQuery(BaseModel):
+class BatchQuery(BaseModel):
     """How to detect. Parameters that are not listed are refused, so that a typing error does not go unseen."""
 
     model_config = ConfigDict(extra="forbid")
@@ -59,6 +60,11 @@ class DetectQuery(BaseModel):
         description="`NAME`, for its newest version, or `NAME:VERSION`; the server's default if none.",
         examples=["sky-nano", "sky-nano:2"],
     )
+
+
+class DetectQuery(BatchQuery):
+    """How to detect in one frame."""
+
     return_: Literal["json", "image"] = Field(
         default="json", alias="return", description="`json`: detections; `image`: a PNG with the detections drawn in."
     )

@@ -1,0 +1,138 @@
+"""`POST /v1/detect/batch`: several frames in, the detections of each out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response
+
+from loddis_runtime.errors import FrameError
+from loddis_server import problems
+from loddis_server.admission import Ticket
+from loddis_server.bodies import MULTIPART, read_part
+from loddis_server.forms import Part, boundary_of, frame_parts
+from loddis_server.middleware import started_at
+from loddis_server.models import ServedModel
+from loddis_server.openapi import BINARY, problem_answers
+from loddis_server.pipeline import DetectionJob
+from loddis_server.problems import ProblemError, problem_document
+from loddis_server.routes.context import request_id_of, service_of
+from loddis_server.routes.detect import detection_document
+from loddis_server.routes.incoming import answer_in_time, receive_body, refuse_repetition, unless_left
+from loddis_server.schemas import BatchQuery
+from loddis_server.security import require_scope
+from loddis_server.service import Service
+from loddis_server.stream_schemas import BatchResponse
+
+__all__ = ["router"]
+
+logger = logging.getLogger(__name__)
+
+router = APIRouter(tags=["detection"], dependencies=[Depends(require_scope("detect"))])
+
+FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "A form whose parts are all called `frame`; each is a frame, as `POST /v1/detect` takes it.",
+        "content": {
+            MULTIPART: {
+                "schema": {
+                    "type": "object",
+                    "required": ["frame"],
+                    "properties": {"frame": {"type": "array", "minItems": 1, "items": BINARY}},
+                }
+            }
+        },
+    }
+}
+
+
+@router.post(
+    "/v1/detect/batch",
+    summary="Detect targets in several frames",
+    response_class=Response,
+    responses={
+        200: {"model": BatchResponse, "description": "The outcome of each frame, in their order."},
+        **problem_answers(
+            [
+                problems.EMPTY_BODY,
+                problems.MALFORMED_REQUEST,
+                problems.UNAUTHORISED,
+                problems.FORBIDDEN,
+                problems.UNKNOWN_MODEL,
+                problems.UPLOAD_TIMEOUT,
+                problems.BODY_TOO_LARGE,
+                problems.UNSUPPORTED_MEDIA,
+                problems.BAD_PARAMETER,
+                problems.INTERNAL,
+                problems.NOT_READY,
+                problems.OVERLOADED,
+                problems.TIMEOUT,
+            ]
+        ),
+    },
+    openapi_extra=FORM,
+)
+async def detect_batch(request: Request, query: Annotated[BatchQuery, Query()]) -> Response:
+    """Find moving small targets in several frames, each of which stands for itself.
+
+    A frame that cannot be used has a problem document in its place; the others are answered.
+    """
+    service = service_of(request)
+    with service.admission.enter() as ticket, service.models.lease(query.model) as model:
+        refuse_repetition(request)
+        content_type = request.headers.get("content-type", "")
+        if content_type.partition(";")[0].strip().lower() != MULTIPART:
+            raise ProblemError(problems.UNSUPPORTED_MEDIA, f"expected {MULTIPART}, got {content_type[:80] or 'nothing'}")
+        boundary = boundary_of(content_type)
+        body, _ = await receive_body(request, service)
+        ticket.confirm()
+        parts = await service.pipeline.run_in_worker(
+            lambda: frame_parts(body, boundary, limit=service.settings.max_batch_frames)
+        )
+        async with answer_in_time(request, service):
+            results = await unless_left(
+                service,
+                request.receive,
+                asyncio.gather(*(_outcome(request, service, ticket, model, query, part) for part in parts)),
+            )
+    service.metrics.stages["total"].observe(time.perf_counter() - started_at(request.scope))
+    return Response(
+        orjson.dumps({"results": results, "request_id": request_id_of()}), media_type="application/json"
+    )
+
+
+async def _outcome(
+    request: Request, service: Service, ticket: Ticket, model: ServedModel, query: BatchQuery, part: Part
+) -> dict[str, Any]:
+    """Detect in one part; what is wrong with it is its outcome."""
+    try:
+        reader = read_part(part, headers=request.headers, max_pixels=service.settings.max_frame_pixels)
+        job = DetectionJob(
+            reader, model, ticket, score_threshold=query.score_threshold, max_detections=query.max_detections
+        )
+        try:
+            detections = await service.pipeline.submit(job)
+        finally:
+            job.abandon()
+    except FrameError as error:
+        return _refused(request, service, part, ProblemError(problems.BAD_FRAME, str(error)))
+    except ProblemError as error:
+        return _refused(request, service, part, error)
+    job.seconds["total"] = time.perf_counter() - started_at(request.scope)
+    service.metrics.frames.labels(model.name).inc()
+    service.metrics.detections.labels(model.name).inc(len(detections))
+    return {"name": part.file_name, "result": detection_document(job, detections), "problem": None}
+
+
+def _refused(request: Request, service: Service, part: Part, error: ProblemError) -> dict[str, Any]:
+    service.metrics.rejected.labels(error.kind.slug).inc()
+    problem = problem_document(
+        error.kind, error.detail, instance=request.url.path, request_id=request_id_of(), errors=error.errors
+    )
+    return {"name": part.file_name, "result": None, "problem": problem}
