@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from loddis_runtime.errors import FrameError
 
-__all__ = ["Structure", "camera_shift", "register", "shift_between", "shifted", "structure_of"]
+__all__ = ["Structure", "camera_shift", "measured_shift", "register", "shift_between", "shifted", "structure_of"]
 
 LARGEST_SIDE_PX = 192  # frames are reduced to it: faster, and less of the noise
 SMALLEST_RESPONSE = 0.2  # height of the peak: noise gives up to 0.07, scenes and real frames 0.6 to 1
@@ -59,6 +59,29 @@ def structure_of(frame: NDArray[np.float32]) -> Structure:
     return Structure(edges, (height, width))
 
 
+def measured_shift(past: Structure, key: Structure) -> tuple[float, float] | None:
+    """Measure how far a scene has moved from an earlier frame to a later one, and tell whether that can be told at all.
+
+    Returns:
+        x, y in pixels, as `camera_shift`; None where the frames share too little structure.
+
+    Raises:
+        FrameError: The frames differ in size.
+    """
+    if past.size_hw != key.size_hw:
+        raise FrameError(f"frames of a window must be of one size, got {past.size_hw} and {key.size_hw}")
+    if past.edges is None or key.edges is None:
+        return None
+    height, width = key.size_hw
+    reduced_height, reduced_width = key.edges.shape
+    (x, y), response = cv2.phaseCorrelate(past.edges, key.edges)
+    x, y = x * width / reduced_width, y * height / reduced_height
+    clear = response >= SMALLEST_RESPONSE  # no number, of frames with levels beyond float32's, is not clear either
+    if not clear or abs(x) > LARGEST_SHARE * width or abs(y) > LARGEST_SHARE * height:
+        return None
+    return float(x), float(y)
+
+
 def shift_between(past: Structure, key: Structure) -> tuple[float, float]:
     """Measure how far a scene has moved from an earlier frame to the one to register to.
 
@@ -68,17 +91,7 @@ def shift_between(past: Structure, key: Structure) -> tuple[float, float]:
     Raises:
         FrameError: The frames differ in size.
     """
-    if past.size_hw != key.size_hw:
-        raise FrameError(f"frames of a window must be of one size, got {past.size_hw} and {key.size_hw}")
-    if past.edges is None or key.edges is None:
-        return 0.0, 0.0
-    height, width = key.size_hw
-    reduced_height, reduced_width = key.edges.shape
-    (x, y), response = cv2.phaseCorrelate(past.edges, key.edges)
-    x, y = x * width / reduced_width, y * height / reduced_height
-    if response < SMALLEST_RESPONSE or abs(x) > LARGEST_SHARE * width or abs(y) > LARGEST_SHARE * height:
-        return 0.0, 0.0
-    return float(x), float(y)
+    return measured_shift(past, key) or (0.0, 0.0)
 
 
 def camera_shift(frame: NDArray[np.float32], reference: NDArray[np.float32]) -> tuple[float, float]:
