@@ -142,14 +142,13 @@ async def _detect_in_stream(
     options = FrameOptions(
         frame_index=headers.frame_index,
         timestamp_s=headers.timestamp_s,
+        captured_at=time.time(),
         reset=headers.reset,
         score_threshold=query.score_threshold,
         max_detections=query.max_detections,
     )
     async with answer_in_time(request, service):
-        answer = await unless_left(
-            service, request.receive, stream.detect(reader, options, place=ticket, captured_at=time.time())
-        )
+        answer = await unless_left(service, request.receive, stream.detect(reader, options, place=ticket))
         seconds: dict[Stage, float] = {"receive": receive_s, **answer.seconds}
         picture = None
         if query.return_ == "image":

@@ -11,14 +11,14 @@ import time
 from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import APIRouter, Depends, Path, Query, WebSocket
+from fastapi import APIRouter, Path, Query, WebSocket
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.websockets import WebSocketDisconnect
 
 from loddis_server.bodies import FrameReader, plan_body
 from loddis_server.problems import BAD_PARAMETER, INTERNAL, MALFORMED_REQUEST, ProblemError
 from loddis_server.routes.context import request_id_of
-from loddis_server.security import require_scope
+from loddis_server.security import authorise
 from loddis_server.service import Service
 from loddis_server.stream_schemas import STREAM_ID
 from loddis_server.streams.documents import problem_line
@@ -64,7 +64,7 @@ class FrameNote(BaseModel):
     reset: bool = False
 
 
-@router.websocket("/v1/streams/{stream_id}/frames", dependencies=[Depends(require_scope("detect"))])
+@router.websocket("/v1/streams/{stream_id}/frames")
 async def exchange(
     websocket: WebSocket,
     stream_id: Annotated[str, Path(pattern=STREAM_ID)],
@@ -74,6 +74,7 @@ async def exchange(
 
     The next frame is read while the one before is worked on, no further: whoever sends faster is slowed by TCP.
     """
+    authorise(websocket, "detect")
     service: Service = websocket.app.state.service
     plan = plan_body(query.headers(), max_pixels=service.settings.max_frame_pixels)
     stream = service.streams.open(stream_id, model=query.model)
@@ -130,11 +131,12 @@ class _Exchange:
             options = FrameOptions(
                 frame_index=note.frame_index,
                 timestamp_s=note.timestamp_s,
+                captured_at=time.time(),
                 reset=note.reset,
                 score_threshold=self._query.score_threshold,
                 max_detections=self._query.max_detections,
             )
-            answer = await self._stream.detect(reader, options, place=ticket, captured_at=time.time())
+            answer = await self._stream.detect(reader, options, place=ticket)
         return answer.message.json
 
 

@@ -22,7 +22,6 @@ def frame_document(
     *,
     stream_id: str,
     model: ServedModel,
-    captured_at: float | None,
     seconds: Mapping[Stage, float],
 ) -> dict[str, Any]:
     """Describe what was made of a frame.
@@ -31,7 +30,6 @@ def frame_document(
         result: Of the frame.
         stream_id: Of its stream.
         model: That detected.
-        captured_at: When the frame was taken or came, seconds since 1970.
         seconds: Spent in each stage.
     """
     height, width = result.frame.shape
@@ -39,8 +37,8 @@ def frame_document(
         "type": "frame",
         "stream_id": stream_id,
         "frame_index": result.window.frame_index,
-        "timestamp_s": result.timestamp_s,
-        "captured_at": captured_at,
+        "timestamp_s": result.options.timestamp_s,
+        "captured_at": result.options.captured_at,
         "model": {"name": model.name, "version": model.version},
         "frame": {"width": width, "height": height, "dtype": result.frame.dtype.name},
         "window": {

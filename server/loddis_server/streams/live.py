@@ -119,7 +119,7 @@ class LiveStream:
         return math.fsum(self._lags) / len(self._lags) if self._lags else None
 
     async def detect(
-        self, reader: FrameReader, options: FrameOptions, *, place: Place | None = None, captured_at: float | None = None
+        self, reader: FrameReader, options: FrameOptions, *, place: Place | None = None
     ) -> StreamAnswer:
         """Detect on the next frame; frames are taken in the order of the calls.
 
@@ -127,22 +127,19 @@ class LiveStream:
             reader: Gives the frame.
             options: That came with it.
             place: That it holds; none if no request brought it.
-            captured_at: When it was taken or came, seconds since 1970.
 
         Raises:
             ProblemError: It is late, cannot be used, or the stream has ended.
         """
         place = place or NoPlace()
         place.hold()
-        task = asyncio.get_running_loop().create_task(self._detect(reader, options, place, captured_at))
+        task = asyncio.get_running_loop().create_task(self._detect(reader, options, place))
         self._under_way.add(task)
         task.add_done_callback(self._done)
         task.add_done_callback(lambda _: place.release())
         return await asyncio.shield(task)
 
-    async def _detect(
-        self, reader: FrameReader, options: FrameOptions, place: Place, captured_at: float | None
-    ) -> StreamAnswer:
+    async def _detect(self, reader: FrameReader, options: FrameOptions, place: Place) -> StreamAnswer:
         started = time.perf_counter()
         stream_id_var.set(self.stream_id)
         async with self._turn:
@@ -163,7 +160,6 @@ class LiveStream:
                     result,
                     stream_id=self.stream_id,
                     model=self.model,
-                    captured_at=captured_at,
                     seconds=job.seconds,
                 ),
             )

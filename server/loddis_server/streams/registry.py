@@ -207,10 +207,12 @@ class StreamRegistry:
     async def _fetch(self, stream: LiveStream, source: Source) -> None:
         """Take a source's frames to its stream until it ends. A frame that cannot be used is no reason to stop."""
         async for frame in source.frames():
-            options = FrameOptions(frame_index=frame.index, timestamp_s=frame.pts_s)
+            options = FrameOptions(
+                frame_index=frame.index, captured_at=frame.captured_at
+            )
             reader = FrameReader(lambda image=frame.image: image, is_quick=True)  # type: ignore[misc]
             try:
-                await stream.detect(reader, options, captured_at=frame.captured_at)
+                await stream.detect(reader, options)
             except ProblemError as error:
                 logger.warning("frame refused", extra={"stream": stream.stream_id, "cause": error.detail})
             except Exception:

@@ -7,8 +7,8 @@ Legend: K candidates of the network.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,15 @@ from loddis_runtime.errors import DuplicateFrameError, LateFrameError
 from loddis_runtime.frames import Frame
 from loddis_runtime.stream import StreamWindow
 from loddis_server.alarms import FalseAlarmControl
+from loddis_server.events import thumbnail_png
 from loddis_server.scene_health import Canary, CanaryFrame, DriftMonitor, DriftReport, HealthReport, SensorHealth
 from loddis_server.streams.settings import StreamSettings
 from loddis_server.tracking import Track, Tracker, TrackUpdate
 
 __all__ = ["FrameOptions", "StreamResult", "StreamSession"]
+
+LOW_SCORE = 0.05  # of detections that may keep a track alive
+LONGEST_FRAME_S = 2.0  # between two frames that belong to one look at the scene
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class FrameOptions:
     Attributes:
         frame_index: Its place in the stream; one after the last if none.
         timestamp_s: When it was taken, seconds on any clock that does not go back.
+        captured_at: When it was taken or came, seconds since 1970.
         reset: Forget everything before this frame.
         score_threshold: For the detections that are reported; the stream's own if none.
         max_detections: The model's if none.
@@ -40,6 +45,7 @@ class FrameOptions:
 
     frame_index: int | None = None
     timestamp_s: float | None = None
+    captured_at: float | None = None
     reset: bool = False
     score_threshold: float | None = None
     max_detections: int | None = None
@@ -60,7 +66,8 @@ class StreamResult:
         held_back: Whether announcements wait, since the sensor's shutter is, or just was, closed.
         health: Of the sensor.
         drift: Of the scene; none where the bundle does not say what its training domains look like.
-        timestamp_s: As given.
+        pictures: By id of a track in `alarms`, its neighbourhood as PNG.
+        options: As given.
     """
 
     frame: Frame
@@ -73,7 +80,8 @@ class StreamResult:
     held_back: bool
     health: HealthReport
     drift: DriftReport | None
-    timestamp_s: float | None
+    pictures: Mapping[int, bytes]
+    options: FrameOptions
 
 
 class StreamSession:
@@ -91,11 +99,12 @@ class StreamSession:
         self._stream = detector.stream(max_gap=settings.max_gap)
         self._last_index: int | None = None
         self.tracker = Tracker(settings.tracker)
-        self.control = FalseAlarmControl(settings.alarms, settings.tracker) if settings.alarms is not None else None
+        self.control = _false_alarm_control(detector, settings)
         self.health = SensorHealth(settings.health)
         self.drift = _drift_monitor(detector, settings)
         self.canary = Canary(settings.canary, seed=seed) if settings.canary is not None else None
         self._announced: set[int] = set()
+        self._last_s: float | None = None
 
     @property
     def threshold(self) -> float:
@@ -126,7 +135,8 @@ class StreamSession:
         """Go on with another model: the window starts afresh; tracks live on if the classes are the same."""
         self._stream.close()
         if detector.manifest.classes != self._detector.manifest.classes:
-            self._forget()
+            self.tracker.reset()
+            self._announced.clear()
         self._detector = detector
         self._stream = detector.stream(max_gap=self._settings.max_gap)
         self.drift = _drift_monitor(detector, self._settings)
@@ -145,32 +155,33 @@ class StreamSession:
         """
         own = self.threshold
         threshold = own if options.score_threshold is None else options.score_threshold
-        if window.restart in ("reset", "size"):
-            self._forget()
-        floor = min(threshold, self.tracker.settings.low_score, own if self.control is None else self.control.floor)
-        # Measured only where somebody will read it: clutter far below the threshold is most of what there is.
-        found = self._detector.finish(prepared, candidates, score_threshold=floor)
+        lost = self.tracker.reset() if window.restart == "reset" else ()
+        found = self._detector.finish(prepared, candidates, score_threshold=min(threshold, self._floor))
         tracks = self.tracker.update(
-            found, frame=prepared.frame, frame_index=window.frame_index, missing=window.missing, high_score=own
+            found, frame=prepared.frame, frame_index=window.frame_index, score_threshold=own
         )
+        tracks = replace(tracks, ended=lost + tracks.ended)
+        elapsed_s = self._elapsed_s(options, missing=window.missing)
         if self.control is not None:
-            self.control.observe(found, tracks, frame_index=window.frame_index, timestamp_s=options.timestamp_s)
+            self.control.observe(tracks, elapsed_s=elapsed_s)
         health = self.health.update(
             prepared.frame, timestamp_s=options.timestamp_s, camera_shift_xy=tracks.camera_shift_xy
         )
         drift = None if self.drift is None else self.drift.update(prepared.frame)
+        alarms = self._announce(tracks, held_back=health.hold_alarms)
         return StreamResult(
             frame=prepared.frame,
             window=window,
             detections=_best(found, threshold, options.max_detections),
             tracks=tracks,
-            alarms=self._announce(tracks, held_back=health.hold_alarms),
+            alarms=alarms,
             ended=self._withdraw(tracks.ended),
             threshold=threshold,
             held_back=health.hold_alarms,
             health=health,
             drift=drift,
-            timestamp_s=options.timestamp_s,
+            pictures={track.track_id: thumbnail_png(prepared.frame, track.box_xyxy) for track in alarms},
+            options=options,
         )
 
     def canary_frame(self, result: StreamResult) -> CanaryFrame | None:
@@ -181,10 +192,19 @@ class StreamSession:
         """Let go of the frames."""
         self._stream.close()
 
-    def _forget(self) -> None:
-        """Begin anew, as after `reset`; ids of tracks go on."""
-        self.tracker.reset()
-        self._announced.clear()
+    @property
+    def _floor(self) -> float:
+        """Least score that tracks are made of; clutter is known from what lies between it and the threshold."""
+        low = self.control.settings.score_floor if self.control is not None else LOW_SCORE
+        return min(low, self.threshold)
+
+    def _elapsed_s(self, options: FrameOptions, *, missing: int) -> float:
+        """Give the time that a frame stands for; time in which nothing was looked at does not count."""
+        now_s = options.timestamp_s if options.timestamp_s is not None else options.captured_at
+        last_s, self._last_s = self._last_s, now_s
+        if now_s is None or last_s is None:
+            return 0.0
+        return min(max(now_s - last_s, 0.0) / (missing + 1), LONGEST_FRAME_S)
 
     def _announce(self, tracks: TrackUpdate, *, held_back: bool) -> tuple[Track, ...]:
         """Give the confirmed tracks that nobody was told of; what is held back is told later, if it still lives."""
@@ -201,6 +221,13 @@ class StreamSession:
         known = tuple(track for track in ended if track.track_id in self._announced)
         self._announced.difference_update(track.track_id for track in known)
         return known
+
+
+def _false_alarm_control(detector: Detector, settings: StreamSettings) -> FalseAlarmControl | None:
+    """Give what adapts the threshold, if a rate of false alarms is to be held."""
+    if settings.alarms is None:
+        return None
+    return FalseAlarmControl(settings.alarms, initial_threshold=detector.manifest.score_threshold)
 
 
 def _drift_monitor(detector: Detector, settings: StreamSettings) -> DriftMonitor | None:
