@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from loddis_server.admission import Admission
+from loddis_server.keys import KeyRing
 from loddis_server.metrics import Metrics
 from loddis_server.models import ModelStore
 from loddis_server.pipeline import Pipeline
@@ -42,6 +43,7 @@ class Service:
     def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
         self.metrics = Metrics()
+        self.keys = KeyRing(settings.keys)
         self.models = ModelStore(settings)
         self.admission = Admission(settings.queue_capacity, self.metrics)
         self.pipeline = Pipeline(settings, self.admission, self.metrics)

@@ -29,12 +29,12 @@ from loddis_server.pipeline import DetectionJob
 from loddis_server.problems import ProblemError
 from loddis_server.routes.context import request_id_of, service_of
 from loddis_server.schemas import DetectQuery, DetectResponse
-from loddis_server.security import require_api_key
+from loddis_server.security import require_scope
 from loddis_server.service import Service
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["detection"], dependencies=[Depends(require_api_key)])
+router = APIRouter(tags=["detection"], dependencies=[Depends(require_scope("detect"))])
 
 ENLARGED_UP_TO_PX = 2**20  # pictures of larger frames are drawn at their own size
 LARGEST_SIDE_PX = 1_000_000  # of a PNG: more is not written
@@ -46,6 +46,7 @@ ANSWERS = problem_answers(
         problems.EMPTY_BODY,
         problems.MALFORMED_REQUEST,
         problems.UNAUTHORISED,
+        problems.FORBIDDEN,
         problems.UNKNOWN_MODEL,
         problems.UPLOAD_TIMEOUT,
         problems.BODY_TOO_LARGE,
