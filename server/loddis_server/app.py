@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from loddis_runtime.errors import FrameError
@@ -29,6 +30,7 @@ __all__ = ["create_app"]
 KINDS_BY_STATUS: dict[int, ProblemType] = {
     400: problems.MALFORMED_REQUEST,
     401: problems.UNAUTHORISED,
+    403: problems.FORBIDDEN,
     404: problems.NOT_FOUND,
     405: problems.METHOD_NOT_ALLOWED,
 }
@@ -84,6 +86,14 @@ def create_app(settings: ServerSettings) -> FastAPI:
         },
     )
     app.state.service = service
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=("GET", "POST", "DELETE"),
+            allow_headers=("*",),  # those that a request names; keys are among them, cookies are not used
+            expose_headers=("X-Request-Id", "Retry-After", "Server-Timing", "Inference-Header-Content-Length"),
+        )
     app.add_middleware(RequestMiddleware, metrics=service.metrics)
     for router in (detect.router, models.router, operation.router):
         app.include_router(router)

@@ -91,6 +91,7 @@ class RequestMiddleware:
         level = logging.DEBUG if status < 400 or route in PROBES else logging.INFO
         if logger.isEnabledFor(level):
             duration_ms = (time.perf_counter() - started_at(scope)) * 1000
+            key = {"key": scope["loddis.key"]} if "loddis.key" in scope else {}
             logger.log(
                 level,
                 "request",
@@ -99,5 +100,6 @@ class RequestMiddleware:
                     "path": scope["path"],
                     "status": status,
                     "duration_ms": round(duration_ms, 3),
+                    **key,
                 },
             )

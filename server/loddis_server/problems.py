@@ -20,6 +20,7 @@ __all__ = [
     "BODY_TOO_LARGE",
     "CATALOGUE",
     "EMPTY_BODY",
+    "FORBIDDEN",
     "FRAME_TOO_LARGE",
     "HEAD_TIMEOUT",
     "HEAD_TOO_LARGE",
@@ -88,6 +89,12 @@ UNAUTHORISED = ProblemType(
     401,
     "A valid API key is required",
     "Send the header `Authorization: Bearer KEY`, or `X-API-Key: KEY`.",
+)
+FORBIDDEN = ProblemType(
+    "forbidden",
+    403,
+    "The request may not do this",
+    "The detail says what it lacks; whoever runs the server can give it.",
 )
 NOT_FOUND = ProblemType("not-found", 404, "There is nothing at this path", "`/docs` lists every path.")
 UNKNOWN_MODEL = ProblemType(

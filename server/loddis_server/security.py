@@ -1,43 +1,95 @@
-"""The API key: who may use the server. Probes are open to all; so is what describes the API."""
+"""Who may use which route. Probes are open to all; so is what describes the API.
+
+    @router.post(…, dependencies=[Depends(require_scope("manage"))])     a route
+    authorise(websocket, "detect")                                        a WebSocket, before it is accepted
+
+Where a server has no keys, it is reached from its own machine only, but so is a browser: a page of another origin must
+not act for whoever looks at it. It is refused what changes the server, and WebSockets, which no CORS rule covers.
+"""
 
 from __future__ import annotations
 
-import hmac
+from collections.abc import Awaitable, Callable
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
+from starlette.requests import HTTPConnection
 
-from loddis_server.problems import UNAUTHORISED, ProblemError
+from loddis_server.keys import SCOPES, KeyHolder, Scope
+from loddis_server.problems import FORBIDDEN, UNAUTHORISED, ProblemError
+from loddis_server.service import Service
 
-__all__ = ["require_api_key"]
+__all__ = ["authorise", "require_scope"]
 
 bearer_scheme = HTTPBearer(
-    auto_error=False, scheme_name="bearer", description="Where the server has an API key: `Authorization: Bearer KEY`."
+    auto_error=False, scheme_name="bearer", description="Where the server has API keys: `Authorization: Bearer KEY`."
 )
 header_scheme = APIKeyHeader(
     name="X-API-Key", auto_error=False, scheme_name="header", description="The same key in a header of its own."
 )
 
 
-async def require_api_key(
-    request: Request,
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(bearer_scheme)],
-    header: Annotated[str | None, Security(header_scheme)],
-) -> None:
-    """Let a request through if the server has no key, or the request brings it.
+def require_scope(scope: Scope) -> Callable[..., Awaitable[KeyHolder]]:
+    """Give the dependency that lets a request through if its key has a scope, or the server has no keys.
+
+    Args:
+        scope: What the route needs.
+    """
+
+    async def check(
+        request: Request,
+        _bearer: Annotated[HTTPAuthorizationCredentials | None, Security(bearer_scheme)],
+        _header: Annotated[str | None, Security(header_scheme)],
+    ) -> KeyHolder:
+        # The schemes are there for the OpenAPI document: what they read, `authorise` reads for WebSockets as well.
+        return authorise(request, scope)
+
+    return check
+
+
+def authorise(connection: HTTPConnection, scope: Scope) -> KeyHolder:
+    """Check a request or a WebSocket that is not accepted yet.
+
+    Args:
+        connection: With its headers.
+        scope: What it needs.
+
+    Returns:
+        Who it is; the name goes into the log line of the request.
 
     Raises:
-        ProblemError: It brings none, or another.
+        ProblemError: It brings no key, another, one without the scope; or it comes from a page of another origin.
     """
-    expected = request.app.state.service.settings.api_key
-    if expected is None:
-        return
-    given = bearer.credentials if bearer is not None else header
-    # In time that does not depend on where the two differ.
-    if given is None or not hmac.compare_digest(given.encode(), expected.get_secret_value().encode()):
+    service: Service = connection.app.state.service
+    if service.keys.is_empty:
+        if scope == "manage" or connection.scope["type"] == "websocket":
+            _refuse_foreign_pages(connection, service.settings.cors_origins)
+        return KeyHolder(None, frozenset(SCOPES))
+    scheme, credentials = get_authorization_scheme_param(connection.headers.get("authorization"))
+    given = credentials if scheme.lower() == "bearer" and credentials else connection.headers.get("x-api-key")
+    holder = None if given is None else service.keys.holder(given)
+    if holder is None:
         raise ProblemError(
             UNAUTHORISED,
-            "the request brings no API key" if given is None else "the API key is not the one of this server",
+            "the request brings no API key" if given is None else "the API key is not one of this server's",
             headers={"WWW-Authenticate": 'Bearer realm="loddis"'},
         )
+    connection.scope["loddis.key"] = holder.name
+    if scope not in holder.scopes:
+        raise ProblemError(
+            FORBIDDEN,
+            f"this takes a key with the scope {scope}, {holder.name} has {', '.join(sorted(holder.scopes))}",
+            headers={"WWW-Authenticate": f'Bearer realm="loddis", error="insufficient_scope", scope="{scope}"'},
+        )
+    return holder
+
+
+def _refuse_foreign_pages(connection: HTTPConnection, allowed: tuple[str, ...]) -> None:
+    """Refuse what a browser sends for a page that is neither ours nor allowed."""
+    origin = connection.headers.get("origin")
+    if origin is None or origin in allowed or urlsplit(origin).netloc == connection.headers.get("host"):
+        return
+    raise ProblemError(FORBIDDEN, f"pages of {origin[:200]} may not do this; the setting cors_origins allows origins")

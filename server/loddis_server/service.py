@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from loddis_server.admission import Admission
+from loddis_server.keys import KeyRing
 from loddis_server.metrics import Metrics
 from loddis_server.models import ModelStore
 from loddis_server.pace import Pace
@@ -43,6 +44,7 @@ class Service:
     def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
         self.metrics = Metrics()
+        self.keys = KeyRing(settings.keys)
         self.models = ModelStore(settings)
         pace = Pace(workers=decode_workers(settings))
         self.admission = Admission(settings.queue_capacity, self.metrics, pace=pace, max_slowdown=settings.max_slowdown)

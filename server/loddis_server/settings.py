@@ -12,11 +12,13 @@ from pydantic_settings import SettingsConfigDict
 
 from loddis_runtime.command import Command
 from loddis_runtime.detector import Device, Precision
+from loddis_server.keys import SCOPES, ApiKey, check_secret
 
 __all__ = ["ENV_PREFIX", "LogFormat", "LogLevel", "ServerSettings"]
 
 ENV_PREFIX = "LODDIS_"
 MIB = 2**20
+ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[1-9][0-9]{0,4})?")
 MODEL = re.compile(r"[a-z0-9][a-z0-9._-]*(:(0|[1-9][0-9]*))?")
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -38,6 +40,15 @@ class ServerSettings(Command):
     api_key: SecretStr | None = Field(
         default=None,
         description="Key that requests must bring; better set as LODDIS_API_KEY, where `ps` cannot see it.",
+    )
+
+    api_keys: tuple[ApiKey, ...] = Field(
+        default=(),
+        description="More keys, each NAME:SCOPE+SCOPE:SECRET of `detect` and `manage`; better set in a file. "
+        "The one of API_KEY has all scopes.",
+    )
+    cors_origins: tuple[str, ...] = Field(
+        default=(), description="Origins, SCHEME://HOST[:PORT], whose pages may call the server from a browser."
     )
 
     model_repository: Path | None = Field(
@@ -97,12 +108,34 @@ class ServerSettings(Command):
         default="auto", description="`auto`: for people on a terminal, otherwise one JSON object a line."
     )
 
+    @property
+    def keys(self) -> tuple[ApiKey, ...]:
+        """All API keys, the one of `api_key` with all scopes."""
+        if self.api_key is None:
+            return self.api_keys
+        return (ApiKey(name="api-key", secret=self.api_key, scopes=frozenset(SCOPES)), *self.api_keys)
+
     @field_validator("api_key")
     @classmethod
     def _key_fits_a_header(cls, key: SecretStr | None) -> SecretStr | None:
-        if key is not None and not re.fullmatch(r"[!-~]+", key.get_secret_value()):
-            raise ValueError("must be visible ASCII without spaces, as a header carries it")
-        return key
+        return None if key is None else check_secret(key)
+
+    @field_validator("api_keys")
+    @classmethod
+    def _keys_differ(cls, keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
+        if len({key.name for key in keys}) < len(keys) or len({key.secret for key in keys}) < len(keys):
+            raise ValueError("names and secrets of keys must differ")
+        return keys
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_listed(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"expected SCHEME://HOST[:PORT] as a browser sends it, no * and no path, got {origin!r}"
+                )
+        return origins
 
     @field_validator("models")
     @classmethod
@@ -115,7 +148,7 @@ class ServerSettings(Command):
     @model_validator(mode="after")
     def _off_loopback_needs_a_key(self) -> ServerSettings:
         reachable_at = self.published_host or self.host
-        if self.api_key is None and not _is_loopback(reachable_at):
+        if not self.keys and not _is_loopback(reachable_at):
             raise ValueError(
                 f"refusing to serve on {reachable_at} without an API key, since others can reach it: "
                 "set LODDIS_API_KEY, or serve on 127.0.0.1"

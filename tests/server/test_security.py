@@ -37,11 +37,11 @@ def test_the_key_opens(guarded: httpx.Client, headers: dict[str, str]) -> None:
     [
         ({}, "brings no API key"),
         ({"Authorization": "Basic Zm9v"}, "brings no API key"),
-        ({"Authorization": f"Bearer {KEY}x"}, "is not the one"),
+        ({"Authorization": f"Bearer {KEY}x"}, "is not one of"),
         ({"Authorization": "Bearer"}, "API key"),
-        ({"X-API-Key": KEY[:-1]}, "is not the one"),
+        ({"X-API-Key": KEY[:-1]}, "is not one of"),
         ({"X-API-Key": ""}, "API key"),
-        ({"Authorization": "Bearer wrong", "X-API-Key": KEY}, "is not the one"),
+        ({"Authorization": "Bearer wrong", "X-API-Key": KEY}, "is not one of"),
     ],
 )
 def test_nothing_else_does(guarded: httpx.Client, headers: dict[str, str], cause: str) -> None:

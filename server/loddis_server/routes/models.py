@@ -10,6 +10,7 @@ from loddis_server.models import ServedModel
 from loddis_server.openapi import problem_answers
 from loddis_server.problems import (
     BAD_PARAMETER,
+    FORBIDDEN,
     MODEL_BUSY,
     MODEL_REQUIRED,
     MODEL_UNUSABLE,
@@ -19,16 +20,20 @@ from loddis_server.problems import (
 )
 from loddis_server.routes.context import service_of
 from loddis_server.schemas import ModelDetail, ModelList, ModelVersion
-from loddis_server.security import require_api_key
+from loddis_server.security import require_scope
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["models"], dependencies=[Depends(require_api_key)])
+router = APIRouter(tags=["models"])
 
-FAULTS = [UNAUTHORISED, UNKNOWN_MODEL, BAD_PARAMETER]
+READS = [Depends(require_scope("detect"))]
+MANAGES = [Depends(require_scope("manage"))]
+FAULTS = [UNAUTHORISED, FORBIDDEN, UNKNOWN_MODEL, BAD_PARAMETER]
 
 
-@router.get("/v1/models", summary="List the models", responses=problem_answers([UNAUTHORISED]))
+@router.get(
+    "/v1/models", summary="List the models", dependencies=READS, responses=problem_answers([UNAUTHORISED, FORBIDDEN])
+)
 async def list_models(request: Request) -> ModelList:
     """List the models that are served, none while the server is starting, and every version in the repository."""
     models = service_of(request).models
@@ -39,7 +44,9 @@ async def list_models(request: Request) -> ModelList:
     )
 
 
-@router.get("/v1/models/{name}", summary="Describe a model", responses=problem_answers([*FAULTS, NOT_READY]))
+@router.get(
+    "/v1/models/{name}", summary="Describe a model", dependencies=READS, responses=problem_answers([*FAULTS, NOT_READY])
+)
 async def get_model(request: Request, name: str) -> ModelDetail:
     """Describe the newest served version of a model, or the one in `NAME:VERSION`."""
     return _describe(request, service_of(request).models.find(name))
@@ -48,6 +55,7 @@ async def get_model(request: Request, name: str) -> ModelDetail:
 @router.get(
     "/v1/models/{name}/{version}",
     summary="Describe a version of a model",
+    dependencies=READS,
     responses=problem_answers([*FAULTS, NOT_READY]),
 )
 async def get_model_version(request: Request, name: str, version: str) -> ModelDetail:
@@ -58,6 +66,7 @@ async def get_model_version(request: Request, name: str, version: str) -> ModelD
 @router.post(
     "/v1/models/{name}/{version}/load",
     summary="Load a version of a model",
+    dependencies=MANAGES,
     responses=problem_answers([*FAULTS, MODEL_UNUSABLE, NOT_READY]),
 )
 async def load_model(request: Request, name: str, version: str) -> ModelDetail:
@@ -74,6 +83,7 @@ async def load_model(request: Request, name: str, version: str) -> ModelDetail:
 @router.post(
     "/v1/models/{name}/{version}/unload",
     summary="Unload a version of a model",
+    dependencies=MANAGES,
     responses=problem_answers([*FAULTS, MODEL_BUSY, MODEL_REQUIRED]),
 )
 async def unload_model(request: Request, name: str, version: str) -> ModelVersion:

@@ -10,10 +10,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
 from loddis_server.openapi import problem_answers
-from loddis_server.problems import BAD_PARAMETER, CATALOGUE, NOT_FOUND, UNAUTHORISED, ProblemError
+from loddis_server.problems import BAD_PARAMETER, CATALOGUE, FORBIDDEN, NOT_FOUND, UNAUTHORISED, ProblemError
 from loddis_server.routes.context import service_of
 from loddis_server.schemas import Liveness, ProblemDescription, Readiness, ServerInfo
-from loddis_server.security import require_api_key
+from loddis_server.security import require_scope
 
 __all__ = ["router"]
 
@@ -61,8 +61,8 @@ async def readyz(request: Request) -> JSONResponse:
     "/metrics",
     summary="Metrics for Prometheus",
     response_class=Response,
-    dependencies=[Depends(require_api_key)],
-    responses={200: {"content": {"text/plain": {}}}, **problem_answers([UNAUTHORISED])},
+    dependencies=[Depends(require_scope("detect"))],
+    responses={200: {"content": {"text/plain": {}}}, **problem_answers([UNAUTHORISED, FORBIDDEN])},
 )
 async def metrics(request: Request) -> Response:
     """Give all metrics. Where the server has an API key, Prometheus sends it as its bearer token."""
