@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
 from typing import Literal
 
 from loddis_server.admission import Admission
+from loddis_server.events import EventLog
 from loddis_server.keys import KeyRing
 from loddis_server.metrics import Metrics
 from loddis_server.models import ModelStore
 from loddis_server.pace import Pace
 from loddis_server.pipeline import Pipeline, decode_workers
 from loddis_server.settings import ServerSettings
+from loddis_server.sources import SourceAllowList
+from loddis_server.streams.registry import StreamRegistry
+from loddis_server.streams.reporting import StreamReporter
 
 __all__ = ["STALL_LIMIT_S", "Service", "State"]
 
@@ -49,11 +54,20 @@ class Service:
         pace = Pace(workers=decode_workers(settings))
         self.admission = Admission(settings.queue_capacity, self.metrics, pace=pace, max_slowdown=settings.max_slowdown)
         self.pipeline = Pipeline(settings, self.admission, pace, self.metrics)
+        self.events = EventLog(settings.events, self.metrics)
+        self.streams = StreamRegistry(
+            settings.streams,
+            allow=SourceAllowList(settings.sources),
+            models=self.models,
+            pipeline=self.pipeline,
+            reporter=StreamReporter(self.metrics, self.events),
+        )
         self.state: State = "starting"
         self.failure: Exception | None = None
         self._loader: threading.Thread | None = None
         self.on_started: Callable[[], None] = lambda: None
         self._started = asyncio.Event()
+        self._streams_stopped: asyncio.Task[None] | None = None
         self.models.on_change = self._publish_models
         self.metrics.ready.set_function(lambda: self.state == "ready")
 
@@ -64,6 +78,7 @@ class Service:
         def load() -> None:
             failure: Exception | None = None
             try:
+                self.events.start()
                 self.models.load_initial()
             except Exception as error:
                 failure = error
@@ -85,15 +100,20 @@ class Service:
         if self.state in ("starting", "ready"):
             self.state = "draining"
         self.admission.close("the server is stopping")
+        if self._streams_stopped is None:
+            self._streams_stopped = asyncio.get_running_loop().create_task(self.streams.stop())
 
     async def drained(self, *, timeout_s: float) -> bool:
-        """Wait for the requests under way.
+        """Wait for the requests under way and the ends of all streams.
 
         Returns:
             Whether all were answered in time.
         """
         try:
-            await asyncio.wait_for(self.admission.idle(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self.admission.idle()
+                if self._streams_stopped is not None:
+                    await asyncio.shield(self._streams_stopped)
         except TimeoutError:
             return False
         return True
@@ -103,7 +123,11 @@ class Service:
         self.begin_drain()
         if self._loader is not None:
             await asyncio.to_thread(self._loader.join, STOP_TIMEOUT_S)
+        if self._streams_stopped is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(self._streams_stopped), STOP_TIMEOUT_S)
         await asyncio.to_thread(self.pipeline.stop, timeout_s=STOP_TIMEOUT_S)
+        await asyncio.to_thread(self.events.stop, timeout_s=STOP_TIMEOUT_S)
         self.models.close()
 
     @property
@@ -117,7 +141,7 @@ class Service:
     def is_finished(self) -> bool:
         """Whether no thread is at work any more."""
         is_loading = self.models.is_loading or (self._loader is not None and self._loader.is_alive())
-        return not is_loading and self.pipeline.busy_s == 0
+        return not is_loading and self.pipeline.busy_s == 0 and self.events.is_finished
 
     def _loaded(self, failure: Exception | None) -> None:
         """Open for requests, or give up."""
@@ -127,6 +151,7 @@ class Service:
             self.admission.close("the server could not start")
         elif self.state == "starting":
             self.pipeline.start()
+            self.streams.start()
             self.state = "ready"
             self.admission.open()
             logger.info("ready", extra={"models": [f"{model.name}:{model.version}" for model in self.models]})

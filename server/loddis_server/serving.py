@@ -124,7 +124,8 @@ def build_server(settings: ServerSettings) -> DetectionServer:
     config = uvicorn.Config(
         app,
         http=LimitedHttpProtocol,
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=settings.max_body_bytes,
         log_config=None,
         access_log=False,
         proxy_headers=False,

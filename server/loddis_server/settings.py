@@ -87,6 +87,7 @@ class ServerSettings(Command):
         description="While more is asked for than the server can do, only requests are let in that will be answered "
         "within this many times what a lone one takes; bursts that QUEUE_CAPACITY holds are let in whole.",
     )
+    max_batch_frames: int = Field(default=64, ge=1, le=1024, description="Frames in one request for several.")
     max_batch_size: int = Field(default=4, ge=1, le=256, description="Frames that the network is given at once.")
     batch_deadline_ms: float = Field(
         default=0.0,
@@ -102,6 +103,12 @@ class ServerSettings(Command):
         allow_inf_nan=False,
         description="After SIGTERM, time for requests under way to be answered, seconds.",
     )
+
+    streams: StreamsSettings = Field(default=StreamsSettings(), description="How many streams, and how they are treated.")
+    sources: SourceAllowSettings = Field(
+        default=SourceAllowSettings(), description="What streams may be read from: hosts, folders, devices; nothing if none."
+    )
+    events: EventSettings = Field(default=EventSettings(), description="Where events are kept, and who is told of them.")
 
     log_level: LogLevel = Field(default="info", description="Least severe events to log; `debug` logs every request.")
     log_format: LogFormat = Field(

@@ -8,7 +8,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from loddis_server.bodies import FrameReader
@@ -24,7 +24,8 @@ from loddis_server.problems import (
 )
 from loddis_server.sources import Source, SourceAllowList, SourceSettings, SourceStatus
 from loddis_server.streams.live import LiveStream, StreamKind
-from loddis_server.streams.session import FrameOptions, StreamResult
+from loddis_server.streams.reporting import StreamReporter
+from loddis_server.streams.session import FrameOptions
 from loddis_server.streams.settings import StreamSettings, StreamsSettings
 
 __all__ = ["STREAM_ID", "StreamRegistry"]
@@ -51,8 +52,7 @@ class StreamRegistry:
         allow: What sources may be read.
         models: That streams detect with.
         pipeline: That their frames go through.
-        on_result: Told of every result.
-        on_source: Told of every change of a source's state.
+        reporter: Told of every result, and of every change of a source's state.
     """
 
     def __init__(
@@ -62,15 +62,13 @@ class StreamRegistry:
         allow: SourceAllowList,
         models: ModelStore,
         pipeline: Pipeline,
-        on_result: Callable[[LiveStream, StreamResult], None] = lambda stream, result: None,
-        on_source: Callable[[LiveStream, SourceStatus], None] = lambda stream, status: None,
+        reporter: StreamReporter,
     ) -> None:
         self.settings = settings
         self._allow = allow
         self._models = models
         self._pipeline = pipeline
-        self._on_result = on_result
-        self._on_source = on_source
+        self._reporter = reporter
         self._streams: dict[str, LiveStream] = {}
         self._fetched: dict[str, _Fetched] = {}
         self._sweeper: asyncio.Task[None] | None = None
@@ -198,7 +196,7 @@ class StreamRegistry:
             settings=settings,
             limits=self.settings,
             pipeline=self._pipeline,
-            on_result=self._on_result,
+            on_result=self._reporter.report_result,
         )
         self._streams[stream_id] = stream
         logger.info("stream opened", extra={"stream": stream_id, "kind": kind, "model": stream.model.reference})
@@ -220,7 +218,7 @@ class StreamRegistry:
 
     def _source_changed(self, stream: LiveStream, status: SourceStatus) -> None:
         stream.say("source", {"state": status.state, "cause": status.cause, "restarts": status.restarts})
-        self._on_source(stream, status)
+        self._reporter.report_source(stream, status)
 
     async def _sweep(self) -> None:
         """End streams that nobody sends frames to any more."""

@@ -1,0 +1,81 @@
+"""What the rest of the server learns from streams: metrics, and events that last."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from loddis_server.events import Event, EventKind, EventLog
+from loddis_server.metrics import Metrics
+from loddis_server.sources import SourceStatus
+from loddis_server.streams.documents import drift_record, track_record
+from loddis_server.streams.live import LiveStream
+from loddis_server.streams.session import StreamResult
+
+__all__ = ["StreamReporter"]
+
+
+class StreamReporter:
+    """Counts what streams do, and hands events to the log. Used on the event loop.
+
+    Args:
+        metrics: To count in.
+        events: That keeps events; none where they are not kept.
+    """
+
+    def __init__(self, metrics: Metrics, events: EventLog | None) -> None:
+        self._metrics = metrics
+        self._events = events
+
+    def report_result(self, stream: LiveStream, result: StreamResult) -> None:
+        """Take the result of a frame."""
+        metrics = self._metrics
+        metrics.frames.labels(stream.model.name).inc()
+        metrics.detections.labels(stream.model.name).inc(len(result.detections))
+        if stream.kind == "video":  # its answers are the record
+            return
+        if result.alarms:
+            metrics.alarms.labels(stream.stream_id).inc(len(result.alarms))
+        for track in result.alarms:
+            picture = result.pictures.get(track.track_id)
+            self._record(stream, "track.confirmed", track_record(track), result, score=track.score, picture=picture)
+        for track in result.ended:
+            self._record(stream, "track.ended", track_record(track), result, score=track.score)
+        for condition in sorted(result.health.began):
+            self._record(stream, "health", {"condition": condition, "holds": True}, result)
+        for condition in sorted(result.health.ended):
+            self._record(stream, "health", {"condition": condition, "holds": False}, result)
+        if result.drift is not None and result.drift.changed:
+            self._record(stream, "drift", drift_record(result.drift), result)
+
+    def report_source(self, stream: LiveStream, status: SourceStatus) -> None:
+        """Take a change of a source's state."""
+        self._metrics.source_changes.labels(stream.stream_id, status.state).inc()
+        self._record(
+            stream, "source", {"state": status.state, "cause": status.cause, "restarts": status.restarts}, None
+        )
+
+    def _record(
+        self,
+        stream: LiveStream,
+        kind: EventKind,
+        payload: Mapping[str, Any],
+        result: StreamResult | None,
+        *,
+        score: float | None = None,
+        picture: bytes | None = None,
+    ) -> None:
+        if self._events is None:
+            return
+        captured_at = None if result is None else result.options.captured_at
+        event = Event(
+            kind=kind,
+            stream_id=stream.stream_id,
+            occurred_at=datetime.fromtimestamp(time.time() if captured_at is None else captured_at, UTC),
+            frame_index=None if result is None else result.window.frame_index,
+            score=score,
+            payload={**payload, "model": stream.model.reference},
+        )
+        self._events.record(event, picture)
