@@ -67,15 +67,6 @@ class Metrics:
             ("model", "version", "variant", "precision", "device", "is_default"),
             registry=self.registry,
         )
-        self.alarms = Counter(
-            "loddis_alarms_total", "Tracks announced.", ("stream",), registry=self.registry
-        )
-        self.source_changes = Counter(
-            "loddis_source_state_changes_total",
-            "Changes of a source's state, by the new one.",
-            ("stream", "state"),
-            registry=self.registry,
-        )
         self.ready = Gauge("loddis_ready", "1 while the server takes requests.", registry=self.registry)
         stages = Histogram(
             "loddis_stage_seconds",

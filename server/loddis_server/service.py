@@ -17,7 +17,7 @@ from loddis_server.models import ModelStore
 from loddis_server.pace import Pace
 from loddis_server.pipeline import Pipeline, decode_workers
 from loddis_server.settings import ServerSettings
-from loddis_server.sources import SourceAllowList
+from loddis_server.streams.collector import StreamCollector
 from loddis_server.streams.registry import StreamRegistry
 from loddis_server.streams.reporting import StreamReporter
 
@@ -57,11 +57,12 @@ class Service:
         self.events = EventLog(settings.events, self.metrics)
         self.streams = StreamRegistry(
             settings.streams,
-            allow=SourceAllowList(settings.sources),
+            allow=settings.sources,
             models=self.models,
             pipeline=self.pipeline,
             reporter=StreamReporter(self.metrics, self.events),
         )
+        self.metrics.registry.register(StreamCollector(self.streams))
         self.state: State = "starting"
         self.failure: Exception | None = None
         self._loader: threading.Thread | None = None

@@ -105,8 +105,8 @@ class ServerSettings(Command):
     )
 
     streams: StreamsSettings = Field(default=StreamsSettings(), description="How many streams, and how they are treated.")
-    sources: SourceAllowSettings = Field(
-        default=SourceAllowSettings(), description="What streams may be read from: hosts, folders, devices; nothing if none."
+    sources: SourceAllowList = Field(
+        default=SourceAllowList(), description="What streams may be read from: hosts, folders, devices; nothing if none."
     )
     events: EventSettings = Field(default=EventSettings(), description="Where events are kept, and who is told of them.")
 

@@ -67,6 +67,7 @@ class LiveStream:
         latest: The newest result; what a preview shows.
         frames: That were detected on.
         refused: Frames that were refused, late ones included.
+        alarms: Tracks that were announced.
         last_frame_s: When the newest frame came, on the clock of `time.monotonic`; when the stream began, if none came.
     """
 
@@ -93,6 +94,7 @@ class LiveStream:
         self.latest: StreamResult | None = None
         self.frames = 0
         self.refused = 0
+        self.alarms = 0
         self.ended: str | None = None
         self._pipeline = pipeline
         self._on_result = on_result
@@ -164,6 +166,7 @@ class LiveStream:
                 ),
             )
             self.frames += 1
+            self.alarms += len(result.alarms)
             self.latest = result
             self._ends.append(self.last_frame_s)
             self._lags.append(job.seconds["total"])

@@ -36,8 +36,6 @@ class StreamReporter:
         metrics.detections.labels(stream.model.name).inc(len(result.detections))
         if stream.kind == "video":  # its answers are the record
             return
-        if result.alarms:
-            metrics.alarms.labels(stream.stream_id).inc(len(result.alarms))
         for track in result.alarms:
             picture = result.pictures.get(track.track_id)
             self._record(stream, "track.confirmed", track_record(track), result, score=track.score, picture=picture)
@@ -52,7 +50,6 @@ class StreamReporter:
 
     def report_source(self, stream: LiveStream, status: SourceStatus) -> None:
         """Take a change of a source's state."""
-        self._metrics.source_changes.labels(stream.stream_id, status.state).inc()
         self._record(
             stream, "source", {"state": status.state, "cause": status.cause, "restarts": status.restarts}, None
         )
