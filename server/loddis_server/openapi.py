@@ -37,6 +37,7 @@ TAGS = [
     {"name": "detection", "description": "Frames in, detections out."},
     {"name": "streams", "description": "Frames that belong together: cameras, videos, tracks, alarms."},
     {"name": "models", "description": "What is served."},
+    {"name": "events", "description": "What happened on the streams: stored, queried, delivered."},
     {"name": "operation", "description": "Probes, metrics and what problems mean."},
 ]
 

@@ -21,6 +21,7 @@ __all__ = [
     "CATALOGUE",
     "EMPTY_BODY",
     "FORBIDDEN",
+    "EVENTS_UNAVAILABLE",
     "FRAME_TOO_LARGE",
     "HEAD_TIMEOUT",
     "HEAD_TOO_LARGE",
@@ -34,6 +35,7 @@ __all__ = [
     "NOT_FOUND",
     "NOT_IMPLEMENTED",
     "NOT_READY",
+    "NO_THUMBNAIL",
     "OVERLOADED",
     "PROBLEM_MEDIA_TYPE",
     "STREAM_CONFLICT",
@@ -42,6 +44,7 @@ __all__ = [
     "TRUE_COLOUR",
     "TRUNCATED_IMAGE",
     "UNAUTHORISED",
+    "UNKNOWN_EVENT",
     "UNKNOWN_MODEL",
     "UNKNOWN_STREAM",
     "UNSUPPORTED_MEDIA",
@@ -101,6 +104,15 @@ UNKNOWN_MODEL = ProblemType(
     "unknown-model", 404, "No such model is served", "`GET /v1/models` lists the models that are."
 )
 UNKNOWN_STREAM = ProblemType("unknown-stream", 404, "There is no such stream", "`GET /v1/streams` lists those there are.")
+UNKNOWN_EVENT = ProblemType(
+    "unknown-event",
+    404,
+    "There is no such event",
+    "It may have been kept long enough; `GET /v1/events` lists what is kept.",
+)
+NO_THUMBNAIL = ProblemType(
+    "no-thumbnail", 404, "The event has no thumbnail", "Ask only where the event's `has_thumbnail` is true."
+)
 METHOD_NOT_ALLOWED = ProblemType(
     "method-not-allowed", 405, "The path does not take this method", "The header `Allow` names the methods it takes."
 )
@@ -184,6 +196,12 @@ NOT_READY = ProblemType(
 )
 OVERLOADED = ProblemType(
     "overloaded", 503, "The queue is full", "Wait as long as `Retry-After` says, then send the request again."
+)
+EVENTS_UNAVAILABLE = ProblemType(
+    "events-unavailable",
+    503,
+    "The event database cannot be used now",
+    "Wait as long as `Retry-After` says. No event is lost meanwhile; the server's log says what is wrong.",
 )
 TIMEOUT = ProblemType(
     "timeout",
