@@ -12,10 +12,11 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from loddis_runtime.errors import LoddisError
 
-__all__ = ["ServerFailedError", "running_server"]
+__all__ = ["RunningServer", "ServerFailedError", "running_server", "running_server_process"]
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
@@ -24,6 +25,18 @@ POLL_S = 0.05
 
 class ServerFailedError(LoddisError):
     """The server ended, or was not ready in time; the message says why."""
+
+
+class RunningServer(NamedTuple):
+    """A server that takes frames.
+
+    Attributes:
+        url: Its address.
+        pid: Of its process.
+    """
+
+    url: str
+    pid: int
 
 
 @contextmanager
@@ -44,6 +57,22 @@ def running_server(
     Raises:
         ServerFailedError: It ended, or was not ready in time.
     """
+    with running_server_process(model, repository=repository, settings=settings, log=log) as server:
+        yield server.url
+
+
+@contextmanager
+def running_server_process(
+    model: str, *, repository: Path | None = None, settings: Mapping[str, str] | None = None, log: Path
+) -> Iterator[RunningServer]:
+    """Run a server as `running_server` does, for those who watch its process as well.
+
+    Yields:
+        Address and process, once it takes frames.
+
+    Raises:
+        ServerFailedError: As `running_server`.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -62,7 +91,7 @@ def running_server(
                 command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
         _wait_until_ready(server, url, log)
-        yield url
+        yield RunningServer(url, server.pid)
     finally:
         if server is not None:
             with _undisturbed():
