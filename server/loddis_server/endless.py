@@ -26,7 +26,9 @@ class EndlessResponse(StreamingResponse):
 
     def __init__(self, chunks: AsyncGenerator[bytes], *, media_type: str) -> None:
         # No proxy should keep back what is sent to be seen now.
-        super().__init__(chunks, media_type=media_type, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        super().__init__(
+            chunks, media_type=media_type, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        )
         self._chunks = chunks
         self._abort = lambda: None
 

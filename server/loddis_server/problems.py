@@ -20,8 +20,8 @@ __all__ = [
     "BODY_TOO_LARGE",
     "CATALOGUE",
     "EMPTY_BODY",
-    "FORBIDDEN",
     "EVENTS_UNAVAILABLE",
+    "FORBIDDEN",
     "FRAME_TOO_LARGE",
     "HEAD_TIMEOUT",
     "HEAD_TOO_LARGE",
@@ -103,7 +103,9 @@ NOT_FOUND = ProblemType("not-found", 404, "There is nothing at this path", "`/do
 UNKNOWN_MODEL = ProblemType(
     "unknown-model", 404, "No such model is served", "`GET /v1/models` lists the models that are."
 )
-UNKNOWN_STREAM = ProblemType("unknown-stream", 404, "There is no such stream", "`GET /v1/streams` lists those there are.")
+UNKNOWN_STREAM = ProblemType(
+    "unknown-stream", 404, "There is no such stream", "`GET /v1/streams` lists those there are."
+)
 UNKNOWN_EVENT = ProblemType(
     "unknown-event",
     404,

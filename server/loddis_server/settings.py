@@ -104,11 +104,16 @@ class ServerSettings(Command):
         description="After SIGTERM, time for requests under way to be answered, seconds.",
     )
 
-    streams: StreamsSettings = Field(default=StreamsSettings(), description="How many streams, and how they are treated.")
-    sources: SourceAllowList = Field(
-        default=SourceAllowList(), description="What streams may be read from: hosts, folders, devices; nothing if none."
+    streams: StreamsSettings = Field(
+        default=StreamsSettings(), description="How many streams, and how they are treated."
     )
-    events: EventSettings = Field(default=EventSettings(), description="Where events are kept, and who is told of them.")
+    sources: SourceAllowList = Field(
+        default=SourceAllowList(),
+        description="What streams may be read from: hosts, folders, devices; nothing if none.",
+    )
+    events: EventSettings = Field(
+        default=EventSettings(), description="Where events are kept, and who is told of them."
+    )
 
     log_level: LogLevel = Field(default="info", description="Least severe events to log; `debug` logs every request.")
     log_format: LogFormat = Field(

@@ -77,7 +77,9 @@ class FrameAlarms(BaseModel):
     new: list[int] = Field(description="Ids of tracks that are confirmed and announced with this frame.")
     ended: list[int] = Field(description="Ids of announced tracks that were lost with this frame.")
     held_back: bool = Field(description="Whether announcements wait, since the sensor's shutter is closed.")
-    score_threshold: float = Field(description="Least score of the detections; adapted where a false-alarm rate is held.")
+    score_threshold: float = Field(
+        description="Least score of the detections; adapted where a false-alarm rate is held."
+    )
 
 
 class HealthInfo(BaseModel):
@@ -144,9 +146,7 @@ class EndMessage(BaseModel):
     frames: int = Field(description="That were detected on.")
 
 
-StreamMessage = Annotated[
-    FrameMessage | SourceMessage | ProblemMessage | EndMessage, Field(discriminator="type")
-]
+StreamMessage = Annotated[FrameMessage | SourceMessage | ProblemMessage | EndMessage, Field(discriminator="type")]
 
 
 class StreamRequest(BaseModel):

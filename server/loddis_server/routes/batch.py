@@ -88,7 +88,9 @@ async def detect_batch(request: Request, query: Annotated[BatchQuery, Query()]) 
         refuse_repetition(request)
         content_type = request.headers.get("content-type", "")
         if content_type.partition(";")[0].strip().lower() != MULTIPART:
-            raise ProblemError(problems.UNSUPPORTED_MEDIA, f"expected {MULTIPART}, got {content_type[:80] or 'nothing'}")
+            raise ProblemError(
+                problems.UNSUPPORTED_MEDIA, f"expected {MULTIPART}, got {content_type[:80] or 'nothing'}"
+            )
         boundary = boundary_of(content_type)
         body, _ = await receive_body(request, service)
         ticket.confirm()
@@ -102,9 +104,7 @@ async def detect_batch(request: Request, query: Annotated[BatchQuery, Query()]) 
                 asyncio.gather(*(_outcome(request, service, ticket, model, query, part) for part in parts)),
             )
     service.metrics.stages["total"].observe(time.perf_counter() - started_at(request.scope))
-    return Response(
-        orjson.dumps({"results": results, "request_id": request_id_of()}), media_type="application/json"
-    )
+    return Response(orjson.dumps({"results": results, "request_id": request_id_of()}), media_type="application/json")
 
 
 async def _outcome(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -14,7 +13,7 @@ from loddis_server.openapi import BINARY, problem_answers
 from loddis_server.problems import ProblemError
 from loddis_server.routes.context import service_of
 from loddis_server.security import require_scope
-from loddis_server.stream_schemas import STREAM_ID, StreamList, StreamMessage, StreamRequest, StreamStatusDocument
+from loddis_server.stream_schemas import STREAM_ID, StreamList, StreamRequest, StreamStatusDocument
 from loddis_server.streams.hub import Message, Subscription
 from loddis_server.streams.live import LiveStream
 from loddis_server.streams.preview import BOUNDARY, PreviewOptions, picture_parts

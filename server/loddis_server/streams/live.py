@@ -120,9 +120,7 @@ class LiveStream:
         """From a frame's coming in to its answer, the mean lately, seconds; none before the first."""
         return math.fsum(self._lags) / len(self._lags) if self._lags else None
 
-    async def detect(
-        self, reader: FrameReader, options: FrameOptions, *, place: Place | None = None
-    ) -> StreamAnswer:
+    async def detect(self, reader: FrameReader, options: FrameOptions, *, place: Place | None = None) -> StreamAnswer:
         """Detect on the next frame; frames are taken in the order of the calls.
 
         Args:
@@ -210,9 +208,7 @@ class LiveStream:
         self.ended = reason
         async with self._turn:
             self.hub.publish(
-                Message(
-                    "end", {"type": "end", "stream_id": self.stream_id, "reason": reason, "frames": self.frames}
-                )
+                Message("end", {"type": "end", "stream_id": self.stream_id, "reason": reason, "frames": self.frames})
             )
             self.session.close()
             self._lease.release()
@@ -228,7 +224,9 @@ def _problem_of(error: BaseException) -> BaseException:
     """Give the problem that a frame's failure is to whoever sent it."""
     if isinstance(error, DuplicateFrameError | LateFrameError):
         return ProblemError(
-            LATE_FRAME, str(error), errors=[{"parameter": "X-Frame-Index", "message": f"must be above {error.last_index}"}]
+            LATE_FRAME,
+            str(error),
+            errors=[{"parameter": "X-Frame-Index", "message": f"must be above {error.last_index}"}],
         )
     if isinstance(error, ConfigError):
         return ProblemError(BAD_PARAMETER, str(error))

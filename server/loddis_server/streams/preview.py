@@ -67,9 +67,13 @@ async def picture_parts(
             due = time.monotonic() + 1 / options.fps
             picture = await run_in_worker(lambda shown=result: draw_result(shown, scale=options.scale))  # type: ignore[misc]
             yield (
-                f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n"
-                f"X-Frame-Index: {result.window.frame_index}\r\n\r\n"
-            ).encode() + picture + b"\r\n"
+                (
+                    f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n"
+                    f"X-Frame-Index: {result.window.frame_index}\r\n\r\n"
+                ).encode()
+                + picture
+                + b"\r\n"
+            )
         yield f"--{BOUNDARY}--\r\n".encode()
 
 

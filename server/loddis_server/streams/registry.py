@@ -187,7 +187,8 @@ class StreamRegistry:
             )
         if len(self._streams) >= self.settings.max_streams:
             raise ProblemError(
-                TOO_MANY_STREAMS, f"there are {len(self._streams)} streams, this server takes {self.settings.max_streams}"
+                TOO_MANY_STREAMS,
+                f"there are {len(self._streams)} streams, this server takes {self.settings.max_streams}",
             )
         stream = LiveStream(
             stream_id,
@@ -205,9 +206,7 @@ class StreamRegistry:
     async def _fetch(self, stream: LiveStream, source: Source) -> None:
         """Take a source's frames to its stream until it ends. A frame that cannot be used is no reason to stop."""
         async for frame in source.frames():
-            options = FrameOptions(
-                frame_index=frame.index, captured_at=frame.captured_at
-            )
+            options = FrameOptions(frame_index=frame.index, captured_at=frame.captured_at)
             reader = FrameReader(lambda image=frame.image: image, is_quick=True)  # type: ignore[misc]
             try:
                 await stream.detect(reader, options)

@@ -157,9 +157,7 @@ class StreamSession:
         threshold = own if options.score_threshold is None else options.score_threshold
         lost = self.tracker.reset() if window.restart == "reset" else ()
         found = self._detector.finish(prepared, candidates, score_threshold=min(threshold, self._floor))
-        tracks = self.tracker.update(
-            found, frame=prepared.frame, frame_index=window.frame_index, score_threshold=own
-        )
+        tracks = self.tracker.update(found, frame=prepared.frame, frame_index=window.frame_index, score_threshold=own)
         tracks = replace(tracks, ended=lost + tracks.ended)
         elapsed_s = self._elapsed_s(options, missing=window.missing)
         if self.control is not None:
