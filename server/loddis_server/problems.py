@@ -38,8 +38,10 @@ __all__ = [
     "NO_THUMBNAIL",
     "OVERLOADED",
     "PROBLEM_MEDIA_TYPE",
+    "SOURCE_NOT_ALLOWED",
     "STREAM_CONFLICT",
     "TIMEOUT",
+    "TOO_MANY_LISTENERS",
     "TOO_MANY_STREAMS",
     "TRUE_COLOUR",
     "TRUNCATED_IMAGE",
@@ -103,8 +105,14 @@ NOT_FOUND = ProblemType("not-found", 404, "There is nothing at this path", "`/do
 UNKNOWN_MODEL = ProblemType(
     "unknown-model", 404, "No such model is served", "`GET /v1/models` lists the models that are."
 )
+SOURCE_NOT_ALLOWED = ProblemType(
+    "source-not-allowed",
+    403,
+    "The operator does not allow this source",
+    "The server's settings `sources` name the hosts, folders and devices that may be read.",
+)
 UNKNOWN_STREAM = ProblemType(
-    "unknown-stream", 404, "There is no such stream", "`GET /v1/streams` lists those there are."
+    "unknown-stream", 404, "There is no such stream", "`GET /v1/streams` lists those that there are."
 )
 UNKNOWN_EVENT = ProblemType(
     "unknown-event",
@@ -183,6 +191,9 @@ TOO_MANY_STREAMS = ProblemType(
     429,
     "The server has as many streams as it may",
     "Delete one, wait until an idle one ends, or raise the server's `max_streams`.",
+)
+TOO_MANY_LISTENERS = ProblemType(
+    "too-many-listeners", 429, "As many listen to the stream as may", "Listen once, and hand on what comes."
 )
 HEAD_TOO_LARGE = ProblemType(
     "head-too-large", 431, "The request line and headers have too many bytes", "Send fewer or shorter headers."

@@ -12,7 +12,10 @@ from pydantic_settings import SettingsConfigDict
 
 from loddis_runtime.command import Command
 from loddis_runtime.detector import Device, Precision
+from loddis_server.events.settings import EventSettings
 from loddis_server.keys import SCOPES, ApiKey, check_secret
+from loddis_server.sources.allow_list import SourceAllowList
+from loddis_server.streams.settings import StreamsSettings
 
 __all__ = ["ENV_PREFIX", "LogFormat", "LogLevel", "ServerSettings"]
 

@@ -88,9 +88,8 @@ async def detect_batch(request: Request, query: Annotated[BatchQuery, Query()]) 
         refuse_repetition(request)
         content_type = request.headers.get("content-type", "")
         if content_type.partition(";")[0].strip().lower() != MULTIPART:
-            raise ProblemError(
-                problems.UNSUPPORTED_MEDIA, f"expected {MULTIPART}, got {content_type[:80] or 'nothing'}"
-            )
+            came = content_type[:80] or "no Content-Type"
+            raise ProblemError(problems.UNSUPPORTED_MEDIA, f"expected {MULTIPART}, got {came}")
         boundary = boundary_of(content_type)
         body, _ = await receive_body(request, service)
         ticket.confirm()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from loddis_server import problems
+from loddis_server.endless import EndlessResponse
 from loddis_server.openapi import BINARY, problem_answers
 from loddis_server.problems import ProblemError
 from loddis_server.routes.context import service_of
@@ -133,8 +134,8 @@ async def listen(request: Request, stream_id: StreamId) -> Response:
     stream = service.streams.find(stream_id)
     listener = _subscribe(stream, service.streams.settings.max_listeners)
     if SSE in request.headers.get("accept", ""):
-        return _endless(request, _messages(listener, _as_event, b": nothing new\n\n"), SSE)
-    return _endless(request, _messages(listener, _as_line, b"\n"), NDJSON)
+        return EndlessResponse(_messages(listener, _as_event, b": nothing new\n\n"), media_type=SSE)
+    return EndlessResponse(_messages(listener, _as_line, b"\n"), media_type=NDJSON)
 
 
 @router.get(
@@ -158,7 +159,7 @@ async def watch(request: Request, stream_id: StreamId, options: Annotated[Previe
     stream = service.streams.find(stream_id)
     listener = _subscribe(stream, service.streams.settings.max_listeners)
     parts = picture_parts(stream, listener, options, run_in_worker=service.pipeline.run_in_worker)
-    return _endless(request, parts, f"multipart/x-mixed-replace; boundary={BOUNDARY}")
+    return EndlessResponse(parts, media_type=f"multipart/x-mixed-replace; boundary={BOUNDARY}")
 
 
 def _subscribe(stream: LiveStream, limit: int) -> Subscription:
@@ -171,7 +172,7 @@ def _subscribe(stream: LiveStream, limit: int) -> Subscription:
 
 async def _messages(
     listener: Subscription, encode: Callable[[Message], bytes], heartbeat: bytes
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """Give what a stream says until it ends."""
     with listener:
         while not listener.ended:
@@ -188,9 +189,3 @@ def _as_event(message: Message) -> bytes:
     index = message.document.get("frame_index")
     identity = b"" if index is None else b"id: %d\n" % index
     return b"event: %s\n%sdata: %s\n\n" % (message.kind.encode(), identity, message.json)
-
-
-def _endless(request: Request, chunks: AsyncIterator[bytes], media_type: str) -> Response:
-    """Answer with chunks as they come, until they end or the other side leaves."""
-    service = service_of(request)
-    return EndlessResponse(service.until_stopping(chunks), media_type=media_type)

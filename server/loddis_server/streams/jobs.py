@@ -64,6 +64,9 @@ class StreamJob(FrameJob[StreamResult]):
 
     def finish_alike(self, jobs: Sequence[StreamJob], raw: NDArray[np.float32]) -> list[StreamResult]:
         """Track, watch the sensor, and put the answer together."""
-        assert self.prepared is not None  # noqa: S101
-        assert self._window is not None  # noqa: S101
-        return [self._session.conclude(self.prepared, self._window, raw[0], self._options)]
+        return [job._conclude(candidates) for job, candidates in zip(jobs, raw, strict=True)]
+
+    def _conclude(self, candidates: NDArray[np.float32]) -> StreamResult:
+        if self.prepared is None or self._window is None:
+            raise RuntimeError("a frame that was not prepared cannot be finished")
+        return self._session.conclude(self.prepared, self._window, candidates, self._options)

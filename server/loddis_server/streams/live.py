@@ -80,7 +80,7 @@ class LiveStream:
         settings: StreamSettings,
         limits: StreamsSettings,
         pipeline: Pipeline,
-        on_result: Callable[[LiveStream, StreamResult], None] = lambda stream, result: None,
+        on_result: Callable[[LiveStream, StreamResult], None],
     ) -> None:
         self.stream_id = stream_id
         self.kind: StreamKind = kind

@@ -183,7 +183,8 @@ class StreamRegistry:
         if not STREAM_ID.fullmatch(stream_id):
             raise ProblemError(
                 BAD_PARAMETER,
-                f"a stream's id is 1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit, got {stream_id[:100]!r}",
+                "a stream's id is 1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit, "
+                f"got {stream_id[:100]!r}",
             )
         if len(self._streams) >= self.settings.max_streams:
             raise ProblemError(
