@@ -19,7 +19,7 @@ from loddis_server.batching import StoppedError
 from loddis_server.middleware import RequestMiddleware
 from loddis_server.openapi import DESCRIPTION, TAGS, add_problem_schemas
 from loddis_server.problems import ProblemError, ProblemType, problem_response
-from loddis_server.routes import batch, detect, models, operation, stream_frames, streams
+from loddis_server.routes import batch, detect, models, operation, stream_frames, streams, videos
 from loddis_server.routes.context import request_id_of, service_of
 from loddis_server.routes.documentation import add_documentation
 from loddis_server.service import Service
@@ -99,6 +99,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
         detect.router,
         batch.router,
         streams.router,
+        videos.router,
         stream_frames.router,
         models.router,
         operation.router,

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-__all__ = ["ABORT", "EndlessResponse"]
+__all__ = ["ABORT", "DuplexResponse", "EndlessResponse"]
 
 ABORT = "loddis.abort"  # key of a scope: ends its connection at once, what waits to be sent included
 UNREAD_S = 30.0
@@ -53,3 +53,13 @@ class EndlessResponse(StreamingResponse):
                     self._abort()
                     raise ClientDisconnect from None
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class DuplexResponse(EndlessResponse):
+    """An answer that begins while the request still comes in; whoever gives its chunks sees the other side leave."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; `receive` is left to whoever reads the request."""
+        del receive
+        self._abort = scope.get(ABORT, self._abort)
+        await self.stream_response(send)

@@ -17,6 +17,7 @@ from starlette.responses import Response
 __all__ = [
     "BAD_FRAME",
     "BAD_PARAMETER",
+    "BAD_VIDEO",
     "BODY_TOO_LARGE",
     "CATALOGUE",
     "EMPTY_BODY",
@@ -176,6 +177,12 @@ BAD_PARAMETER = ProblemType(
 )
 BAD_FRAME = ProblemType(
     "bad-frame", 422, "The frame cannot be used", "Send one channel, uint8, uint16 or float32, all values finite."
+)
+BAD_VIDEO = ProblemType(
+    "bad-video",
+    422,
+    "The video cannot be used",
+    "The detail says why; try whether FFmpeg plays it. Grey pixel formats of 8 to 16 bits are best.",
 )
 TRUE_COLOUR = ProblemType(
     "true-colour",

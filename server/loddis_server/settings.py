@@ -15,6 +15,7 @@ from loddis_runtime.detector import Device, Precision
 from loddis_server.events.settings import EventSettings
 from loddis_server.keys import SCOPES, ApiKey, check_secret
 from loddis_server.sources.allow_list import SourceAllowList
+from loddis_server.sources.uploads import VideoLimits
 from loddis_server.streams.settings import StreamsSettings
 
 __all__ = ["ENV_PREFIX", "LogFormat", "LogLevel", "ServerSettings"]
@@ -114,6 +115,7 @@ class ServerSettings(Command):
         default=SourceAllowList(),
         description="What streams may be read from: hosts, folders, devices; nothing if none.",
     )
+    videos: VideoLimits = Field(default=VideoLimits(), description="How much of the machine one video may use.")
     events: EventSettings = Field(
         default=EventSettings(), description="Where events are kept, and who is told of them."
     )

@@ -1,4 +1,4 @@
-"""What requests and answers about streams look like. These models describe; the hot path builds dicts of their shape."""
+"""What requests and answers about streams look like. These models describe; the hot path builds dicts of that shape."""
 
 from __future__ import annotations
 
