@@ -25,7 +25,8 @@ from loddis_export.precisions import (
     write_fp16,
     write_int8,
 )
-from loddis_export.settings import Credit, ExportSettings
+from loddis_export.scenes import scenes_of_training_domains
+from loddis_export.settings import Credit, ExportSettings, ScenesSettings
 from loddis_export.strip import StrippedCheckpoint, strip_checkpoint
 from loddis_export.strip_proof import measure_stripping
 from loddis_runtime import Detector, load
@@ -164,7 +165,16 @@ def _build(work: _Work, manifest: Manifest, building: Path, out: Path) -> Export
                 measured = work.evaluate(compressed, name, score_threshold=threshold, measure=False)
                 figures[name] |= figures_of_precision(measured, "int8")
     manifest = manifest.model_copy(
-        update={"metrics": {name.replace(":", "/"): values for name, values in figures.items()}}
+        update={
+            "scenes": scenes_of_training_domains(
+                manifest,
+                ScenesSettings(
+                    data_root=settings.data_root, cache_dir=settings.cache_dir, scene_frames=settings.scene_frames
+                ),
+                progress=work.progress,
+            ),
+            "metrics": {name.replace(":", "/"): values for name, values in figures.items()},
+        }
     )
     (building / PARITY_NAME).write_text(report.model_dump_json(indent=2) + "\n")
     (building / CARD).write_text(

@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from loddis_export.engine import EngineSettings, WrittenEngine, build_engines
-from loddis_export.settings import ExportSettings
+from loddis_export.settings import ExportSettings, ScenesSettings
 from loddis_runtime.command import CliPositionalArg, CliSubCommand, Command, SubCommand, run
+from loddis_runtime.manifest import MANIFEST_NAME
 
 __all__ = ["main"]
 
@@ -99,6 +100,35 @@ def _engine_table(written: list[WrittenEngine]) -> Table:
     return table
 
 
+class Scenes(ScenesSettings, SubCommand):
+    """Measure what the scenes of the training domains are like, and add it to the manifest of a bundle.
+
+    A server then tells when a camera sees what the model was not trained on. The files of the bundle stay as they are.
+
+    For example: loddis-export scenes models/my-model/1 --domain sky --domain ground --data-root data
+    """
+
+    bundle: CliPositionalArg[Path] = Field(description="Folder of the bundle.")
+    as_json: bool = Field(default=False, alias="json", description="Print the statistics as JSON.")
+
+    def cli_cmd(self) -> None:
+        """Measure."""
+        from loddis_export.scenes import add_scenes  # as above
+
+        settings = ScenesSettings.model_validate(self.model_dump(exclude={"bundle", "as_json"}))
+        scenes = add_scenes(self.bundle, settings, progress=not self.as_json)
+        if self.as_json:
+            print(scenes.model_dump_json())
+            return
+        table = Table("domain", "frames", "sequences", "distance of half", "of 4 in 5", box=None, pad_edge=False)
+        for domain in scenes.domains:
+            median, most = domain.null_quantiles[10], domain.null_quantiles[-1]
+            table.add_row(domain.name, str(domain.frames), str(domain.sequences), f"{median:.2f}", f"{most:.2f}")
+        console = Console()
+        console.print(table)
+        console.print(f"in {self.bundle / MANIFEST_NAME}", soft_wrap=True)
+
+
 class Export(Command):
     """Turn checkpoints into bundles that the runtime and the server run, and bundles into engines for a GPU."""
 
@@ -107,6 +137,7 @@ class Export(Command):
 
     bundle: CliSubCommand[Bundle] = Field(description="Make a bundle of a checkpoint.")
     engine: CliSubCommand[Engine] = Field(description="Build TensorRT engines of a bundle.")
+    scenes: CliSubCommand[Scenes] = Field(description="Add what training scenes are like to a bundle's manifest.")
 
 
 def main() -> NoReturn:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from loddis_runtime.bundle import GraphPrecision
 from loddis_trainer.domain_spec import SplitName
 
-__all__ = ["Averaging", "Credit", "ExportSettings", "ParityLimits", "ParitySettings"]
+__all__ = ["Averaging", "Credit", "ExportSettings", "ParityLimits", "ParitySettings", "ScenesSettings"]
 
 Averaging: TypeAlias = Literal["auto", "on", "off"]
 
@@ -127,6 +127,9 @@ class ExportSettings(BaseModel):
         default=64, description="Frames with targets to measure scales on, evenly spaced."
     )
     credit: list[Credit] = Field(default=[], description="DOMAIN=LICENCE; SOURCE of a training domain; repeats.")
+    scene_frames: Annotated[int, Field(ge=1)] = Field(
+        default=600, description="Frames of each training domain that tell what its scenes are like, evenly spaced."
+    )
     threads: Annotated[int, Field(ge=1)] | None = Field(default=None, description="CPU threads; all cores by default.")
 
     @field_validator("credit", mode="before")
@@ -141,3 +144,19 @@ class ExportSettings(BaseModel):
             else:
                 whole.append(part)
         return whole
+
+
+class ScenesSettings(BaseModel):
+    """Which frames tell what the scenes of a domain are like."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    domain: list[str] = Field(
+        default=[],
+        description="Training domain to measure, folder or name; repeats. All that the bundle names if none.",
+    )
+    data_root: Path | None = Field(default=None, description="Folder of the domains; LODDIS_DATA by default.")
+    cache_dir: Path | None = Field(default=None, description="Folder of decoded frames; the user's cache by default.")
+    scene_frames: Annotated[int, Field(ge=1)] = Field(
+        default=600, description="Frames of each domain's train split to measure, evenly spaced."
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from loddis_runtime.errors import BundleError
 from loddis_runtime.intensity import IntensityPolicy
+from loddis_runtime.scene_statistics import SceneStatistics
 
 __all__ = ["MANIFEST_NAME", "SCHEMA_VERSION", "Manifest", "TrainingDomain", "Variant"]
 
@@ -66,6 +68,10 @@ class Manifest(_Record):
         description="K, candidates a frame in the network's output."
     )
     training_domains: tuple[TrainingDomain, ...] = Field(default=(), description="What the model learnt from.")
+    scenes: SceneStatistics | None = Field(
+        default=None,
+        description="What frames of those domains are like, to tell scenes that are unlike all; none: not measured.",
+    )
     metrics: dict[str, dict[str, Metric]] = Field(
         default_factory=dict, description="Domain and split, such as sky/test -> metric -> value."
     )
@@ -129,8 +135,16 @@ class Manifest(_Record):
             raise BundleError(f"{path}: {_faults(error)}") from None
 
     def save(self, path: Path) -> None:
-        """Write this manifest as a `manifest.json`."""
-        path.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        """Write this manifest as a `manifest.json`; one that is there is replaced at once, or stays as it was."""
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with beside.open("w", encoding="utf-8") as file:
+                file.write(self.model_dump_json(indent=2) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
 
 
 def _faults(error: ValidationError) -> str:
