@@ -10,6 +10,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from loddis_runtime.command import CliSubCommand, SubCommand, run
 from loddis_runtime.errors import LoddisError
@@ -21,7 +22,7 @@ STATUS_STYLES = {"ok": "green", "note": "yellow", "fault": "red"}
 
 
 class Config(SubCommand):
-    """Show the effective settings and the variables that set them; secrets are hidden.
+    """Show the effective settings and the variables that set them; secrets are hidden, what is no default is bold.
 
     Flags of the server stand before it: loddis-server --port 9000 config.
     """
@@ -43,7 +44,9 @@ class DoctorError(LoddisError):
 
 
 class Server(ServerSettings):
-    """Serve detections of moving small targets over HTTP. A flag wins over the variable named beside it.
+    """Serve detections of moving small targets over HTTP.
+
+    A flag wins over the variable named beside it, that over the file of `--config-file`.
 
     Flags stand before a sub-command: loddis-server --model-repository models doctor.
     """
@@ -77,12 +80,27 @@ def _show_settings(settings: ServerSettings, *, as_json: bool) -> None:
         sys.stdout.write(orjson.dumps(values, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
         return
     table = Table("setting", "value", "variable", box=None, pad_edge=False)
-    for name, field in ServerSettings.model_fields.items():
-        value = values[name]
-        shown = "" if value in (None, []) else ", ".join(value) if isinstance(value, list) else str(value)
-        is_set = value != field.get_default()
-        table.add_row(name, f"[bold]{shown}[/bold]" if is_set else shown, f"{ENV_PREFIX}{name}".upper())
+    defaults = _flat(ServerSettings.model_construct().model_dump(mode="json", include=set(values)))
+    for path, value in _flat(values).items():
+        shown = _shown(value)
+        variable = f"{ENV_PREFIX}{'__'.join(path)}".upper()
+        table.add_row(".".join(path), shown if value == defaults.get(path) else Text(shown, style="bold"), variable)
     Console().print(table)
+
+
+def _flat(values: dict[str, Any], above: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """Give settings by their paths, those in groups too."""
+    flat: dict[tuple[str, ...], Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, (*above, name)) if isinstance(value, dict) else {(*above, name): value}
+    return flat
+
+
+def _shown(value: Any) -> str:
+    """Write a setting for people."""
+    if isinstance(value, list):
+        return ", ".join(item if isinstance(item, str) else orjson.dumps(item).decode() for item in value)
+    return "" if value is None else str(value)
 
 
 def _show_findings(settings: ServerSettings, *, as_json: bool) -> None:

@@ -156,5 +156,7 @@ def _gpu_engines(bundle: Bundle, model: str, settings: ServerSettings) -> list[F
 def _unknown_variables() -> list[Finding]:
     """Name variables that look like settings and are none: typing errors, mostly."""
     known = OTHER_VARIABLES | {f"{ENV_PREFIX}{name}".upper() for name in ServerSettings.model_fields}
-    unknown = sorted(name for name in os.environ if name.upper().startswith(ENV_PREFIX) and name.upper() not in known)
+    # A name within a group of settings, LODDIS_GROUP__NAME, was checked when they were read.
+    ours = [name for name in os.environ if name.upper().startswith(ENV_PREFIX)]
+    unknown = sorted(name for name in ours if name.upper().partition("__")[0] not in known)
     return [Finding(subject="environment", status="note", detail=f"{name} is no setting") for name in unknown]

@@ -1,24 +1,30 @@
-"""Every setting of the server: flags, `LODDIS_*` variables and defaults from one model."""
+"""Every setting of the server: flags, `LODDIS_*` variables, a file and defaults from one model.
+
+A part of the server with settings of its own brings a model, which becomes a field of `ServerFields`. Its settings are
+then flags with a dot (`--events.database`), variables with two underscores (`LODDIS_EVENTS__DATABASE`) and a mapping of
+the file (`events: {database: …}`); the sources are merged setting by setting.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from loddis_runtime.command import Command
 from loddis_runtime.detector import Device, Precision
 from loddis_server.events.settings import EventSettings
+from loddis_server.config_file import ConfigFileSource
 from loddis_server.keys import SCOPES, ApiKey, check_secret
 from loddis_server.sources.allow_list import SourceAllowList
 from loddis_server.sources.uploads import VideoLimits
 from loddis_server.streams.settings import StreamsSettings
 
-__all__ = ["ENV_PREFIX", "LogFormat", "LogLevel", "ServerSettings"]
+__all__ = ["ENV_PREFIX", "LogFormat", "LogLevel", "ServerFields", "ServerSettings"]
 
 ENV_PREFIX = "LODDIS_"
 MIB = 2**20
@@ -29,10 +35,10 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
 
 
-class ServerSettings(Command):
-    """What an operator can set. A flag wins over the environment, the environment over the default."""
+class ServerFields(BaseModel):
+    """What an operator can set, wherever it comes from."""
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, env_ignore_empty=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
@@ -162,8 +168,18 @@ class ServerSettings(Command):
                 raise ValueError(f"expected NAME or NAME:VERSION, got {model!r}")
         return models
 
+
+class ServerSettings(ServerFields, Command):
+    """What an operator can set. A flag wins over the environment, that over the file, that over the default."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, env_ignore_empty=True)
+
+    file_fields: ClassVar[type[BaseModel]] = ServerFields
+
+    config_file: Path | None = Field(default=None, description="YAML file of settings, by the names of the flags.")
+
     @model_validator(mode="after")
-    def _off_loopback_needs_a_key(self) -> ServerSettings:
+    def _off_loopback_needs_a_key(self) -> Self:
         reachable_at = self.published_host or self.host
         if not self.keys and not _is_loopback(reachable_at):
             raise ValueError(
@@ -171,6 +187,21 @@ class ServerSettings(Command):
                 "set LODDIS_API_KEY, or serve on 127.0.0.1"
             )
         return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Add the file, below all other sources."""
+        above = super().settings_customise_sources(
+            settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings
+        )
+        return (*above, ConfigFileSource(settings_cls, cls.file_fields))
 
 
 def _is_loopback(host: str) -> bool:
