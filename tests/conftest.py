@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -15,6 +16,14 @@ ROOT = Path(__file__).resolve().parents[1]
 # Machines under load make single examples slow; what hangs is caught by pytest-timeout.
 hypothesis.settings.register_profile("loddis", deadline=None)
 hypothesis.settings.load_profile("loddis")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _state_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what servers remember out of the user's folders."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STATE_DIRECTORY", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
@@ -82,6 +82,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
             FrameError: _on_frame_error,
             StoppedError: _on_stopped,
             RequestValidationError: _on_invalid,
+            WebSocketRequestValidationError: _on_invalid,
             HTTPException: _on_http_error,
         },
     )
@@ -133,7 +134,7 @@ async def _on_stopped(request: Request, error: Exception) -> Response:
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
     """Answer parameters that do not fit."""
-    assert isinstance(error, RequestValidationError)  # noqa: S101
+    assert isinstance(error, RequestValidationError | WebSocketRequestValidationError)  # noqa: S101
     faults = []
     for fault in error.errors():
         parameter = str(fault["loc"][-1])

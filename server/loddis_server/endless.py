@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from starlette.requests import ClientDisconnect
@@ -30,7 +30,7 @@ class EndlessResponse(StreamingResponse):
             chunks, media_type=media_type, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         )
         self._chunks = chunks
-        self._abort = lambda: None
+        self._abort: Callable[[], None] = _do_nothing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
@@ -63,3 +63,7 @@ class DuplexResponse(EndlessResponse):
         del receive
         self._abort = scope.get(ABORT, self._abort)
         await self.stream_response(send)
+
+
+def _do_nothing() -> None:
+    """Abort nothing: what carries the answer cannot."""

@@ -17,9 +17,10 @@ from rich.logging import RichHandler
 
 from loddis_server.settings import LogFormat, LogLevel
 
-__all__ = ["JsonFormatter", "configure_logs", "request_id_var"]
+__all__ = ["JsonFormatter", "configure_logs", "request_id_var", "stream_id_var"]
 
 request_id_var: ContextVar[str | None] = ContextVar("request_id", default=None)
+stream_id_var: ContextVar[str | None] = ContextVar("stream_id", default=None)
 
 STANDARD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message"}
 
@@ -37,6 +38,8 @@ class JsonFormatter(logging.Formatter):
         }
         if (request_id := request_id_var.get()) is not None:
             fields["request_id"] = request_id
+        if (stream_id := stream_id_var.get()) is not None:
+            fields["stream_id"] = stream_id
         fields |= _extra(record)
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)

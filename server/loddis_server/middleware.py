@@ -45,14 +45,23 @@ class RequestMiddleware:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
-        if scope["type"] != "http":
+        """Handle one request, or one WebSocket."""
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         scope["loddis.started"] = time.perf_counter()
         sent = Headers(scope=scope).get("x-request-id", "")
         request_id = sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
         token = request_id_var.set(request_id)
+        try:
+            if scope["type"] == "http":
+                await self._answer(scope, receive, send, request_id)
+            else:
+                await self._app(scope, receive, send)
+        finally:
+            request_id_var.reset(token)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -80,7 +89,6 @@ class RequestMiddleware:
             await refuse(ProblemError(INTERNAL, "an unexpected error; the server's log has it under this request id"))
         finally:
             self._note(scope, status)
-            request_id_var.reset(token)
 
     def _note(self, scope: Scope, status: int) -> None:
         """Count and log an answer."""

@@ -17,8 +17,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from loddis_runtime.command import Command
 from loddis_runtime.detector import Device, Precision
-from loddis_server.events.settings import EventSettings
 from loddis_server.config_file import ConfigFileSource
+from loddis_server.events.settings import EventSettings
 from loddis_server.keys import SCOPES, ApiKey, check_secret
 from loddis_server.sources.allow_list import SourceAllowList
 from loddis_server.sources.uploads import VideoLimits

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from loddis_server.alarms import FalseAlarmStatus
+from loddis_server.scene_health import CanaryStatus
 from loddis_server.schemas import Detection, DetectResponse, FrameInfo, ModelRef, ProblemDocument
-from loddis_server.sources import SourceSettings
+from loddis_server.sources.settings import SourceSettings
 from loddis_server.streams.settings import StreamSettings
 
 __all__ = [
-    "AlarmControlStatus",
     "BatchResponse",
-    "CanaryStatus",
     "DriftInfo",
     "EndMessage",
     "FrameAlarms",
@@ -95,9 +95,13 @@ class HealthInfo(BaseModel):
 class DriftInfo(BaseModel):
     """How far the scene is from what the model was trained on."""
 
-    distance: float | None = Field(description="To the nearest training domain; none until enough frames came.")
+    distance: float | None = Field(description="To the nearest training domain; none until it is known.")
+    domain: str | None = Field(description="That domain.")
     is_unlike: bool = Field(description="Whether this scene is unlike what the model was trained on.")
-    most_unlike: list[str] = Field(description="The measures that differ most.")
+    most_unlike: dict[str, float] = Field(
+        description="The measures that differ most, and by how many standard deviations of that domain."
+    )
+    cause: str | None = Field(description="Why there is no distance.")
 
 
 class FrameMessage(BaseModel):
@@ -115,7 +119,7 @@ class FrameMessage(BaseModel):
     tracks: list[TrackInfo] = Field(description="All that are alive after this frame.")
     alarms: FrameAlarms
     health: HealthInfo
-    drift: DriftInfo | None = Field(description="None where the model does not say what it was trained on.")
+    drift: DriftInfo
     timing_ms: dict[str, float]
 
 
@@ -184,23 +188,6 @@ class SourceInfo(BaseModel):
     dropped: int = Field(description="Of them, those that nobody had time for.")
 
 
-class AlarmControlStatus(BaseModel):
-    """How the false-alarm control stands."""
-
-    model_config = ConfigDict(extra="allow")
-
-    wanted_per_hour: float
-    held_per_hour: float | None
-    threshold: float
-    settled: bool
-
-
-class CanaryStatus(BaseModel):
-    """What the canary found: live Pd by SNR."""
-
-    model_config = ConfigDict(extra="allow")
-
-
 class StreamStatusDocument(BaseModel):
     """A stream."""
 
@@ -220,10 +207,10 @@ class StreamStatusDocument(BaseModel):
     listeners: int
     lost_messages: int = Field(description="That listeners were too slow to take.")
     source: SourceInfo | None = Field(description="None where frames are sent to the stream.")
-    false_alarms: dict[str, Any] | None = Field(description="None where no rate of false alarms is held.")
+    false_alarms: FalseAlarmStatus | None = Field(description="None where no rate of false alarms is held.")
     health: HealthInfo | None
     drift: DriftInfo | None
-    canary: dict[str, Any] | None = Field(description="None where no canary runs.")
+    canary: CanaryStatus | None = Field(description="None where no canary runs.")
 
 
 class StreamList(BaseModel):

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from socket import SHUT_RDWR
 from typing import Any
 
 import httpx
@@ -24,7 +25,9 @@ RAW = "?width=96&height=64&dtype=uint8"
 
 
 @contextmanager
-def opened(live: LiveServer, query: str = "", *, stream_id: str | None = None, **how: Any) -> Iterator[ClientConnection]:
+def opened(
+    live: LiveServer, query: str = "", *, stream_id: str | None = None, **how: Any
+) -> Iterator[ClientConnection]:
     name = stream_id or f"socket-{next(_names)}"
     url = f"{live.url.replace('http', 'ws')}/v1/streams/{name}/frames{query}"
     with connect(url, proxy=None, **how) as socket:
@@ -79,7 +82,9 @@ def test_what_is_wrong_with_a_frame_is_answered_and_the_stream_goes_on(live: Liv
         socket.send(frames[1])
         socket.send(frames[2])
         found = [answer(socket) for _ in range(6)]
-    kinds = [message.get("frame_index") if message["type"] == "frame" else message["problem"]["type"] for message in found]
+    kinds = [
+        message.get("frame_index") if message["type"] == "frame" else message["problem"]["type"] for message in found
+    ]
     assert kinds == [
         0,
         "/problems/bad-frame",
@@ -142,10 +147,11 @@ def test_a_stream_outlives_its_connection(live: LiveServer) -> None:
 
 
 def test_a_client_that_vanishes_leaves_nothing_behind(live: LiveServer) -> None:
-    socket = connect(f"{live.url.replace('http', 'ws')}/v1/streams/vanishing/frames{RAW}", proxy=None)
-    for frame in moving_spot(5):
-        socket.send(frame.tobytes())
-    socket.socket.close()  # without a word
+    with connect(f"{live.url.replace('http', 'ws')}/v1/streams/vanishing/frames{RAW}", proxy=None) as socket:
+        for frame in moving_spot(5):
+            socket.send(frame.tobytes())
+        answer(socket)
+        socket.socket.shutdown(SHUT_RDWR)  # without a word
     stream = live.service.streams.find("vanishing")
     wait_until(lambda: live.service.admission.in_flight == 0)
     assert stream.frames <= 5

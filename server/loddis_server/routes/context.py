@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import Request
+from starlette.requests import HTTPConnection
 
 from loddis_server.logs import request_id_var
 from loddis_server.service import Service
@@ -10,8 +10,8 @@ from loddis_server.service import Service
 __all__ = ["request_id_of", "service_of"]
 
 
-def service_of(request: Request) -> Service:
-    """Give the service of the application that got the request."""
+def service_of(request: HTTPConnection) -> Service:
+    """Give the service of the application that got the request or WebSocket."""
     service: Service = request.app.state.service
     return service
 

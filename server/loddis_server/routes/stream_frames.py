@@ -6,16 +6,17 @@ before it may give its index and time. Each frame is answered by one text messag
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, NoReturn
 
 import orjson
 from fastapi import APIRouter, Path, Query, WebSocket
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.websockets import WebSocketDisconnect
 
-from loddis_server.bodies import FrameReader, plan_body
+from loddis_server.bodies import BodyPlan, FrameReader, plan_body
 from loddis_server.problems import BAD_PARAMETER, INTERNAL, MALFORMED_REQUEST, ProblemError
 from loddis_server.routes.context import request_id_of
 from loddis_server.security import authorise
@@ -80,12 +81,19 @@ async def exchange(
     stream = service.streams.open(stream_id, model=query.model)
     await websocket.accept()
     exchange_ = _Exchange(websocket, service, stream, query)
+    answering = asyncio.ensure_future(exchange_.answer_all(plan))
+    over = asyncio.ensure_future(stream.over.wait())
     try:
-        while stream.ended is None:
-            await exchange_.answer_next(plan)
-        await websocket.close(GOING_AWAY, stream.ended)
+        await asyncio.wait((answering, over), return_when=asyncio.FIRST_COMPLETED)
+        if answering.done():
+            answering.result()
+        else:
+            await websocket.close(GOING_AWAY, stream.ended)
     except WebSocketDisconnect:
         logger.debug("client left", extra={"stream": stream_id})
+    finally:
+        answering.cancel()
+        over.cancel()
 
 
 class _Exchange:
@@ -98,7 +106,16 @@ class _Exchange:
         self._query = query
         self._note = FrameNote()
 
-    async def answer_next(self, plan: Any) -> None:
+    async def answer_all(self, plan: BodyPlan) -> NoReturn:
+        """Answer frame after frame.
+
+        Raises:
+            WebSocketDisconnect: The other side has left.
+        """
+        while True:
+            await self._answer_next(plan)
+
+    async def _answer_next(self, plan: BodyPlan) -> None:
         """Read a message and, if it is a frame, answer it."""
         message = await self._websocket.receive()
         if message["type"] == "websocket.disconnect":

@@ -40,7 +40,6 @@ router = APIRouter(tags=["streams"], dependencies=[Depends(require_scope("detect
 KINDS: dict[str, ProblemType] = {
     "true_colour": problems.TRUE_COLOUR,
     "too_large": problems.FRAME_TOO_LARGE,
-    "lost": problems.TIMEOUT,
 }
 
 
@@ -50,8 +49,8 @@ KINDS: dict[str, ProblemType] = {
     response_class=StreamingResponse,
     responses={
         200: {
-            "description": "A message of the type `frame` for each frame, in order, then one of the type `end`. What ends "
-            "the video early comes as one of the type `problem` before that.",
+            "description": "A message of the type `frame` for each frame, in order, then one of the type `end`. What "
+            "ends the video early comes as one of the type `problem` before that.",
             "content": {NDJSON: {"itemSchema": {"$ref": "#/components/schemas/StreamMessage"}}},
         },
         **problem_answers(
@@ -68,7 +67,6 @@ KINDS: dict[str, ProblemType] = {
                 problems.TOO_MANY_STREAMS,
                 problems.INTERNAL,
                 problems.NOT_READY,
-                problems.TIMEOUT,
             ]
         ),
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import socket
@@ -15,7 +16,7 @@ from loddis_server.sources.allow_list import RefusedError, SourceAllowList
 from loddis_server.sources.settings import SourceSettings
 from loddis_server.sources.wire import FailureReason, Request
 
-__all__ = ["Medium", "OpeningError", "open_medium", "open_upload_medium"]
+__all__ = ["Medium", "OpeningError", "check_allowed", "open_medium", "open_upload_medium"]
 
 MICROSECONDS = 1_000_000
 
@@ -98,6 +99,22 @@ def open_medium(settings: SourceSettings, allow: SourceAllowList, *, skip_frames
     except OSError as error:
         raise OpeningError("lost", f"opening {settings.shown} gave: {error.strerror}") from None
     raise ValueError("a source must have a url, path or device")
+
+
+def check_allowed(settings: SourceSettings, allow: SourceAllowList) -> None:
+    """Check whether a source may be read, without connecting to it; whether it is there is another question.
+
+    Raises:
+        RefusedError: It may not.
+    """
+    with contextlib.suppress(OpeningError, OSError):
+        if settings.url is not None:
+            camera = parse_camera_url(settings.url.get_secret_value())
+            allow.check_addresses(camera, _resolve(camera))
+        elif settings.path is not None:
+            os.close(allow.open_path(settings.path))
+        elif settings.device is not None:
+            allow.check_device(settings.device)
 
 
 def open_upload_medium(*, max_pixels: int, max_spool_bytes: int, memory_bytes: int) -> tuple[Medium, socket.socket]:

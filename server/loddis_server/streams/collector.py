@@ -9,7 +9,7 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from loddis_server.scene_health import HEALTH_CONDITIONS
+from loddis_server.scene_health.settings import CONDITIONS
 from loddis_server.streams.live import LiveStream
 from loddis_server.streams.registry import StreamRegistry
 
@@ -51,7 +51,7 @@ SERIES = (
     _Series(
         "loddis_stream_scene_distance",
         "Distance of the scene to the nearest training domain.",
-        lambda stream: None if stream.latest is None or stream.latest.drift is None else stream.latest.drift.distance,
+        lambda stream: None if stream.latest is None else stream.latest.drift.distance,
     ),
 )
 
@@ -91,7 +91,7 @@ class StreamCollector(Collector):
         )
         for stream in streams:
             if stream.latest is not None:
-                for condition in HEALTH_CONDITIONS:
+                for condition in CONDITIONS:
                     family.add_metric([stream.stream_id, condition], condition in stream.latest.health.conditions)
         return family
 

@@ -55,7 +55,7 @@ def frame_document(
             "score_threshold": round(result.threshold, 6),
         },
         "health": health_record(result.health),
-        "drift": None if result.drift is None else drift_record(result.drift),
+        "drift": drift_record(result.drift),
         "timing_ms": {stage: round(seconds[stage] * 1000, 3) for stage in SHOWN_STAGES if stage in seconds},
     }
 
@@ -90,8 +90,10 @@ def drift_record(drift: DriftReport) -> dict[str, Any]:
     """Describe how far the scene is from what the model was trained on."""
     return {
         "distance": None if drift.distance is None else round(drift.distance, 4),
+        "domain": drift.domain,
         "is_unlike": drift.is_unlike,
-        "most_unlike": list(drift.most_unlike),
+        "most_unlike": {one.measure: round(one.deviation, 3) for one in drift.most_unlike},
+        "cause": drift.cause,
     }
 
 

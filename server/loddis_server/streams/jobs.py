@@ -12,10 +12,11 @@ from loddis_runtime.frames import Frame
 from loddis_runtime.stream import StreamWindow
 from loddis_server.bodies import FrameReader
 from loddis_server.models import ServedModel
-from loddis_server.pipeline import FrameJob, Place
+from loddis_server.pipeline import DetectionJob, FrameJob, Place
+from loddis_server.scene_health import CanaryFrame
 from loddis_server.streams.session import FrameOptions, StreamResult, StreamSession
 
-__all__ = ["NoPlace", "StreamJob"]
+__all__ = ["CanaryJob", "NoPlace", "StreamJob"]
 
 
 class NoPlace:
@@ -70,3 +71,23 @@ class StreamJob(FrameJob[StreamResult]):
         if self.prepared is None or self._window is None:
             raise RuntimeError("a frame that was not prepared cannot be finished")
         return self._session.conclude(self.prepared, self._window, candidates, self._options)
+
+
+class CanaryJob(DetectionJob):
+    """A window with an injected target; nobody but the canary sees what is found in it.
+
+    Args:
+        canary: That it is of.
+        model: As `FrameJob`.
+        score_threshold: Of the stream.
+    """
+
+    def __init__(self, canary: CanaryFrame, model: ServedModel, *, score_threshold: float) -> None:
+        reader = FrameReader(lambda: canary.key_frame, is_quick=True)
+        super().__init__(reader, model, NoPlace(), score_threshold=score_threshold)
+        self._window = canary.frames
+
+    def prepare(self, frame: Frame) -> PreparedFrame:
+        """Prepare the whole window, of which the frame is the last."""
+        del frame
+        return self.model.detector.prepare_window(self._window)

@@ -20,11 +20,11 @@ from loddis_server.bodies import FrameReader
 from loddis_server.logs import stream_id_var
 from loddis_server.metrics import Stage
 from loddis_server.models import ModelLease, ServedModel
-from loddis_server.pipeline import DetectionJob, Pipeline, Place
+from loddis_server.pipeline import Pipeline, Place
 from loddis_server.problems import BAD_FRAME, BAD_PARAMETER, LATE_FRAME, UNKNOWN_STREAM, ProblemError
 from loddis_server.streams.documents import frame_document
 from loddis_server.streams.hub import Hub, Message
-from loddis_server.streams.jobs import NoPlace, StreamJob
+from loddis_server.streams.jobs import CanaryJob, NoPlace, StreamJob
 from loddis_server.streams.session import FrameOptions, StreamResult, StreamSession
 from loddis_server.streams.settings import StreamSettings, StreamsSettings
 
@@ -68,6 +68,8 @@ class LiveStream:
         frames: That were detected on.
         refused: Frames that were refused, late ones included.
         alarms: Tracks that were announced.
+        ended: Why no more frames are taken; none while they are.
+        over: Set once it has ended and the last frame is answered.
         last_frame_s: When the newest frame came, on the clock of `time.monotonic`; when the stream began, if none came.
     """
 
@@ -96,6 +98,7 @@ class LiveStream:
         self.refused = 0
         self.alarms = 0
         self.ended: str | None = None
+        self.over = asyncio.Event()
         self._pipeline = pipeline
         self._on_result = on_result
         self._turn = asyncio.Lock()
@@ -178,8 +181,7 @@ class LiveStream:
         injected = self.session.canary_frame(result)
         if injected is None or self.session.canary is None:
             return
-        reader = FrameReader(lambda: injected.frame, is_quick=True)
-        job = DetectionJob(reader, self.model, NoPlace(), score_threshold=result.threshold)
+        job = CanaryJob(injected, self.model, score_threshold=result.threshold)
         try:
             self.session.canary.judge(injected, await self._pipeline.submit(job))
         except Exception:
@@ -212,6 +214,7 @@ class LiveStream:
             )
             self.session.close()
             self._lease.release()
+            self.over.set()
 
     def _done(self, task: asyncio.Task[StreamAnswer]) -> None:
         """Forget a task; who waited for it has its outcome, and if nobody did, nobody wants it."""

@@ -12,17 +12,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from loddis_server.bodies import FrameReader
-from loddis_server.models import ModelStore, ServedModel, parse_reference
+from loddis_server.models import ModelStore, ServedModel
+from loddis_server.models.finding import parse_reference
 from loddis_server.pipeline import Pipeline
 from loddis_server.problems import (
     BAD_PARAMETER,
     NOT_READY,
+    SOURCE_NOT_ALLOWED,
     STREAM_CONFLICT,
     TOO_MANY_STREAMS,
     UNKNOWN_STREAM,
     ProblemError,
 )
-from loddis_server.sources import Source, SourceAllowList, SourceSettings, SourceStatus
+from loddis_server.sources.allow_list import RefusedError, SourceAllowList
+from loddis_server.sources.opening import check_allowed
+from loddis_server.sources.settings import SourceSettings
+from loddis_server.sources.source import Source
+from loddis_server.sources.status import SourceStatus
 from loddis_server.streams.live import LiveStream, StreamKind
 from loddis_server.streams.reporting import StreamReporter
 from loddis_server.streams.session import FrameOptions
@@ -137,6 +143,10 @@ class StreamRegistry:
         Raises:
             ProblemError: The source is not allowed, the id is taken or cannot be one, there are too many streams.
         """
+        try:
+            await asyncio.to_thread(check_allowed, source, self._allow)
+        except RefusedError as error:
+            raise ProblemError(SOURCE_NOT_ALLOWED, str(error)) from None
         name = stream_id or f"stream-{uuid.uuid4().hex[:12]}"
         if name in self._streams:
             raise ProblemError(STREAM_CONFLICT, f"there is a stream {name} already")

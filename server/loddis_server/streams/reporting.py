@@ -9,7 +9,7 @@ from typing import Any
 
 from loddis_server.events import Event, EventKind, EventLog
 from loddis_server.metrics import Metrics
-from loddis_server.sources import SourceStatus
+from loddis_server.sources.status import SourceStatus
 from loddis_server.streams.documents import drift_record, track_record
 from loddis_server.streams.live import LiveStream
 from loddis_server.streams.session import StreamResult
@@ -45,7 +45,7 @@ class StreamReporter:
             self._record(stream, "health", {"condition": condition, "holds": True}, result)
         for condition in sorted(result.health.ended):
             self._record(stream, "health", {"condition": condition, "holds": False}, result)
-        if result.drift is not None and result.drift.changed:
+        if result.drift.changed:
             self._record(stream, "drift", drift_record(result.drift), result)
 
     def report_source(self, stream: LiveStream, status: SourceStatus) -> None:

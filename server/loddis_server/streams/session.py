@@ -7,6 +7,7 @@ Legend: K candidates of the network.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -65,7 +66,7 @@ class StreamResult:
         threshold: Least score of `detections`.
         held_back: Whether announcements wait, since the sensor's shutter is, or just was, closed.
         health: Of the sensor.
-        drift: Of the scene; none where the bundle does not say what its training domains look like.
+        drift: Of the scene.
         pictures: By id of a track in `alarms`, its neighbourhood as PNG.
         options: As given.
     """
@@ -79,7 +80,7 @@ class StreamResult:
     threshold: float
     held_back: bool
     health: HealthReport
-    drift: DriftReport | None
+    drift: DriftReport
     pictures: Mapping[int, bytes]
     options: FrameOptions
 
@@ -101,8 +102,9 @@ class StreamSession:
         self.tracker = Tracker(settings.tracker)
         self.control = _false_alarm_control(detector, settings)
         self.health = SensorHealth(settings.health)
-        self.drift = _drift_monitor(detector, settings)
-        self.canary = Canary(settings.canary, seed=seed) if settings.canary is not None else None
+        self.drift = DriftMonitor(detector.manifest.scenes, settings.drift)
+        self._seed = seed
+        self.canary = self._new_canary()
         self._announced: set[int] = set()
         self._last_s: float | None = None
 
@@ -139,7 +141,8 @@ class StreamSession:
             self._announced.clear()
         self._detector = detector
         self._stream = detector.stream(max_gap=self._settings.max_gap)
-        self.drift = _drift_monitor(detector, self._settings)
+        self.drift = DriftMonitor(detector.manifest.scenes, self._settings.drift)
+        self.canary = self._new_canary()
 
     def conclude(
         self,
@@ -165,7 +168,7 @@ class StreamSession:
         health = self.health.update(
             prepared.frame, timestamp_s=options.timestamp_s, camera_shift_xy=tracks.camera_shift_xy
         )
-        drift = None if self.drift is None else self.drift.update(prepared.frame)
+        drift = self.drift.update(prepared)
         alarms = self._announce(tracks, held_back=health.hold_alarms)
         return StreamResult(
             frame=prepared.frame,
@@ -183,12 +186,27 @@ class StreamSession:
         )
 
     def canary_frame(self, result: StreamResult) -> CanaryFrame | None:
-        """Give a copy of a frame with targets in it, if it is the canary's turn."""
-        return None if self.canary is None else self.canary.inject(result.frame, result.detections.boxes_xyxy)
+        """Give copies of the window with a target in it, if it is the canary's turn."""
+        if self.canary is None:
+            return None
+        boxes = [result.detections.boxes_xyxy, *(np.array([track.box_xyxy]) for track in result.tracks.tracks)]
+        time_s = result.options.timestamp_s if result.options.timestamp_s is not None else result.options.captured_at
+        return self.canary.inject(
+            result.frame,
+            np.concatenate(boxes),
+            timestamp_s=time.monotonic() if time_s is None else time_s,
+            missing=result.window.missing,
+            level_range=self.health.level_range,
+        )
 
     def close(self) -> None:
         """Let go of the frames."""
         self._stream.close()
+
+    def _new_canary(self) -> Canary | None:
+        if self._settings.canary is None:
+            return None
+        return Canary(self._settings.canary, seed=self._seed, frames=self._detector.manifest.window)
 
     @property
     def _floor(self) -> float:
@@ -226,12 +244,6 @@ def _false_alarm_control(detector: Detector, settings: StreamSettings) -> FalseA
     if settings.alarms is None:
         return None
     return FalseAlarmControl(settings.alarms, initial_threshold=detector.manifest.score_threshold)
-
-
-def _drift_monitor(detector: Detector, settings: StreamSettings) -> DriftMonitor | None:
-    """Give what watches the scene, if the bundle says what its training domains look like."""
-    reference = detector.manifest.scenes
-    return None if reference is None else DriftMonitor(reference, settings.drift)
 
 
 def _best(detections: Detections, threshold: float, limit: int | None) -> Detections:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from loddis_server.schemas import ModelRef
-from loddis_server.sources import SourceStatus
+from loddis_server.sources.status import SourceStatus
 from loddis_server.stream_schemas import DriftInfo, HealthInfo, SourceInfo, StreamStatusDocument
 from loddis_server.streams.documents import drift_record, health_record
 from loddis_server.streams.live import LiveStream
@@ -34,8 +34,8 @@ def stream_status(stream: LiveStream, source: SourceStatus | None) -> StreamStat
         listeners=len(stream.hub),
         lost_messages=stream.hub.lost,
         source=None if source is None else SourceInfo.model_validate(source, from_attributes=True),
-        false_alarms=None if session.control is None else session.control.status().model_dump(),
+        false_alarms=None if session.control is None else session.control.status(),
         health=None if latest is None else HealthInfo(**health_record(latest.health)),
-        drift=None if latest is None or latest.drift is None else DriftInfo(**drift_record(latest.drift)),
-        canary=None if session.canary is None else session.canary.status().model_dump(),
+        drift=None if latest is None else DriftInfo(**drift_record(latest.drift)),
+        canary=None if session.canary is None else session.canary.status(),
     )

@@ -94,7 +94,9 @@ class Tracker:
         threshold = self.settings.score_threshold if score_threshold is None else score_threshold
         steps = 1 if self._last_index is None else frame_index - self._last_index
         cut_off = self._cut_off(detections, frame, steps)
-        shift_xy = self._camera.update(frame) if frame is not None and self.settings.compensate_motion else None
+        shift_xy = None
+        if frame is not None and self.settings.compensate_motion:
+            shift_xy = self._camera.update(frame, detections.boxes_xyxy)
         if self._table is None:
             taken, table = NONE, self._begun(detections, NONE, frame_index)
         else:
