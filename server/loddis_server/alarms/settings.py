@@ -32,7 +32,7 @@ class FalseAlarmSettings(BaseModel):
         description="A track with so many detections is presumed to be a real target, whatever its score, frames.",
     )
     confidence: float = Field(
-        default=0.8,
+        default=0.7,
         ge=0.5,
         lt=1,
         description="Probability with which the rate is to be no more than wanted, as far as the model is right; 0.5 "

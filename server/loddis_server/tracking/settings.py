@@ -49,7 +49,7 @@ class TrackerSettings(BaseModel):
         description="Farthest that a detection may be from where a track is expected, standard deviations.",
     )
     position_noise_px: Noise = Field(
-        default=0.8, description="Error of a detection's place, sigma in each axis, pixels."
+        default=1.5, description="Error of a detection's place, sigma in each axis, pixels."
     )
     acceleration_px: Noise = Field(
         default=0.4, description="Change of speed from frame to frame, sigma in each axis, pixels per frame."
