@@ -83,6 +83,18 @@ class DetectionJob:
         """Frames of one model share a run of its network."""
         return self.model
 
+    def prepare(self, frame: Frame) -> PreparedFrame:
+        """Make the network's input of the frame, on the thread that read it."""
+        return self.model.detector.prepare(frame)
+
+    def finish(self, candidates: NDArray[np.float32]) -> Detections:
+        """Make the result of the network's output ``(K, 6)``."""
+        if self.prepared is None:
+            raise RuntimeError("a frame that was not prepared has no candidates")
+        return self.model.detector.finish(
+            self.prepared, candidates, score_threshold=self.score_threshold, max_detections=self.max_detections
+        )
+
     def abandon(self) -> None:
         """Give the job up: what has not begun is left out, and no result comes any more."""
         self.abandoned = True
@@ -171,7 +183,7 @@ class Pipeline:
             started = time.perf_counter()
             job.frame = reader.read()
             decoded = time.perf_counter()
-            job.prepared = job.model.detector.prepare(job.frame)
+            job.prepared = job.prepare(job.frame)
             job.prepared_at = time.perf_counter()
         except Exception as error:
             job.fail(error)
@@ -203,16 +215,11 @@ class Pipeline:
 
     def _finish(self, job: DetectionJob, candidates: NDArray[np.float32]) -> None:
         """Third stage: choose among the candidates, measure the targets."""
-        if job.abandoned or job.prepared is None:
+        if job.abandoned:
             return
         try:
             started = time.perf_counter()
-            detections = job.model.detector.finish(
-                job.prepared,
-                candidates,
-                score_threshold=job.score_threshold,
-                max_detections=job.max_detections,
-            )
+            detections = job.finish(candidates)
             self._record(job, "finish", time.perf_counter() - started)
         except Exception as error:
             job.fail(error)

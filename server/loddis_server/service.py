@@ -12,6 +12,7 @@ from loddis_server.admission import Admission
 from loddis_server.keys import KeyRing
 from loddis_server.metrics import Metrics
 from loddis_server.models import ModelStore
+from loddis_server.oip.statistics import Statistics
 from loddis_server.pipeline import Pipeline
 from loddis_server.settings import ServerSettings
 
@@ -46,6 +47,7 @@ class Service:
         self.keys = KeyRing(settings.keys)
         self.models = ModelStore(settings)
         self.admission = Admission(settings.queue_capacity, self.metrics)
+        self.statistics = Statistics()
         self.pipeline = Pipeline(settings, self.admission, self.metrics)
         self.state: State = "starting"
         self.failure: Exception | None = None
