@@ -11,9 +11,7 @@ from typing import Annotated
 import cv2
 import orjson
 from fastapi import APIRouter, Depends, Query, Request
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import Receive
 
 from loddis_runtime.detections import Detections
 from loddis_runtime.drawing import draw_detections
@@ -28,6 +26,7 @@ from loddis_server.openapi import FRAME_BODY, FRAME_HEADERS, PNG_ANSWER, problem
 from loddis_server.pipeline import DetectionJob
 from loddis_server.problems import ProblemError
 from loddis_server.routes.context import request_id_of, service_of
+from loddis_server.routes.outcomes import outcomes
 from loddis_server.schemas import DetectQuery, DetectResponse
 from loddis_server.security import require_scope
 from loddis_server.service import Service
@@ -117,7 +116,7 @@ async def _detect(
     service.metrics.stages["receive"].observe(received - started)
     try:
         async with asyncio.timeout(deadline_s - received):
-            detections = await _outcome(service, job, request.receive)
+            (detections,) = await outcomes(service, [job], request.receive)
             picture = await _render(service, job, detections) if query.return_ == "image" else None
     except TimeoutError:
         service.metrics.dropped.labels("timeout").inc()
@@ -131,27 +130,6 @@ async def _detect(
         media_type=media_type or "application/json",
         headers={"Server-Timing": ", ".join(f"{stage};dur={s * 1000:.3f}" for stage, s in job.seconds.items())},
     )
-
-
-async def _outcome(service: Service, job: DetectionJob, receive: Receive) -> Detections:
-    """Wait for the detections, but no longer than the other side does."""
-    result = service.pipeline.submit(job)
-    leaving = asyncio.ensure_future(_left(receive))
-    try:
-        await asyncio.wait((result, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if result.done():
-            return result.result()
-        service.metrics.dropped.labels("client_left").inc()
-        raise ClientDisconnect
-    finally:
-        leaving.cancel()
-        job.abandon()
-
-
-async def _left(receive: Receive) -> None:
-    """Wait until the other side is gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _render(service: Service, job: DetectionJob, detections: Detections) -> bytes:
