@@ -17,9 +17,9 @@ from loddis_runtime.errors import FrameError
 from loddis_server import problems
 from loddis_server.batching import StoppedError
 from loddis_server.middleware import RequestMiddleware
-from loddis_server.openapi import DESCRIPTION, TAGS, add_problem_schemas
+from loddis_server.openapi import DESCRIPTION, TAGS, add_schemas
 from loddis_server.problems import ProblemError, ProblemType, problem_response
-from loddis_server.routes import batch, detect, models, operation, stream_frames, streams, videos
+from loddis_server.routes import batch, detect, models, oip, operation, stream_frames, streams, videos
 from loddis_server.routes.context import request_id_of, service_of
 from loddis_server.routes.documentation import add_documentation
 from loddis_server.service import Service
@@ -37,12 +37,12 @@ KINDS_BY_STATUS: dict[int, ProblemType] = {
 
 
 class _Api(FastAPI):
-    """FastAPI, with the problem documents in its OpenAPI document."""
+    """FastAPI, with all schemas in its OpenAPI document."""
 
     def openapi(self) -> dict[str, Any]:
         """Give the OpenAPI document; made once."""
         if self.openapi_schema is None:
-            add_problem_schemas(super().openapi())
+            add_schemas(super().openapi())
         return super().openapi()
 
 
@@ -103,6 +103,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
         videos.router,
         stream_frames.router,
         models.router,
+        oip.router,
         operation.router,
     ):
         app.include_router(router)

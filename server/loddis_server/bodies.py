@@ -20,7 +20,7 @@ from loddis_server.images.raw import RAW_HEADERS
 from loddis_server.images.raw import read_header as read_raw_header
 from loddis_server.problems import BODY_TOO_LARGE, EMPTY_BODY, MALFORMED_REQUEST, UNSUPPORTED_MEDIA, ProblemError
 
-__all__ = ["MULTIPART", "BodyPlan", "FrameReader", "plan_body", "read_body", "read_part"]
+__all__ = ["MULTIPART", "QUICK_BYTES", "BodyPlan", "FrameReader", "plan_body", "read_body", "read_part"]
 
 QUICK_BYTES = 2**20  # bodies that are looked at on the event loop: well under a millisecond
 

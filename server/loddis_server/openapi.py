@@ -9,8 +9,9 @@ from typing import Any
 from loddis_server.decoding import FORMATS
 from loddis_server.forms import PART_NAME
 from loddis_server.images.raw import DTYPES
+from loddis_server.oip.messages import InferRequest
 from loddis_server.problems import PROBLEM_MEDIA_TYPE, ProblemType
-from loddis_server.schemas import ProblemDocument
+from loddis_server.schemas import ProblemDocument, ProtocolError
 
 __all__ = [
     "BINARY",
@@ -20,8 +21,9 @@ __all__ = [
     "PNG_ANSWER",
     "STREAM_HEADERS",
     "TAGS",
-    "add_problem_schemas",
+    "add_schemas",
     "problem_answers",
+    "protocol_answers",
 ]
 
 DESCRIPTION = """\
@@ -36,8 +38,9 @@ Where the server has an API key, send `Authorization: Bearer KEY`.
 TAGS = [
     {"name": "detection", "description": "Frames in, detections out."},
     {"name": "streams", "description": "Frames that belong together: cameras, videos, tracks, alarms."},
-    {"name": "models", "description": "What is served."},
+    {"name": "models", "description": "What is served, and what could be."},
     {"name": "events", "description": "What happened on the streams: stored, queried, delivered."},
+    {"name": "open inference protocol", "description": "For clients of KServe and Triton."},
     {"name": "operation", "description": "Probes, metrics and what problems mean."},
 ]
 
@@ -167,9 +170,26 @@ def problem_answers(kinds: Sequence[ProblemType]) -> dict[int | str, dict[str, A
     return answers
 
 
-def add_problem_schemas(document: dict[str, Any]) -> None:
-    """Put the schemas that `problem_answers` refers to into an OpenAPI document."""
-    schema = ProblemDocument.model_json_schema(ref_template=f"{SCHEMAS}{{model}}")
+def protocol_answers(kinds: Sequence[ProblemType]) -> dict[int | str, dict[str, Any]]:
+    """Describe the errors that a route of the Open Inference Protocol may answer with, by status.
+
+    Args:
+        kinds: Of problems.
+
+    Returns:
+        What FastAPI takes as `responses`.
+    """
+    answers: dict[int | str, dict[str, Any]] = {}
+    for kind in kinds:
+        known = answers.setdefault(kind.status, {"model": ProtocolError, "description": ""})
+        known["description"] = f"{known['description']}\n- {kind.title}. {kind.remedy}".strip()
+    return answers
+
+
+def add_schemas(document: dict[str, Any]) -> None:
+    """Put the schemas into an OpenAPI document that routes refer to by name and the framework does not see."""
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    schemas.update(schema.pop("$defs", {}))
-    schemas["ProblemDocument"] = schema
+    for model in (ProblemDocument, InferRequest):
+        schema = model.model_json_schema(ref_template=f"{SCHEMAS}{{model}}")
+        schemas.update(schema.pop("$defs", {}))
+        schemas[model.__name__] = schema

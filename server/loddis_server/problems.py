@@ -17,6 +17,7 @@ from starlette.responses import Response
 __all__ = [
     "BAD_FRAME",
     "BAD_PARAMETER",
+    "BAD_TENSOR",
     "BAD_VIDEO",
     "BODY_TOO_LARGE",
     "CATALOGUE",
@@ -59,6 +60,7 @@ __all__ = [
 ]
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
+PROTOCOL_ROOT = "/v2"
 RETRY_AFTER_S = 1  # where nothing better is known
 
 
@@ -89,6 +91,12 @@ EMPTY_BODY = ProblemType(
 )
 MALFORMED_REQUEST = ProblemType(
     "malformed-request", 400, "The request is malformed", "The detail says where; a library for HTTP avoids it."
+)
+BAD_TENSOR = ProblemType(
+    "bad-tensor",
+    400,
+    "A tensor does not fit",
+    "The model's metadata, `GET /v2/models/NAME`, say which it takes and gives.",
 )
 UNAUTHORISED = ProblemType(
     "unauthorised",
@@ -280,13 +288,20 @@ def problem_document(
 
 
 def problem_response(error: ProblemError, *, instance: str, request_id: str) -> Response:
-    """Give the answer to a request that is refused.
+    """Give the answer to a request that is refused; in the Open Inference Protocol's own form to its paths.
 
     Args:
         error: Why.
         instance: Path of the request.
         request_id: Of the request.
     """
+    if instance == PROTOCOL_ROOT or instance.startswith(f"{PROTOCOL_ROOT}/"):
+        return Response(
+            orjson.dumps({"error": error.detail}),
+            status_code=error.kind.status,
+            headers=error.headers,
+            media_type="application/json",
+        )
     document = problem_document(error.kind, error.detail, instance=instance, request_id=request_id, errors=error.errors)
     return Response(
         orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE),

@@ -27,6 +27,7 @@ __all__ = [
     "ParameterFault",
     "ProblemDescription",
     "ProblemDocument",
+    "ProtocolError",
     "Readiness",
     "ServerInfo",
     "TimingMs",
@@ -247,6 +248,12 @@ class ProblemDocument(BaseModel):
     errors: list[ParameterFault] | None = Field(
         default=None, description="Each parameter at fault, where there are any."
     )
+
+
+class ProtocolError(BaseModel):
+    """Why a request was refused, as the Open Inference Protocol says it."""
+
+    error: str = Field(examples=["no model 'nothing' is served; there is: sky-nano:3"])
 
 
 class ProblemDescription(BaseModel):

@@ -14,6 +14,7 @@ from loddis_server.events import EventLog
 from loddis_server.keys import KeyRing
 from loddis_server.metrics import Metrics
 from loddis_server.models import ModelStore
+from loddis_server.oip.statistics import Statistics
 from loddis_server.pace import Pace
 from loddis_server.pipeline import Pipeline, decode_workers
 from loddis_server.settings import ServerSettings
@@ -51,6 +52,7 @@ class Service:
         self.metrics = Metrics()
         self.keys = KeyRing(settings.keys)
         self.models = ModelStore(settings)
+        self.statistics = Statistics()
         pace = Pace(workers=decode_workers(settings))
         self.admission = Admission(settings.queue_capacity, self.metrics, pace=pace, max_slowdown=settings.max_slowdown)
         self.pipeline = Pipeline(settings, self.admission, pace, self.metrics)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -122,9 +123,17 @@ def test_openapi_names_every_problem_of_detection(http: httpx.Client) -> None:
             assert content["schema"] == {"$ref": "#/components/schemas/ProblemDocument"}
             assert all(example["value"]["status"] == int(status) for example in content["examples"].values())
             named |= set(content["examples"])
-    assert named == set(CATALOGUE) - {"not-found", "method-not-allowed", "head-timeout", "head-too-large"}
+    elsewhere = {"model-busy", "model-required", "model-unusable", "bad-tensor"}
+    assert named == set(CATALOGUE) - {"not-found", "method-not-allowed", "head-timeout", "head-too-large"} - elsewhere
     assert "Retry-After" in responses["503"]["headers"]
     assert document["components"]["schemas"]["ProblemDocument"]["required"]
+
+
+def test_openapi_refers_to_nothing_that_is_not_there(http: httpx.Client) -> None:
+    document = openapi(http)
+    references = set(re.findall(r'"\$ref": ?"#/components/schemas/(\w+)"', json.dumps(document)))
+    assert {"ProblemDocument", "InferRequest", "InputTensor", "ProtocolError"} <= references
+    assert references <= set(document["components"]["schemas"])
 
 
 def test_openapi_refers_to_nothing_that_is_missing(http: httpx.Client) -> None:

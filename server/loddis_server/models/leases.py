@@ -12,7 +12,7 @@ from loddis_runtime.detector import Detector
 __all__ = ["ModelLease", "ServedModel"]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class ServedModel:
     """A model that is loaded.
 

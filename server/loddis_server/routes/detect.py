@@ -25,6 +25,7 @@ from loddis_server.pipeline import DetectionJob
 from loddis_server.routes.context import request_id_of, service_of
 from loddis_server.routes.incoming import (
     answer_in_time,
+    outcomes,
     parameter_fault,
     receive_body,
     refuse_repetition,
@@ -116,10 +117,7 @@ async def _detect(
     )
     job.seconds["receive"] = receive_s
     async with answer_in_time(request, service):
-        try:
-            detections = await unless_left(service, request.receive, service.pipeline.submit(job))
-        finally:
-            job.abandon()
+        (detections,) = await outcomes(service, [job], request.receive)
         picture = None
         if query.return_ == "image":
             picture = await _render(service, job.seconds, partial(_draw, _frame_of(job), detections))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -17,10 +17,19 @@ from loddis_server import problems
 from loddis_server.bodies import read_body
 from loddis_server.metrics import Stage
 from loddis_server.middleware import started_at
+from loddis_server.pipeline import FrameJob
 from loddis_server.problems import ProblemError
 from loddis_server.service import Service
 
-__all__ = ["answer_in_time", "parameter_fault", "receive_body", "refuse_repetition", "server_timing", "unless_left"]
+__all__ = [
+    "answer_in_time",
+    "outcomes",
+    "parameter_fault",
+    "receive_body",
+    "refuse_repetition",
+    "server_timing",
+    "unless_left",
+]
 
 T = TypeVar("T")
 
@@ -80,6 +89,25 @@ async def unless_left(service: Service, receive: Receive, awaited: Awaitable[T])
     finally:
         leaving.cancel()
         result.cancel()
+
+
+async def outcomes(service: Service, jobs: Sequence[FrameJob[T]], receive: Receive) -> list[T]:
+    """Send frames on their way and wait for all of them; those that are left are given up with the first that fails.
+
+    Args:
+        service: Of the server.
+        jobs: One a frame.
+        receive: Of the request, whose body has been read.
+
+    Raises:
+        ClientDisconnect: The other side left.
+        Exception: What went wrong with a frame.
+    """
+    try:
+        return await unless_left(service, receive, asyncio.gather(*(service.pipeline.submit(job) for job in jobs)))
+    finally:
+        for job in jobs:
+            job.abandon()
 
 
 async def _left(receive: Receive) -> None:
