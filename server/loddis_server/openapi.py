@@ -91,8 +91,9 @@ FRAME_HEADERS: list[dict[str, Any]] = [
     {
         "name": "X-Request-Id",
         "in": "header",
-        "description": "Comes back in the answer, and stands in the server's log: 1 to 128 of A-Z a-z 0-9 ._:@/+=-",
-        "schema": {"type": "string", "maxLength": 128},
+        "description": "Comes back in the answer, and stands in the server's log: 1 to 128 of A-Z a-z 0-9 ._:@/+=-. "
+        "For any other the server gives one of its own.",
+        "schema": {"type": "string"},
     },
 ]
 

@@ -1,0 +1,103 @@
+"""Requests made up from the OpenAPI document, and answers held against it: statuses, media types, headers, schemas.
+
+The number of examples an operation comes from `LODDIS_API_EXAMPLES`; the long form is
+
+    LODDIS_API_EXAMPLES=1000 pytest tests/server/test_openapi_conformance.py --timeout 3600
+
+Routes whose answers may go on without end say so by `openapi_extra={"x-endless": True}`, and are left out here: their
+own tests end them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import schemathesis
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+
+from loddis_server.app import create_app
+from loddis_server.settings import ServerSettings
+from support.frame_files import jpeg_file, npy_file, pgm_file, png_file, spot_frame, tiff_file
+from support.live_server import LiveServer, settings_for
+
+KEY = "the-key"
+EXAMPLES = int(os.environ.get("LODDIS_API_EXAMPLES", "30"))
+TIMEOUT_S = 15.0
+ENDLESS = "x-endless"
+ENDLESS_MEDIA = ("text/event-stream", "multipart/x-mixed-replace")
+EXPECTED_SERVER_ERRORS = (501, 503)  # what this release lacks, and an overload; where the document has them
+
+RAW_MEDIA = (None, "application/json", "application/octet-stream")
+FRAME = spot_frame((8, 8), size_hw=(16, 16))
+FILES = {
+    "image/png": png_file(FRAME),
+    "image/jpeg": jpeg_file(FRAME),
+    "image/tiff": tiff_file(FRAME),
+    "image/x-portable-graymap": pgm_file(FRAME),
+    "application/x-npy": npy_file(FRAME.astype(np.uint16)),
+    "application/octet-stream": png_file(FRAME),
+}
+for media_type, whole in FILES.items():
+    # Noise alone is never a frame, and would leave all answers but refusals unseen.
+    schemathesis.openapi.media_type(media_type, st.just(whole) | st.binary(max_size=200))
+
+
+@pytest.fixture(scope="module")
+def guarded(repository: Path) -> Iterator[LiveServer]:
+    """Give a server with a key, so that the security that the document states is there to be checked."""
+    with LiveServer(settings_for(repository, api_key=KEY, max_frame_pixels=2**20, max_body_bytes=2**21)) as server:
+        yield server
+
+
+# No model decides what the document says; requests go to another server, which has a small one.
+DOCUMENT = create_app(ServerSettings(models=("sky-nano",))).openapi()
+api = schemathesis.openapi.from_dict(DOCUMENT, config=schemathesis.Config.from_dict({"request-timeout": TIMEOUT_S}))
+
+
+@api.hook
+def map_path_parameters(context: schemathesis.HookContext, values: dict[str, Any]) -> dict[str, Any]:
+    """Ask for what exists about every other time: names made up are never those of a model or a problem."""
+    return {name: _existing(name, value) for name, value in values.items()} if values else values
+
+
+@api.hook
+def map_query(context: schemathesis.HookContext, values: dict[str, Any]) -> dict[str, Any]:
+    """As `map_path_parameters`."""
+    return {name: _existing(name, value) for name, value in values.items()} if values else values
+
+
+def _existing(name: str, value: Any) -> Any:
+    known = {"name": "spot", "version": "1", "model": "spot:1", "slug": "overloaded"}
+    return known[name] if name in known and isinstance(value, str) and len(value) % 2 else value
+
+
+finite = api.exclude(lambda context: context.operation.definition.raw.get(ENDLESS, False))
+
+
+@finite.parametrize()
+@hypothesis.settings(
+    max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
+)
+def test_answers_are_what_the_document_says(case: schemathesis.Case, guarded: LiveServer) -> None:
+    response = case.call(guarded.url, headers={"Authorization": f"Bearer {KEY}"})
+    assert response.status_code < 500 or response.status_code in EXPECTED_SERVER_ERRORS
+    unchecked = [not_a_server_error, positive_data_acceptance]
+    if case.media_type not in RAW_MEDIA:
+        unchecked.append(negative_data_rejection)  # headers that describe raw pixels say nothing of a file
+    case.validate_response(response, excluded_checks=unchecked)
+
+
+def test_whoever_answers_without_end_says_so() -> None:
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            kinds = {kind for answer in operation["responses"].values() for kind in answer.get("content", {})}
+            if kinds & set(ENDLESS_MEDIA):
+                assert operation.get(ENDLESS), f"{method} {path} lacks {ENDLESS}"

@@ -1,0 +1,70 @@
+"""Asked for more than it can do, the server stays itself: it refuses at once, and is as quick for those it lets in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from loddis_runtime.detector import Detector, PreparedFrame
+from support.benchmark_modules import benchmark_module, run_benchmark
+from support.frame_files import spot_frame
+from support.live_server import LiveServer, settings_for
+
+FRAME_S = 0.02  # of the network, whatever the machine and what else it does
+
+
+@pytest.fixture
+def steady_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the network take a known time for each frame, and no processor: the load then measures the queue alone."""
+    infer = Detector.infer
+
+    def infer_steadily(detector: Detector, prepared: Sequence[PreparedFrame]) -> NDArray[np.float32]:
+        ends = time.perf_counter() + FRAME_S * len(prepared)
+        raw = infer(detector, prepared)
+        time.sleep(max(0.0, ends - time.perf_counter()))
+        return raw
+
+    monkeypatch.setattr(Detector, "infer", infer_steadily)
+
+
+@pytest.mark.usefixtures("steady_network")
+def test_at_four_times_the_capacity_who_is_let_in_waits_no_longer_than_one_frame(repository: Path) -> None:
+    generator = benchmark_module("load_generator")
+    with LiveServer(settings_for(repository)) as server:
+        requests = [generator.detect_request(spot_frame((40, 30), dtype=np.uint16), server.url)]
+        alone = asyncio.run(generator.closed_loop(server.url, requests, clients=1, seconds=1.0))
+        load = asyncio.run(generator.open_loop(server.url, requests, rate=4 / FRAME_S, seconds=4.0))
+    assert {answer.status for answer in load.answers} == {200, 503}
+    assert all(answer.retry_after_s is not None for answer in load.answers if answer.status == 503)
+    settled_s = 1.5  # the burst at the start is let in whole, and worked off by then
+    admitted = load.latencies_ms(200, after_s=settled_s)
+    # A machine that does other work delays both alike; 40 ms of a lone frame's 20 are the wait that is meant.
+    assert np.median(admitted) <= 2.2 * np.median(alone.latencies_ms(200))
+    assert np.median(load.latencies_ms(503, after_s=settled_s)) < FRAME_S * 1e3
+    assert len(admitted) >= 0.8 * (load.seconds - settled_s) / FRAME_S  # and the network is kept busy
+
+
+def test_the_overload_benchmark_finds_a_server_that_refuses_in_good_order(tmp_path: Path) -> None:
+    out = tmp_path / "overload.json"
+    done = run_benchmark(
+        "overload", "--seconds", "0.5", "--overload-seconds", "3", "--threads", "1", "--json", str(out)
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(out.read_text())
+    assert figures["saturation"].keys() == {"1", "4"}
+    assert figures["saturation"]["4"]["generator, share of a core"] < 0.5
+    overload = figures["overload"]
+    assert not overload["server ended"]
+    assert overload["answers by status"].keys() <= {"200", "503"}
+    assert overload["answers by status"]["200"] > 0
+    assert overload["refusals without Retry-After"] == 0
+    # Machines that do other work are slow at both: a refusal is still no matter of running the network.
+    assert overload["refusal p50, ms"] < figures["unloaded"]["p99, ms"]
+    assert overload["memory growth"] < 0.1
