@@ -105,18 +105,6 @@ class FrameJob(ABC, Generic[T]):
         """Frames of one model share a run of its network."""
         return self.model
 
-    def prepare(self, frame: Frame) -> PreparedFrame:
-        """Make the network's input of the frame, on the thread that read it."""
-        return self.model.detector.prepare(frame)
-
-    def finish(self, candidates: NDArray[np.float32]) -> Detections:
-        """Make the result of the network's output ``(K, 6)``."""
-        if self.prepared is None:
-            raise RuntimeError("a frame that was not prepared has no candidates")
-        return self.model.detector.finish(
-            self.prepared, candidates, score_threshold=self.score_threshold, max_detections=self.max_detections
-        )
-
     def abandon(self) -> None:
         """Give the job up: what has not begun is left out, and no result comes any more."""
         self.abandoned = True
