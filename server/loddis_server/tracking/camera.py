@@ -16,6 +16,7 @@ __all__ = ["CameraMotion"]
 
 MARGIN_PX = 2.0  # around a target, of the reduced frame: the blur around it moves with it
 MOST_TARGETS = 64
+NO_TARGETS = np.empty((0, 4))
 REDUCED_SIDE_PX = 160  # half of the usual 320: what is left of the shift's error is a fraction of a pixel
 
 
@@ -33,7 +34,9 @@ class CameraMotion:
         self._last: Structure | None = None
         self._last_size_hw: tuple[int, ...] | None = None
 
-    def update(self, frame: Frame, targets_xyxy: NDArray[np.floating]) -> tuple[float, float] | None:
+    def update(
+        self, frame: Frame, targets_xyxy: NDArray[np.floating] = NO_TARGETS
+    ) -> tuple[float, float] | None:
         """Take the next frame.
 
         Args:
