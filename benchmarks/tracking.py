@@ -17,6 +17,7 @@ within 5 px of that of the target's.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -224,19 +225,25 @@ def rows_of(scores: dict[str, dict[str, TrackScores]]) -> list[dict[str, Any]]:
             "clips": clips,
             "tracker": tracker,
             "targets": one.hits + one.misses,
-            "recall": round(one.recall, 4),
-            "precision": round(one.precision, 4),
+            "recall": share(one.recall),
+            "precision": share(one.precision),
             "switches": one.switches,
-            "idf1": round(one.idf1, 4),
+            "idf1": share(one.idf1),
         }
         for clips, of_clips in scores.items()
         for tracker, one in of_clips.items()
     ]
 
 
+def share(value: float) -> float | None:
+    """Round for JSON, which has no NaN."""
+    return None if math.isnan(value) else round(value, 4)
+
+
 def cells(row: dict[str, Any]) -> list[str]:
     """Give a row as it is shown."""
-    shares = [f"{100 * row[name]:.1f} %" for name in ("recall", "precision", "idf1")]
+    values = (row[name] for name in ("recall", "precision", "idf1"))
+    shares = ["–" if value is None else f"{100 * value:.1f} %" for value in values]
     return [row["clips"], row["tracker"], shares[0], shares[1], str(row["switches"]), shares[2]]
 
 

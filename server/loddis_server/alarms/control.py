@@ -46,8 +46,7 @@ RECENT_S = 120.0  # memory that sudden clutter shows in
 SURGE_FACTOR = 2.0  # of recent over remembered clutter that is called a surge,
 SURGE_SIGMAS = 5.0  # if it is this much more than chance
 INTERVAL_CONFIDENCE = 0.9
-SETTLED_FACTOR = 2.0  # to which the rate must be known, one standard error
-SETTLED_LOGITS = 2 * BIN_LOGITS  # within which the threshold must be of where it is bound to
+TOLERANCE = math.log(2.0)  # of the logarithm of a rate that counts as held, and of its standard error
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +61,8 @@ class FalseAlarmStatus:
         threshold: Score, in [0, 1].
         observed_s: Time observed since the start, seconds.
         memory_s: Over which is counted and remembered, seconds.
-        settled: Whether the rate at the threshold is known within a factor of 2, from at least the time in which one
-            false alarm is wanted, and the threshold is where it is bound to.
+        settled: Whether the model's rate at the threshold is the wanted one within a factor of 2, or as near as the
+            limits let it come, and is known that well, from at least the time in which one false alarm is wanted.
         at_limit: The limit that the threshold stands at, if any: at the floor fewer alarms come than wanted, at the
             ceiling more.
     """
@@ -101,7 +100,6 @@ class FalseAlarmControl:
         self.settings = settings
         self._limits = (logit(settings.score_floor), logit(settings.score_ceiling))
         self._threshold = float(np.clip(logit(initial_threshold), *self._limits))
-        self._bound_to = self._threshold
         floor = settings.score_floor
         self._clutter = ClutterMemory(score_floor=floor, memory_s=settings.memory_s)
         self._recent = ClutterMemory(score_floor=floor, memory_s=min(RECENT_S, settings.memory_s))
@@ -140,8 +138,10 @@ class FalseAlarmControl:
             low, high = poisson_interval(count, confidence=INTERVAL_CONFIDENCE)
             held, interval = count / hours, (low / hours, high / hours)
             predicted, log_sigma = TailRates.of(self._clutter).at(self._threshold)
-        low_limit, high_limit = self._limits
         wanted = self.settings.wanted_per_hour
+        off = math.inf if predicted is None else math.log(predicted / wanted)
+        at_limit = self._at_limit()
+        is_near = abs(off) <= TOLERANCE or (at_limit == "floor" and off < 0) or (at_limit == "ceiling" and off > 0)
         return FalseAlarmStatus(
             wanted_per_hour=wanted,
             held_per_hour=held,
@@ -150,15 +150,16 @@ class FalseAlarmControl:
             threshold=self.threshold,
             observed_s=self._observed_s + self._pending_s,
             memory_s=self.settings.memory_s,
-            settled=log_sigma <= math.log(SETTLED_FACTOR)
-            and self._clutter.effective_s >= HOUR_S / wanted
-            and abs(self._threshold - self._bound_to) <= SETTLED_LOGITS,
-            at_limit="floor"
-            if self._threshold - low_limit <= SETTLED_LOGITS
-            else "ceiling"
-            if high_limit - self._threshold <= SETTLED_LOGITS
-            else None,
+            settled=is_near and log_sigma <= TOLERANCE and self._clutter.effective_s >= HOUR_S / wanted,
+            at_limit=at_limit,
         )
+
+    def _at_limit(self) -> Literal["floor", "ceiling"] | None:
+        """Say which limit the threshold is at, as near as the histogram tells them apart."""
+        low, high = self._limits
+        if self._threshold - low <= BIN_LOGITS:
+            return "floor"
+        return "ceiling" if high - self._threshold <= BIN_LOGITS else None
 
     def _clutter_score(self, track: Track) -> float | None:
         """Give up to which threshold a track that is over was a false alarm; None where it was none."""
@@ -183,8 +184,7 @@ class FalseAlarmControl:
             self._clutter.restart_from(self._recent)
             rates = TailRates.of(self._clutter)
         wanted, confidence = self.settings.wanted_per_hour, self.settings.confidence
-        self._bound_to = float(np.clip(rates.lowest_threshold(wanted, confidence=confidence), *self._limits))
-        way = self._bound_to - self._threshold
+        way = float(np.clip(rates.lowest_threshold(wanted, confidence=confidence), *self._limits)) - self._threshold
         self._threshold += way if way > 0 else way * -math.expm1(-elapsed_s / self.settings.loosen_time_s)
         self.threshold = score_of(self._threshold)
 
