@@ -120,7 +120,7 @@ class Scenes(ScenesSettings, SubCommand):
         if self.as_json:
             print(scenes.model_dump_json())
             return
-        table = Table("domain", "frames", "sequences", "distance of half", "of 4 in 5", box=None, pad_edge=False)
+        table = Table("domain", "frames", "sequences", "distance of half", "of 9 in 10", box=None, pad_edge=False)
         for domain in scenes.domains:
             median, most = domain.null_quantiles[10], domain.null_quantiles[-1]
             table.add_row(domain.name, str(domain.frames), str(domain.sequences), f"{median:.2f}", f"{most:.2f}")

@@ -20,9 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = ["DomainStatistics", "SceneStatistics"]
 
-QUANTILES: Final = tuple(i / 20 for i in range(17))  # 0 to 0.8: of the null distribution
+QUANTILES: Final = tuple(i / 20 for i in range(19))  # 0 to 0.9: of the null distribution
 TAIL: Final = 1 - QUANTILES[-1]  # beyond them: an exponential
-FOLDS: Final = 20
+FOLDS: Final = 60
 LEAST_SEQUENCES: Final = 10
 LEAST_DEVIATION: Final = 1e-3  # of a measure: one that never varies must not make every other value infinitely far
 DIGITS: Final = 6
@@ -40,7 +40,7 @@ class DomainStatistics(_Record):
     """What frames of one domain are like.
 
     The *distance* of a clip is the Mahalanobis distance of its mean measures from those of the domain. Its null
-    distribution is found by leaving out runs of sequences, twenty in turn (all, where there are fewer), and measuring
+    distribution is found by leaving out runs of sequences, sixty in turn (each alone, where there are fewer), and measuring
     each sequence against the others: neighbours by name, which were often taken at one place, are left out together.
     """
 
@@ -54,7 +54,7 @@ class DomainStatistics(_Record):
     null_quantiles: tuple[NotNegative, ...] = Field(
         min_length=len(QUANTILES),
         max_length=len(QUANTILES),
-        description="Distances of sequences left out: their quantiles at 0, 0.05 and so on up to 0.8.",
+        description="Distances of sequences left out: their quantiles at 0, 0.05 and so on up to 0.9.",
     )
     null_tail: float = Field(
         gt=0, allow_inf_nan=False, description="Mean excess of those beyond the last quantile, of an exponential tail."

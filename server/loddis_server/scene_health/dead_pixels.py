@@ -18,6 +18,8 @@ __all__ = ["DeadPixelMeter"]
 
 NEIGHBOURS: Final = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=np.uint8)
 ALWAYS: Final = 0.9  # share of measurements; noise and blinking may hide a dead pixel now and then
+COMMON: Final = 0.995  # of pixels: how far they stand out is how busy the scene is
+UNCOMMON: Final = 4.0  # times as far
 TEXTURE: Final = 2.0  # ranges of the neighbours' levels: among leaves and roofs many pixels stand out a little
 CROWD: Final = 0.05  # of pixels that stand out: it is the noise that does, or an image of another kind
 
@@ -65,7 +67,9 @@ class DeadPixelMeter:
         highest, lowest = cv2.dilate(frame, NEIGHBOURS), cv2.erode(frame, NEIGHBOURS)
         above, below = cv2.subtract(frame, highest), cv2.subtract(lowest, frame)
         beyond = np.maximum(above, below)  # (H, W) of the nearest neighbour
-        candidates = np.flatnonzero(beyond > settings.dead_deviation * noise)
+        sample = beyond[::2, ::2].ravel()
+        busy = float(np.partition(sample, int(COMMON * sample.size))[int(COMMON * sample.size)])
+        candidates = np.flatnonzero(beyond > max(settings.dead_deviation * noise, UNCOMMON * busy))
         if candidates.size > CROWD * frame.size:
             return None
         mask = np.zeros(frame.shape, dtype=np.uint8)

@@ -81,7 +81,7 @@ class DriftMonitor:
     """Compares a sliding window of a stream's frames with the scenes of its model's training domains.
 
     The window's mean has a distance from each domain, and each domain knows how far its own clips lie from it: see
-    `DomainStatistics`. The most probable domain decides: a scene is unlike once a clip of even that one would be so far
+    `DomainStatistics`. The most probable domain decides: a scene is unlike once a clip of even that one would be as far
     off with a probability below `false_drift_probability`.
 
     Args:

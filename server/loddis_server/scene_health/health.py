@@ -44,7 +44,7 @@ class HealthReport:
         measures: What conditions were judged by, as far as it is known. `change`: mean difference from the frame
             before, levels. `unchanged_frames`. `contrast`: over what is usual. `noise`: sigma of a pixel, levels.
             `saturated`: share of pixels. `dead_pixels`: their number. `column_stripes`, `row_stripes`: deviation over
-            noise. `sharpness`: fine over coarse gradients. `sharpness_lost`: share of what is usual. `shift`: of the
+            noise. `sharpness`: fine over coarse curvature. `sharpness_lost`: share of what is usual. `shift`: of the
             scene, smoothed, pixels per frame. `unchanged_s`: time since the last change, seconds, where frames have
             timestamps.
     """

@@ -87,7 +87,7 @@ class HealthSettings(_Settings):
         description="Share of pixels at either end of the sensor's range.",
     )
     dead_pixels: Limits = Field(
-        default=Limits(begin=1e-4, end=5e-5), description="Share of pixels that are stuck beside their neighbours."
+        default=Limits(begin=2e-4, end=1e-4), description="Share of pixels that are stuck beside their neighbours."
     )
     dead_deviation: NotNegative = Field(
         default=8.0, description="How far a dead pixel stands beyond all its neighbours, over the noise of a pixel."
@@ -108,8 +108,8 @@ class HealthSettings(_Settings):
         description="Loss of sharpness against what is usual in the stream, as a share of it.",
     )
     defocused_sharpness: NotNegative = Field(
-        default=0.5,
-        description="Sharpness of a frame out of focus at most: gradient at half the size over that at an eighth.",
+        default=0.25,
+        description="Sharpness of a frame out of focus at most: curvature at half its size over that at an eighth.",
     )
     history: int = Field(
         default=32, ge=8, le=100_000, description="Measurements that make what is usual in a stream; half are enough."

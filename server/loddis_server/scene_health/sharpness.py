@@ -16,14 +16,16 @@ from loddis_server.scene_health.usual import Usual
 
 __all__ = ["SharpnessMeter"]
 
-FINE, COARSE = 2, 8  # reductions of the frame whose gradients are compared
-ABOVE_NOISE: Final = 1.0  # a gradient's mean square has at least this much beside what noise gives, to be measured
+FINE, COARSE = 2, 8  # reductions of the frame whose curvature is compared
+ABOVE_NOISE: Final = 0.5  # of what noise gives: curvature that is less beside it is not measured
+STRONGEST: Final = 6.0  # times the mean
+WHITE_GAIN: Final = 6.0  # of second differences, for the variance
 
 
 class SharpnessMeter:
-    """Gradients of the frame at half its size over those at an eighth.
+    """Curvature of the frame at half its size over that at an eighth: second differences of neighbours.
 
-    Optics take fine gradients away and leave coarse ones, noise of the sensor is added behind the optics and taken off.
+    Optics take fine structure away and leave coarse one, noise of the sensor is added behind the optics and taken off.
     A scene without structure has neither: there, focus cannot be told.
 
     Args:
@@ -47,8 +49,8 @@ class SharpnessMeter:
         Returns:
             From 0; None while it is not known what is usual, or where there is nothing to focus on.
         """
-        fine, fine_noise = _gradient(levels, FINE, noise)
-        coarse, coarse_noise = _gradient(levels, COARSE, noise)
+        fine, fine_noise = _curvature(levels, FINE, noise)
+        coarse, coarse_noise = _curvature(levels, COARSE, noise)
         if coarse < ABOVE_NOISE * coarse_noise or coarse <= 0:
             self.sharpness = None
             return None
@@ -62,10 +64,16 @@ class SharpnessMeter:
         return lost
 
 
-def _gradient(levels: NDArray[np.float32], reduction: int, noise: float) -> tuple[float, float]:
-    """Give the mean square gradient of the reduced frame without what noise adds, and that."""
+def _curvature(levels: NDArray[np.float32], reduction: int, noise: float) -> tuple[float, float]:
+    """Give the mean square second difference of the reduced frame without what noise adds, and that."""
     height, width = levels.shape
-    small = cv2.resize(levels, (max(2, width // reduction), max(2, height // reduction)), interpolation=cv2.INTER_AREA)
-    square = float(np.square(np.diff(small, axis=0)).mean() + np.square(np.diff(small, axis=1)).mean())
-    of_noise = 4 * (noise / reduction) ** 2
+    small = cv2.resize(levels, (max(3, width // reduction), max(3, height // reduction)), interpolation=cv2.INTER_AREA)
+    square = _mean_square(np.diff(small, n=2, axis=0)) + _mean_square(np.diff(small, n=2, axis=1))
+    of_noise = 2 * WHITE_GAIN * (noise / reduction) ** 2
     return square - of_noise, of_noise
+
+
+def _mean_square(differences: NDArray[np.float32]) -> float:
+    """Give the mean square, in which a few dead pixels count no more than strong edges do."""
+    limit = STRONGEST * float(np.abs(differences).mean())
+    return float(np.square(np.clip(differences, -limit, limit)).mean())
