@@ -77,7 +77,7 @@ def _container(request: Request) -> Iterator[Message]:
         try:
             if request.medium == "rtsp":
                 relay = stack.enter_context(RtspRelay(_connection(request)))
-            container = stack.enter_context(_open(request, relay))
+            container = stack.enter_context(_open(request, relay, stack))
             stream = _video_of(container, max_pixels=request.max_pixels)
             stream.codec_context.thread_count = 1  # the cores belong to the network
             stream.codec_context.copy_opaque = True  # the time of arrival goes along with the picture
@@ -93,8 +93,8 @@ def _container(request: Request) -> Iterator[Message]:
         raise MediaError("lost", f"the {NAMES[request.medium]} ended")
 
 
-def _open(request: Request, relay: RtspRelay | None) -> InputContainer:
-    """Open the medium with FFmpeg, which gets no more rights than that takes."""
+def _open(request: Request, relay: RtspRelay | None, stack: contextlib.ExitStack) -> InputContainer:
+    """Open the medium with FFmpeg, which gets no more rights than that takes; `stack` closes what lies under it."""
     options = dict(request.options or {})
     if relay is not None:
         options |= RTSP_OPTIONS
@@ -102,13 +102,15 @@ def _open(request: Request, relay: RtspRelay | None) -> InputContainer:
     if request.medium == "device":
         return av.open(request.device, "r", format="v4l2", options=options)
     if request.medium == "multipart":
-        body = MultipartBody(_connection(request), request.url)
+        connection = stack.enter_context(_connection(request))
+        body = stack.enter_context(contextlib.closing(MultipartBody(connection, request.url)))
         return av.open(body, "r", format="mpjpeg", options=options, buffer_size=LIVE_BUFFER_BYTES)
     file: ReadableFile
     if request.medium == "upload":
         file = open_upload(request.media_fd, request.spool_fd, max_spool_bytes=request.max_spool_bytes)
     else:
         file = os.fdopen(request.media_fd, "rb", buffering=0)
+    stack.enter_context(contextlib.closing(file))
     options |= {"format_whitelist": CONTAINERS, "protocol_whitelist": NO_PROTOCOL}
     try:
         return av.open(file, "r", options=options, buffer_size=FILE_BUFFER_BYTES, io_open=refuse_other_files)
