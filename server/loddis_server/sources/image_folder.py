@@ -48,7 +48,7 @@ def _image(request: Request, name: str, number: int) -> FrameMessage:
             file,
             "r",
             format=IMAGES[_suffix(name)],
-            options={"max_pixels": str(request.max_pixels), "protocol_whitelist": NO_PROTOCOL},
+            options={"protocol_whitelist": NO_PROTOCOL},
             io_open=refuse_other_files,
         ) as container:
             picture = next(container.decode(video=0), None)

@@ -36,6 +36,14 @@ FILE_BUFFER_BYTES = 256 * 2**10
 LIVE_BUFFER_BYTES = 32 * 2**10
 MAX_DAMAGED_PACKETS = 500  # in a row, then it is no video
 PLAUSIBLE_RATE_HZ = (0.05, 2000.0)
+RTSP_OPTIONS = {
+    "rtsp_transport": "tcp",
+    "allowed_media_types": "video",
+    "protocol_whitelist": "rtsp,tcp",
+    # Nothing is guessed from the first frames, which would be held back for that and come late.
+    "fpsprobesize": "0",
+    "analyzeduration": "1",
+}
 NAMES = {
     "rtsp": "camera's stream",
     "multipart": "camera's stream",
@@ -69,8 +77,8 @@ def _container(request: Request) -> Iterator[Message]:
         try:
             if request.medium == "rtsp":
                 relay = stack.enter_context(RtspRelay(_connection(request)))
-            container = stack.enter_context(_open(request, relay))
-            stream = _video_of(container)
+            container = stack.enter_context(_open(request, relay, stack))
+            stream = _video_of(container, max_pixels=request.max_pixels)
             stream.codec_context.thread_count = 1  # the cores belong to the network
             stream.codec_context.copy_opaque = True  # the time of arrival goes along with the picture
             yield Opened(container.format.name, stream.codec_context.name, _frame_rate(stream))
@@ -85,24 +93,29 @@ def _container(request: Request) -> Iterator[Message]:
         raise MediaError("lost", f"the {NAMES[request.medium]} ended")
 
 
-def _open(request: Request, relay: RtspRelay | None) -> InputContainer:
-    """Open the medium with FFmpeg, which gets no more rights than that takes."""
-    options = {"max_pixels": str(request.max_pixels), **(request.options or {})}
+def _open(request: Request, relay: RtspRelay | None, stack: contextlib.ExitStack) -> InputContainer:
+    """Open the medium with FFmpeg, which gets no more rights than that takes; `stack` closes what lies under it."""
+    options = dict(request.options or {})
     if relay is not None:
-        options |= {"rtsp_transport": "tcp", "allowed_media_types": "video", "protocol_whitelist": "rtsp,tcp"}
+        options |= RTSP_OPTIONS
         return av.open(_through(relay, request.url), "r", format="rtsp", options=options)
     if request.medium == "device":
         return av.open(request.device, "r", format="v4l2", options=options)
     if request.medium == "multipart":
-        body = MultipartBody(_connection(request), request.url)
+        connection = stack.enter_context(_connection(request))
+        body = stack.enter_context(contextlib.closing(MultipartBody(connection, request.url)))
         return av.open(body, "r", format="mpjpeg", options=options, buffer_size=LIVE_BUFFER_BYTES)
     file: ReadableFile
     if request.medium == "upload":
         file = open_upload(request.media_fd, request.spool_fd, max_spool_bytes=request.max_spool_bytes)
     else:
         file = os.fdopen(request.media_fd, "rb", buffering=0)
+    stack.enter_context(contextlib.closing(file))
     options |= {"format_whitelist": CONTAINERS, "protocol_whitelist": NO_PROTOCOL}
-    return av.open(file, "r", options=options, buffer_size=FILE_BUFFER_BYTES, io_open=refuse_other_files)
+    try:
+        return av.open(file, "r", options=options, buffer_size=FILE_BUFFER_BYTES, io_open=refuse_other_files)
+    except av.error.ArgumentError:  # what FFmpeg says of a demuxer that is not on the list
+        raise MediaError("unsupported", "the container is none that is taken; playlists and scripts are not") from None
 
 
 def _through(relay: RtspRelay, url: str) -> str:
@@ -130,10 +143,11 @@ def _connection(request: Request) -> socket.socket:
         raise MediaError("lost", f"TLS with the camera failed: {error.reason or 'no reason given'}") from None
 
 
-def _video_of(container: InputContainer) -> VideoStream:
+def _video_of(container: InputContainer, *, max_pixels: int) -> VideoStream:
     if not container.streams.video:
         raise MediaError("unsupported", f"there is no video in it, only {len(container.streams)} other streams")
     video = container.streams.video[0]
+    check_size(video.codec_context.width, video.codec_context.height, max_pixels=max_pixels)
     for stream in container.streams:
         if stream.index != video.index:
             stream.discard = Discard.all
@@ -169,6 +183,8 @@ def _frames(container: InputContainer, stream: VideoStream, request: Request) ->
                 pts_s=picture.time if has_times else None,
                 damaged=damaged,
             )
+    if damaged and not count:
+        raise MediaError("damaged", f"none of {damaged} frames could be decoded")
 
 
 def _frame_rate(stream: VideoStream) -> float | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import av.error
 
 from loddis_server.sources.wire import FailureReason
@@ -51,6 +53,8 @@ def _reason_of(error: Exception) -> FailureReason:
         case av.error.InvalidDataError():
             return "damaged"
         case PermissionError():
+            return "refused"
+        case OSError(errno=errno.ELOOP):  # a symbolic link where none is followed
             return "refused"
         case _:
             return "lost"

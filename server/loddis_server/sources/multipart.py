@@ -55,6 +55,11 @@ class MultipartBody:
         """Give what has arrived, up to `size` bytes; wait only if nothing has."""
         return self._response.read1(size)
 
+    def close(self) -> None:
+        """End the connection."""
+        self._response.close()
+        self._http.close()
+
     def _get(self, credentials: str | None) -> http.client.HTTPResponse:
         try:
             self._http.request("GET", self._path, headers={"Authorization": credentials} if credentials else {})

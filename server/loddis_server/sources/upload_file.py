@@ -6,6 +6,7 @@ Most containers can be read from front to back. MP4 and QuickTime may have their
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import BinaryIO, Protocol
 
@@ -25,6 +26,10 @@ class ReadableFile(Protocol):
         """Give up to `size` bytes, none at the end."""
         ...
 
+    def close(self) -> None:
+        """Be read no more."""
+        ...
+
 
 def open_upload(media_fd: int, spool_fd: int, *, max_spool_bytes: int) -> ReadableFile:
     """Wait for the first bytes, and give the file as it can be read.
@@ -38,9 +43,10 @@ def open_upload(media_fd: int, spool_fd: int, *, max_spool_bytes: int) -> Readab
         MediaError: Such a video is larger.
     """
     upload = _Upload(media_fd)
-    if upload.has_late_index():
+    if not upload.has_late_index():
+        return upload
+    with contextlib.closing(upload):
         return upload.spooled(spool_fd, max_bytes=max_spool_bytes)
-    return upload
 
 
 class _Upload:
@@ -57,6 +63,10 @@ class _Upload:
             del self._ahead[:size]
             return data
         return os.read(self._fd, size)
+
+    def close(self) -> None:
+        """Take no more bytes."""
+        os.close(self._fd)
 
     def has_late_index(self) -> bool:
         """Walk the boxes of an MP4 up to its index or its pictures; other containers have none."""

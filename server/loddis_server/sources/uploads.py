@@ -80,6 +80,11 @@ class VideoDecoder:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="video")
         self._deadline = 0.0
 
+    @property
+    def pid(self) -> int | None:
+        """The process that decodes; None before and after."""
+        return None if self._child is None else self._child.pid
+
     async def __aenter__(self) -> VideoDecoder:
         """Start the process.
 

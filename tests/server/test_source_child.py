@@ -1,0 +1,184 @@
+"""What a child does, on a thread of this process."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from loddis_server.sources import pacing
+from loddis_server.sources.child import serve
+from loddis_server.sources.pacing import Pacer
+from loddis_server.sources.wire import Failed, FrameMessage, Message, Opened, Request, receive_message
+from support.videos import TIMEOUT_S, levels, write_video
+
+
+def said(request: Request) -> list[Message]:
+    """Give all that a child says about a request."""
+    parent, child = socket.socketpair()
+    parent.settimeout(TIMEOUT_S)
+
+    def run() -> None:
+        with child:
+            serve(child, request)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    messages = []
+    with parent:
+        while (message := receive_message(parent, max_pixels=10**7)) is not None:
+            messages.append(message)
+    thread.join(TIMEOUT_S)
+    return messages
+
+
+def open_file(path: Path) -> int:
+    return os.open(path, os.O_RDONLY)
+
+
+def test_a_file_from_its_first_word_to_its_last(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", levels(4), fps=25)
+    opened, *frames, ended = said(Request("file", media_fd=open_file(path)))
+    assert opened == Opened("matroska,webm", "ffv1", 25.0)
+    assert [frame.pts_s for frame in frames if isinstance(frame, FrameMessage)] == [0.0, 0.04, 0.08, 0.12]
+    assert type(ended).__name__ == "Ended"
+
+
+def test_frames_that_were_passed_on_are_skipped(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", levels(6))
+    _, *frames, _ = said(Request("file", media_fd=open_file(path), skip_frames=4))
+    assert [int(frame.image[0, 0]) for frame in frames if isinstance(frame, FrameMessage)] == [1004, 1005]
+
+
+def test_a_video_without_pictures_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert said(Request("file", media_fd=open_file(path))) == [
+        Failed("unsupported", "there is no video in it, only 1 other streams")
+    ]
+
+
+def test_images_of_a_folder(tmp_path: Path) -> None:
+    for number in range(12):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((32, 40), number, np.uint16))
+    folder = os.open(tmp_path, os.O_RDONLY)
+    _, *frames, _ = said(Request("folder", media_fd=folder, skip_frames=1))
+    os.close(folder)
+    assert [int(frame.image[0, 0]) for frame in frames if isinstance(frame, FrameMessage)] == list(range(1, 12))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "cause"),
+    [
+        ("notes.txt", b"", "there are no images in the folder"),
+        ("a.png", b"no picture", "reading a.png gave: Invalid data"),
+    ],
+)
+def test_a_folder_without_images_is_told(tmp_path: Path, name: str, content: bytes, cause: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    failed = said(Request("folder", media_fd=folder))[-1]
+    os.close(folder)
+    assert isinstance(failed, Failed)
+    assert failed.cause.startswith(cause)
+
+
+def test_a_device_that_is_no_camera_is_told() -> None:
+    (failed,) = said(Request("device", device="/dev/null", options={"input_format": "gray16le"}))
+    assert isinstance(failed, Failed)
+    assert failed.cause.startswith("reading the device gave: ")
+
+
+def test_an_upload_whose_index_is_at_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    write_video(path, [np.full((64, 80), 9, np.uint8)] * 3, codec="libx264", array_format="gray", pix_fmt="yuv420p")
+    (tmp_path / "spool").touch()
+    spool = os.open(tmp_path / "spool", os.O_RDWR)
+    request = Request("upload", media_fd=open_file(path), spool_fd=spool, max_spool_bytes=10**6)
+    assert len(said(request)) == 5
+    assert (tmp_path / "spool").read_bytes() == path.read_bytes()
+    os.close(spool)
+
+
+def camera_that_says(answer: bytes) -> int:
+    """Give a connection to a camera that answers once, and is gone."""
+    ours, cameras = socket.socketpair()
+
+    def run() -> None:
+        with cameras:
+            cameras.recv(65536)
+            cameras.sendall(answer)
+
+    threading.Thread(target=run, daemon=True).start()
+    return ours.detach()
+
+
+def test_a_camera_that_redirects() -> None:
+    answer = b"RTSP/1.0 301 Moved\r\nCSeq: 1\r\nLocation: rtsp://127.0.0.1:1/\r\n\r\n"
+    (failed,) = said(Request("rtsp", media_fd=camera_that_says(answer), url="rtsp://me:hidden@camera.example/live"))
+    assert isinstance(failed, Failed)
+    assert failed.reason == "refused"
+    assert "hidden" not in failed.cause
+
+
+def test_a_camera_that_refuses() -> None:
+    answer = b"RTSP/1.0 404 Not Found\r\nCSeq: 1\r\n\r\n"
+    (failed,) = said(Request("rtsp", media_fd=camera_that_says(answer), url="rtsp://me:hidden@camera.example/live"))
+    assert isinstance(failed, Failed)
+    assert "hidden" not in failed.cause
+
+
+def test_a_camera_without_tls_where_tls_is_asked_for() -> None:
+    request = Request("rtsp", media_fd=camera_that_says(b"RTSP/1.0"), url="rtsps://x/", tls_host="camera.example")
+    (failed,) = said(request)
+    assert isinstance(failed, Failed)
+    assert failed.cause.startswith("TLS with the camera failed")
+
+
+def test_mjpeg_without_lengths_is_taken() -> None:
+    frames = [bytes(cv2.imencode(".jpg", np.full((64, 80), level, np.uint8))[1]) for level in (10, 90)]
+    body = b"".join(b"--b\r\nContent-Type: image/jpeg\r\n\r\n" + frame + b"\r\n" for frame in frames)
+    answer = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace;boundary=b\r\n\r\n" + body
+    messages = said(Request("multipart", media_fd=camera_that_says(answer), url="http://camera.example/video"))
+    levels_seen = [round(message.image.mean()) for message in messages if isinstance(message, FrameMessage)]
+    assert levels_seen == [10, 90]
+    assert messages[-1] == Failed("lost", "the camera's stream ended")
+
+
+def test_what_is_no_http_is_told() -> None:
+    (failed,) = said(Request("multipart", media_fd=camera_that_says(b"SSH-2.0\r\n"), url="http://camera.example/"))
+    assert isinstance(failed, Failed)
+    assert failed.reason == "damaged"
+
+
+class TestPacing:
+    @pytest.fixture
+    def slept(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        """Let time pass only by sleeping; give the sleeps."""
+        sleeps: list[float] = []
+        monkeypatch.setattr(pacing.time, "monotonic", lambda: 100 + sum(sleeps))
+        monkeypatch.setattr(pacing.time, "sleep", sleeps.append)
+        return sleeps
+
+    def test_frames_are_held_back_until_they_are_due(self, slept: list[float]) -> None:
+        pacer = Pacer()
+        for pts_s in (5.0, 5.04, 5.08, None):
+            pacer.wait(pts_s)
+        assert slept == pytest.approx([0.04, 0.04])
+
+    def test_a_jump_is_not_waited_for(self, slept: list[float]) -> None:
+        pacer = Pacer()
+        for pts_s in (5.0, 5.04, 9000.0, 9000.04, 3.0, 3.04):
+            pacer.wait(pts_s)
+        assert sum(slept) == pytest.approx(0.12)
