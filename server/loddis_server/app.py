@@ -118,7 +118,8 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     faults = []
     for fault in error.errors():
-        parameter = str(fault["loc"][-1])
+        # An item of a list is named by its place after the parameter.
+        parameter = next(str(part) for part in reversed(fault["loc"]) if isinstance(part, str))
         message = fault["msg"][0].lower() + fault["msg"][1:]
         if fault["type"] == "extra_forbidden":
             message = "there is no such parameter"

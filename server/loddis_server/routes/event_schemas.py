@@ -74,7 +74,7 @@ class EventQuery(BaseModel):
 class EventPage(BaseModel):
     """Some events, in the order that was asked for."""
 
-    events: list[Event]
+    events: list[Event] = Field(description="By capture time.")
     next_cursor: str | None = Field(
         description="Send it as `cursor` for the events after these. With the newest first it is null at the end; with "
         "the oldest first it is null only before the first event, and asking again gives what has come since.",
@@ -101,7 +101,7 @@ class EventDelivery(BaseModel):
 class EventDetail(BaseModel):
     """An event, and whom it has yet to reach."""
 
-    event: Event
+    event: Event = Field(description="The event.")
     deliveries: list[EventDelivery] = Field(
         description="One entry for each receiver that has yet to get the event, or has refused it for good."
     )
