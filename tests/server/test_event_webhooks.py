@@ -269,3 +269,18 @@ def test_secrets_are_shown_nowhere(start_log: Opener, caplog: pytest.LogCaptureF
     assert "delivery failed" in written
     assert "hush" not in written
     assert SECRET not in written + repr(settings) + settings.model_dump_json()
+
+
+def test_of_two_servers_with_one_database_one_delivers_and_the_other_takes_over(
+    start_log: Opener, metrics: Metrics
+) -> None:
+    with WebhookServer() as server:
+        first, second = start_log(webhook_settings(server.url)), start_log(webhook_settings(server.url))
+        ids = [record(log, [make_event(number)])[0] for number, log in enumerate([first, second] * 10)]
+        wait_until(lambda: len(server.ids) == 20)
+        assert sorted(server.ids) == sorted(ids)
+        assert {status(first).state, status(second).state} == {"ok", "standby"}
+        holder, other = (first, second) if status(second).state == "standby" else (second, first)
+        holder.stop(timeout_s=5)
+        last = record(other, [make_event(20)])
+        wait_until(lambda: server.ids[20:] == last)
