@@ -19,7 +19,7 @@ from loddis_server.batching import StoppedError
 from loddis_server.middleware import RequestMiddleware
 from loddis_server.openapi import DESCRIPTION, TAGS, add_schemas
 from loddis_server.problems import ProblemError, ProblemType, problem_response
-from loddis_server.routes import batch, detect, models, oip, operation, stream_frames, streams, videos
+from loddis_server.routes import batch, detect, events, models, oip, operation, stream_frames, streams, videos
 from loddis_server.routes.context import request_id_of, service_of
 from loddis_server.routes.documentation import add_documentation
 from loddis_server.service import Service
@@ -102,6 +102,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
         streams.router,
         videos.router,
         stream_frames.router,
+        events.router,
         models.router,
         oip.router,
         operation.router,
@@ -138,7 +139,8 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError | WebSocketRequestValidationError)  # noqa: S101
     faults = []
     for fault in error.errors():
-        parameter = str(fault["loc"][-1])
+        # An item of a list is named by its place after the parameter.
+        parameter = next(str(part) for part in reversed(fault["loc"]) if isinstance(part, str))
         message = fault["msg"][0].lower() + fault["msg"][1:]
         if fault["type"] == "extra_forbidden":
             message = "there is no such parameter"

@@ -127,7 +127,7 @@ UNKNOWN_EVENT = ProblemType(
     "unknown-event",
     404,
     "There is no such event",
-    "It may have been kept long enough; `GET /v1/events` lists what is kept.",
+    "`GET /v1/events` lists those that are kept; old ones are deleted.",
 )
 NO_THUMBNAIL = ProblemType(
     "no-thumbnail", 404, "The event has no thumbnail", "Ask only where the event's `has_thumbnail` is true."

@@ -32,7 +32,7 @@ STOP_TIMEOUT_S = 2.0
 
 
 class Service:
-    """Models, threads and admission of one server.
+    """Models, threads, admission and events of one server.
 
     Args:
         settings: Of the server.
@@ -44,7 +44,7 @@ class Service:
 
     Raises:
         BundleError: A model cannot be served, as `ModelStore`.
-        OSError: The repository cannot be read.
+        OSError: The repository, or a certificate of a receiver of events, cannot be read.
     """
 
     def __init__(self, settings: ServerSettings) -> None:
@@ -89,6 +89,7 @@ class Service:
                 loop.call_soon_threadsafe(self._loaded, failure)
             except RuntimeError:  # the event loop has ended: nobody waits for the models any more
                 self.models.close()
+                self.events.stop(timeout_s=STOP_TIMEOUT_S)
 
         self._loader = threading.Thread(target=load, name="loddis-loader", daemon=True)
         self._loader.start()

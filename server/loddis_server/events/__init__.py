@@ -1,7 +1,7 @@
 """Events that last: a store that keeps what it confirms, and delivery to webhooks and MQTT, at least once."""
 
 from loddis_server.events.errors import EventRefusedError, EventStoreError, SchemaError, StoreUnavailableError
-from loddis_server.events.event import EVENT_KINDS, Event, EventKind
+from loddis_server.events.event import EVENT_KINDS, ID_PATTERN, Event, EventKind
 from loddis_server.events.log import EventLog, EventLogStatus
 from loddis_server.events.queries import Cursor, EventFilter, Order
 from loddis_server.events.settings import EventSettings, MqttSettings, RetentionSettings, WebhookSettings
@@ -10,6 +10,7 @@ from loddis_server.events.thumbnails import thumbnail_png
 
 __all__ = [
     "EVENT_KINDS",
+    "ID_PATTERN",
     "Cursor",
     "DeliveryState",
     "Event",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, ParamSpec, TypeVar
 
 from loddis_server.events.errors import EventStoreError
+from loddis_server.events.exclusive import ReceiverLock
 from loddis_server.events.outbox import Outbox, OutboxStatus, Outgoing
 from loddis_server.events.receiver import Connection, DeliveryRefusedError, Receiver, RetryLaterError
 from loddis_server.events.settings import ReceiverSettings
@@ -29,6 +30,7 @@ BATCH_EVENTS = 32
 STATUS_INTERVAL_S = 5.0
 IDLE_S = 30.0  # after which the outbox is looked into unasked: another server may have filled it
 STORE_RETRY_S = 1.0
+STANDBY_S = 2.0
 REASON_CHARACTERS = 200
 
 
@@ -38,7 +40,8 @@ class ReceiverStatus:
 
     Attributes:
         name: Of the receiver.
-        state: `failing` from a failed try to the next delivery.
+        state: `failing` from a failed try to the next delivery; `standby` while another server delivers from the same
+            database.
         reason: Why the last try failed; None if it did not.
         waiting: Events yet to be delivered, when last counted.
         set_aside: Events given up, when last counted.
@@ -46,7 +49,7 @@ class ReceiverStatus:
     """
 
     name: str
-    state: Literal["ok", "failing"]
+    state: Literal["ok", "failing", "standby"]
     reason: str | None
     waiting: int
     set_aside: int
@@ -60,17 +63,27 @@ class Courier:
         receiver: To deliver to.
         settings: Of the receiver.
         outbox: To take from.
+        lock: Held while delivering.
         database: Threads that the outbox is asked on.
         metrics: To count in.
     """
 
     def __init__(
-        self, receiver: Receiver, settings: ReceiverSettings, outbox: Outbox, database: Executor, metrics: Metrics
+        self,
+        receiver: Receiver,
+        settings: ReceiverSettings,
+        outbox: Outbox,
+        *,
+        lock: ReceiverLock,
+        database: Executor,
+        metrics: Metrics,
     ) -> None:
         self.name = settings.name
         self._receiver = receiver
         self._settings = settings
         self._outbox = outbox
+        self._lock = lock
+        self._is_standby = False
         self._database = database
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -89,9 +102,10 @@ class Courier:
         """How it goes; may be asked by any thread."""
         status, reason = self._status, self._reason
         lag_s = 0.0 if status.oldest_us is None else max(0.0, time.time() - status.oldest_us / 1e6)
-        return ReceiverStatus(
-            self.name, "ok" if reason is None else "failing", reason, status.waiting, status.set_aside, lag_s
-        )
+        state: Literal["ok", "failing", "standby"] = "ok" if reason is None else "failing"
+        if self._is_standby:
+            state = "standby"
+        return ReceiverStatus(self.name, state, reason, status.waiting, status.set_aside, lag_s)
 
     def wake(self) -> None:
         """Say that there is something new."""
@@ -102,12 +116,19 @@ class Courier:
         self._stopping.set()
         self._wake.set()
 
+    def close(self) -> None:
+        """Leave the delivery to other servers; after the end of `run`."""
+        self._lock.release()
+
     async def run(self) -> None:
         """Deliver until told to stop."""
         while not self._stopping.is_set():
             try:
-                async with self._receiver.connect() as connection:
-                    await self._serve(connection)
+                if await self._is_ours():
+                    async with self._receiver.connect() as connection:
+                        await self._serve(connection)
+                else:
+                    await self._pause(STANDBY_S)
             except RetryLaterError as error:
                 await self._fail(error)
             except Exception:  # a defect of ours costs time, not the delivery
@@ -117,7 +138,9 @@ class Courier:
     async def _serve(self, connection: Connection) -> None:
         """Deliver over one connection."""
         while not self._stopping.is_set():
-            self._wake.clear()
+            self._wake.clear()  # before anything is awaited: what comes meanwhile, the end included, wakes again
+            if not await self._is_ours():
+                return
             batch = await self._persist(self._outbox.next, self.name, limit=BATCH_EVENTS)
             if not batch or time.monotonic() - self._counted_at > STATUS_INTERVAL_S:
                 await self._count()
@@ -127,6 +150,16 @@ class Courier:
                 if self._stopping.is_set():
                     return
                 await self._deliver(connection, outgoing)
+
+    async def _is_ours(self) -> bool:
+        """Tell whether to deliver is for this server, not for another one."""
+        is_held = bool(await self._persist(self._lock.acquire))
+        if is_held == self._is_standby:
+            logger.info("delivery begins" if is_held else "another server delivers", extra={"receiver": self.name})
+        self._is_standby = not is_held
+        if not is_held:
+            await self._count()
+        return is_held
 
     async def _deliver(self, connection: Connection, outgoing: Outgoing) -> None:
         try:

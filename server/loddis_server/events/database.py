@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 __all__ = ["connect", "writing"]
 
 CONNECT_TIMEOUT_S = 5
+WAL_RETRY_S = 0.01
 WAL_KEPT_BYTES = 16 * 2**20  # of the write-ahead log after a checkpoint
 
 
@@ -67,7 +70,7 @@ def _sqlite(url: URL, *, lock_timeout_s: float) -> Engine:
         cursor = connection.cursor()
         # Counts only in a file that is still empty, and only before it is put into WAL mode.
         cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        cursor.execute("PRAGMA journal_mode = WAL")
+        _use_wal(cursor, timeout_s=lock_timeout_s)
         cursor.execute("PRAGMA synchronous = FULL")  # NORMAL loses the last commits when the power fails
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
@@ -79,3 +82,15 @@ def _sqlite(url: URL, *, lock_timeout_s: float) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writing else "BEGIN")
 
     return engine
+
+
+def _use_wal(cursor: Any, *, timeout_s: float) -> None:
+    """Put a file into WAL mode. Where two do so at once, SQLite refuses one of them instead of letting it wait."""
+    deadline = time.monotonic() + timeout_s
+    while cursor.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(WAL_RETRY_S)

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from loddis_server.events.courier import Courier, ReceiverStatus
+from loddis_server.events.exclusive import ReceiverLock
 from loddis_server.events.mqtt import MqttReceiver
 from loddis_server.events.outbox import Outbox
 from loddis_server.events.receiver import Receiver
@@ -40,7 +41,8 @@ class Delivery:
         self._couriers: list[Courier] = []
         for each in settings.receivers:
             receiver: Receiver = MqttReceiver(each) if isinstance(each, MqttSettings) else WebhookReceiver(each)
-            self._couriers.append(Courier(receiver, each, outbox, self._database, metrics))
+            lock = ReceiverLock(store, each.name)
+            self._couriers.append(Courier(receiver, each, outbox, lock=lock, database=self._database, metrics=metrics))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._running = threading.Event()
@@ -84,6 +86,8 @@ class Delivery:
         with asyncio.Runner() as runner:
             self._loop = runner.get_loop()
             runner.run(self._deliver())
+        for courier in self._couriers:
+            courier.close()
 
     async def _deliver(self) -> None:
         self._tasks = [asyncio.create_task(courier.run(), name=courier.name) for courier in self._couriers]

@@ -12,11 +12,12 @@ from typing import Annotated, Any, Literal, get_args
 import orjson
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
-__all__ = ["EVENT_KINDS", "Event", "EventKind", "from_epoch_us", "new_event_id", "to_epoch_us"]
+__all__ = ["EVENT_KINDS", "ID_PATTERN", "Event", "EventKind", "from_epoch_us", "new_event_id", "to_epoch_us"]
 
 EventKind = Literal["track.confirmed", "track.ended", "health", "drift", "source"]
 EVENT_KINDS: tuple[EventKind, ...] = get_args(EventKind)
 
+ID_PATTERN = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 MAX_PAYLOAD_BYTES = 65_536
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -107,7 +108,7 @@ class Event(BaseModel):
 
     id: str = Field(
         default_factory=new_event_id,
-        pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+        pattern=ID_PATTERN,
         description="Unique, for ever; a UUID that sorts by the time it was made. An event that is delivered twice "
         "has the same id both times.",
     )

@@ -77,8 +77,11 @@ class MqttReceiver:
                 connection = _MqttConnection(client, settings)
                 try:
                     await connection.publish(settings.availability_topic, "online", retain=True)
-                    yield connection
-                    await connection.publish(settings.availability_topic, "offline", retain=True)
+                    try:
+                        yield connection
+                    finally:  # the will is for connections that are lost, not for those that are closed
+                        with suppress(RetryLaterError):
+                            await connection.publish(settings.availability_topic, "offline", retain=True)
                 finally:
                     await connection.close()
         except aiomqtt.MqttError as error:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import orjson
 from sqlalchemy import Row, Select, and_, select, tuple_
 
-from loddis_server.events.event import Event, EventKind, from_epoch_us, to_epoch_us
+from loddis_server.events.event import ID_PATTERN, Event, EventKind, from_epoch_us, to_epoch_us
 from loddis_server.events.tables import events, thumbnails
 
 __all__ = ["Cursor", "EventFilter", "Order", "event_columns", "event_of", "select_events"]
@@ -76,10 +77,11 @@ class Cursor:
         except (UnicodeEncodeError, binascii.Error, orjson.JSONDecodeError):
             place = None
         match place:
-            case [str(order), int(occurred_at_us), str(event_id)]:
+            case ["newest" | "oldest" as order, int(occurred_at_us), str(event_id)]:
+                cursor = cls(order, occurred_at_us, event_id)
+                is_possible = type(occurred_at_us) is int and occurred_at_us in INT64
                 # Only what this server writes comes back the same.
-                cursor = cls(order, occurred_at_us, event_id)  # type: ignore[arg-type]
-                if order in get_args(Order) and occurred_at_us in INT64 and cursor.encode() == text:
+                if is_possible and re.fullmatch(ID_PATTERN, event_id) and cursor.encode() == text:
                     return cursor
         raise ValueError("expected a `next_cursor` of this server, as it came")
 

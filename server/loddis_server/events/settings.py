@@ -65,7 +65,7 @@ WebhookSecret = Annotated[SecretStr, AfterValidator(_is_webhook_secret)]
 class RetentionSettings(BaseModel):
     """How long events are kept. Those that a receiver still waits for are kept longer, up to a limit of their own."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     max_age_days: float = Field(
         default=90, gt=0, le=36_500, allow_inf_nan=False, description="Events stored longer ago are deleted, days."
@@ -91,7 +91,7 @@ class RetentionSettings(BaseModel):
 class ReceiverSettings(BaseModel):
     """What every receiver of events has."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     name: str = Field(
         pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$",
@@ -206,7 +206,7 @@ def _plain_topic(topic: str) -> str:
 class EventSettings(BaseModel):
     """All about events."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     database_url: Annotated[SecretStr | None, AfterValidator(_is_supported)] = Field(
         default=None,

@@ -217,7 +217,9 @@ class EventStore:
             free = _pragma(connection, "freelist_count") - FREE_PAGES_KEPT
         if free > 0:
             with self.transaction(is_writing=True) as connection:
-                connection.exec_driver_sql(f"PRAGMA incremental_vacuum({min(free, FREE_PAGES_A_STEP)})").fetchall()
+                # SQLite frees a page a step, and Python's driver makes one step of a statement that gives no columns.
+                for _ in range(min(free, FREE_PAGES_A_STEP)):
+                    connection.exec_driver_sql("PRAGMA incremental_vacuum(1)")
         return free > FREE_PAGES_A_STEP
 
 

@@ -91,7 +91,7 @@ class EventWriter:
         self._under_way: list[_Entry] = []
         self._bytes = 0
         self._dropped = 0
-        self._state: StoreState = "ok" if store.is_open else "opening"
+        self._state: StoreState = "opening"
         self._cause: str | None = None
         self._deadline: float | None = None  # once stopping
         self._prune_at = time.monotonic()
@@ -101,6 +101,7 @@ class EventWriter:
 
     def start(self) -> None:
         """Start the thread."""
+        self._state = "ok" if self._store.is_open else "opening"
         self._thread.start()
 
     def record(self, event: Event, thumbnail_png: bytes | None = None) -> None:

@@ -23,7 +23,8 @@ from loddis_server.pipeline import DetectionJob
 from loddis_server.problems import ProblemError, problem_document
 from loddis_server.routes.context import request_id_of, service_of
 from loddis_server.routes.detect import detection_document
-from loddis_server.routes.incoming import answer_in_time, receive_body, refuse_repetition, unless_left
+from loddis_server.routes.incoming import answer_in_time, receive_body, unless_left
+from loddis_server.routes.parameters import refuse_repetition
 from loddis_server.schemas import BatchQuery
 from loddis_server.security import require_scope
 from loddis_server.service import Service

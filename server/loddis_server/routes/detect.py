@@ -26,12 +26,11 @@ from loddis_server.routes.context import request_id_of, service_of
 from loddis_server.routes.incoming import (
     answer_in_time,
     outcomes,
-    parameter_fault,
     receive_body,
-    refuse_repetition,
     server_timing,
     unless_left,
 )
+from loddis_server.routes.parameters import parameter_fault, refuse_repetition
 from loddis_server.routes.stream_headers import StreamHeaders, read_stream_headers
 from loddis_server.schemas import DetectQuery, DetectResponse
 from loddis_server.security import require_scope

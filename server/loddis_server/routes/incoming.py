@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -24,9 +23,7 @@ from loddis_server.service import Service
 __all__ = [
     "answer_in_time",
     "outcomes",
-    "parameter_fault",
     "receive_body",
-    "refuse_repetition",
     "server_timing",
     "unless_left",
 ]
@@ -114,19 +111,6 @@ async def _left(receive: Receive) -> None:
     """Wait until the other side is gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def refuse_repetition(request: Request) -> None:
-    """Refuse a parameter that is there twice: one of its values would be dropped without a word."""
-    for name, times in Counter(name for name, _ in request.query_params.multi_items()).items():
-        if times > 1:
-            raise parameter_fault(name, f"it is there {times} times, expected once")
-
-
-def parameter_fault(parameter: str, message: str) -> ProblemError:
-    """Give the error for a parameter that its own type cannot tell is wrong."""
-    errors = [{"parameter": parameter, "message": message}]
-    return ProblemError(problems.BAD_PARAMETER, f"{parameter}: {message}", errors=errors)
 
 
 def server_timing(seconds: Mapping[Stage, float]) -> dict[str, str]:

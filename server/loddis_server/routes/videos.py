@@ -20,7 +20,7 @@ from loddis_server.endless import DuplexResponse
 from loddis_server.openapi import BINARY, problem_answers
 from loddis_server.problems import ProblemError, ProblemType
 from loddis_server.routes.context import request_id_of, service_of
-from loddis_server.routes.incoming import refuse_repetition
+from loddis_server.routes.parameters import refuse_repetition
 from loddis_server.routes.streams import NDJSON
 from loddis_server.schemas import BatchQuery
 from loddis_server.security import require_scope
