@@ -31,6 +31,7 @@ from loddis_server.bodies import FrameReader
 from loddis_server.metrics import Metrics, Stage
 from loddis_server.models import ServedModel
 from loddis_server.settings import ServerSettings
+from loddis_server.tracing import request_span_var
 
 __all__ = ["DetectionJob", "Pipeline"]
 
@@ -77,11 +78,18 @@ class DetectionJob:
         self.prepared: PreparedFrame | None = None
         self.prepared_at = 0.0
         self.seconds: dict[Stage, float] = {}
+        self._span = request_span_var.get()
 
     @property
     def key(self) -> Hashable:
         """Frames of one model share a run of its network."""
         return self.model
+
+    def note(self, stage: Stage, seconds: float) -> None:
+        """Note that a stage ends now, and how long it took; from any thread."""
+        self.seconds[stage] = seconds
+        if self._span is not None:
+            self._span.stage(stage, seconds)
 
     def prepare(self, frame: Frame) -> PreparedFrame:
         """Make the network's input of the frame, on the thread that read it."""
@@ -228,7 +236,7 @@ class Pipeline:
 
     def _record(self, job: DetectionJob, stage: Stage, seconds: float) -> None:
         """Note how long a stage took."""
-        job.seconds[stage] = seconds
+        job.note(stage, seconds)
         self._metrics.stages[stage].observe(seconds)
 
 

@@ -15,6 +15,7 @@ from loddis_server.models import ModelStore
 from loddis_server.oip.statistics import Statistics
 from loddis_server.pipeline import Pipeline
 from loddis_server.settings import ServerSettings
+from loddis_server.tracing import flush, open_tracing
 
 __all__ = ["STALL_LIMIT_S", "Service", "State"]
 
@@ -38,6 +39,7 @@ class Service:
 
     Raises:
         BundleError: A model cannot be served, as `ModelStore`.
+        ConfigError: Tracing is asked for, and its packages are not installed.
         OSError: The repository cannot be read.
     """
 
@@ -45,6 +47,9 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self.keys = KeyRing(settings.keys)
+        self.tracing = None
+        if settings.tracing_endpoint is not None:
+            self.tracing = open_tracing(settings.tracing_endpoint, sample_ratio=settings.tracing_sample_ratio)
         self.models = ModelStore(settings)
         self.admission = Admission(settings.queue_capacity, self.metrics)
         self.statistics = Statistics()
@@ -105,6 +110,8 @@ class Service:
             await asyncio.to_thread(self._loader.join, STOP_TIMEOUT_S)
         await asyncio.to_thread(self.pipeline.stop, timeout_s=STOP_TIMEOUT_S)
         self.models.close()
+        if self.tracing is not None:
+            await asyncio.to_thread(flush, self.tracing, timeout_s=STOP_TIMEOUT_S)
 
     @property
     def is_alive(self) -> bool:

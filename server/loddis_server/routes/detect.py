@@ -112,7 +112,7 @@ async def _detect(
     job = DetectionJob(
         plan(body), model, ticket, score_threshold=query.score_threshold, max_detections=query.max_detections
     )
-    job.seconds["receive"] = received - started
+    job.note("receive", received - started)
     service.metrics.stages["receive"].observe(received - started)
     try:
         async with asyncio.timeout(deadline_s - received):
@@ -136,7 +136,7 @@ async def _render(service: Service, job: DetectionJob, detections: Detections) -
     """Draw the detections; gives a PNG."""
     started = time.perf_counter()
     picture = await service.pipeline.run_in_worker(partial(_draw, _frame_of(job), detections))
-    job.seconds["render"] = time.perf_counter() - started
+    job.note("render", time.perf_counter() - started)
     service.metrics.stages["render"].observe(job.seconds["render"])
     return picture
 
