@@ -18,7 +18,7 @@ from loddis_runtime.drawing import draw_detections
 from loddis_runtime.frames import Frame
 from loddis_server import problems
 from loddis_server.admission import Ticket
-from loddis_server.bodies import plan_body, read_body
+from loddis_server.bodies import plan_body
 from loddis_server.metrics import Stage
 from loddis_server.middleware import started_at
 from loddis_server.models import ServedModel
@@ -27,6 +27,7 @@ from loddis_server.pipeline import DetectionJob
 from loddis_server.problems import ProblemError
 from loddis_server.routes.context import request_id_of, service_of
 from loddis_server.routes.outcomes import outcomes
+from loddis_server.routes.uploads import deadline_of, receive_body
 from loddis_server.schemas import DetectQuery, DetectResponse
 from loddis_server.security import require_scope
 from loddis_server.service import Service
@@ -98,16 +99,8 @@ async def _detect(
     """Answer a request that was let in."""
     settings = service.settings
     started = started_at(request.scope)
-    deadline_s = started + settings.request_timeout_s
     plan = plan_body(request.headers, max_pixels=settings.max_frame_pixels)
-    try:
-        async with asyncio.timeout(deadline_s - time.perf_counter()):
-            body = await read_body(request.receive, request.headers, max_bytes=settings.max_body_bytes)
-    except TimeoutError:
-        raise ProblemError(
-            problems.UPLOAD_TIMEOUT,
-            f"the body was not here {settings.request_timeout_s:g} s after the head of the request",
-        ) from None
+    body = await receive_body(request, settings)
     received = time.perf_counter()
     job = DetectionJob(
         plan(body), model, ticket, score_threshold=query.score_threshold, max_detections=query.max_detections
@@ -115,7 +108,7 @@ async def _detect(
     job.note("receive", received - started)
     service.metrics.stages["receive"].observe(received - started)
     try:
-        async with asyncio.timeout(deadline_s - received):
+        async with asyncio.timeout(deadline_of(request, settings) - received):
             (detections,) = await outcomes(service, [job], request.receive)
             picture = await _render(service, job, detections) if query.return_ == "image" else None
     except TimeoutError:

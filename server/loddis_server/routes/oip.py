@@ -35,6 +35,7 @@ from loddis_server.openapi import protocol_answers
 from loddis_server.problems import ProblemError
 from loddis_server.routes.context import service_of
 from loddis_server.routes.outcomes import outcomes
+from loddis_server.routes.uploads import deadline_of, receive_body
 from loddis_server.security import require_scope
 from loddis_server.service import Service
 from loddis_server.settings import ServerSettings
@@ -278,18 +279,10 @@ async def _infer(request: Request, service: Service, model: ServedModel, ticket:
     """Answer a request for inference that was let in."""
     settings = service.settings
     started = started_at(request.scope)
-    deadline_s = started + settings.request_timeout_s
     json_bytes = read_header_length(request.headers)
+    body = await receive_body(request, settings)
     try:
-        async with asyncio.timeout(deadline_s - time.perf_counter()):
-            body = await read_body(request.receive, request.headers, max_bytes=settings.max_body_bytes)
-    except TimeoutError:
-        raise ProblemError(
-            problems.UPLOAD_TIMEOUT,
-            f"the body was not here {settings.request_timeout_s:g} s after the head of the request",
-        ) from None
-    try:
-        async with asyncio.timeout(deadline_s - time.perf_counter()):
+        async with asyncio.timeout(deadline_of(request, settings) - time.perf_counter()):
             read = partial(_read, body, json_bytes, model, settings)
             is_quick = (len(body) if json_bytes is None else json_bytes) <= QUICK_JSON_BYTES
             message, name, array = read() if is_quick else await service.pipeline.run_in_worker(read)
