@@ -24,6 +24,7 @@ from loddis_server.routes.context import request_id_of, service_of
 from loddis_server.routes.documentation import add_documentation
 from loddis_server.service import Service
 from loddis_server.settings import ServerSettings
+from loddis_server.tracing import TracingMiddleware
 
 __all__ = ["create_app"]
 
@@ -95,6 +96,8 @@ def create_app(settings: ServerSettings) -> FastAPI:
             allow_headers=("*",),  # those that a request names; keys are among them, cookies are not used
             expose_headers=("X-Request-Id", "Retry-After", "Server-Timing", "Inference-Header-Content-Length"),
         )
+    if service.tracing is not None:
+        app.add_middleware(TracingMiddleware, provider=service.tracing)
     app.add_middleware(RequestMiddleware, metrics=service.metrics)
     for router in (
         detect.router,

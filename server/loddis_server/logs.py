@@ -1,6 +1,7 @@
 """Structured logs on standard output: one JSON object a line for programs, coloured lines for people.
 
-What goes into `extra={…}` of a call becomes a field; the id of the request under way is added to all of them.
+What goes into `extra={…}` of a call becomes a field; the ids of the request, the stream and the trace under way are
+added to all of them.
 """
 
 from __future__ import annotations
@@ -16,17 +17,19 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from loddis_server.settings import LogFormat, LogLevel
+from loddis_server.tracing import request_span_var
 
 __all__ = ["JsonFormatter", "configure_logs", "request_id_var", "stream_id_var"]
 
 request_id_var: ContextVar[str | None] = ContextVar("request_id", default=None)
+# Set by whoever works for a stream: a task, or a thread that runs in a copy of the task's context.
 stream_id_var: ContextVar[str | None] = ContextVar("stream_id", default=None)
 
 STANDARD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message"}
 
 
 class JsonFormatter(logging.Formatter):
-    """Gives a record as one line of JSON: time, level, logger, message, request_id, fields, traceback."""
+    """Gives a record as one line of JSON: time, level, logger, message, ids, fields, traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record; what JSON does not know is written as text."""
@@ -36,11 +39,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if (request_id := request_id_var.get()) is not None:
-            fields["request_id"] = request_id
-        if (stream_id := stream_id_var.get()) is not None:
-            fields["stream_id"] = stream_id
-        fields |= _extra(record)
+        fields |= _ids() | _extra(record)
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
         return orjson.dumps(fields, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
@@ -51,7 +50,9 @@ class ConsoleFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record."""
-        fields = "".join(f" {name}={value}" for name, value in _extra(record).items())
+        stream_id = stream_id_var.get()
+        named = {} if stream_id is None else {"stream_id": stream_id}
+        fields = "".join(f" {name}={value}" for name, value in (named | _extra(record)).items())
         return f"{record.getMessage()}{fields}"
 
 
@@ -80,6 +81,14 @@ def configure_logs(level: LogLevel, log_format: LogFormat, *, stream: TextIO | N
     for name in ("uvicorn", "httpx", "alembic"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     logging.captureWarnings(capture=True)
+
+
+def _ids() -> dict[str, str]:
+    """Give the ids of what is under way where the record is made."""
+    ids = {"request_id": request_id_var.get(), "stream_id": stream_id_var.get()}
+    if (span := request_span_var.get()) is not None:
+        ids["trace_id"] = span.trace_id
+    return {name: value for name, value in ids.items() if value is not None}
 
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:

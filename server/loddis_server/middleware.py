@@ -52,6 +52,7 @@ class RequestMiddleware:
         scope["loddis.started"] = time.perf_counter()
         sent = Headers(scope=scope).get("x-request-id", "")
         request_id = sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+        scope["loddis.request_id"] = request_id
         token = request_id_var.set(request_id)
         try:
             if scope["type"] == "http":
@@ -99,7 +100,7 @@ class RequestMiddleware:
         level = logging.DEBUG if status < 400 or route in PROBES else logging.INFO
         if logger.isEnabledFor(level):
             duration_ms = (time.perf_counter() - started_at(scope)) * 1000
-            key = {"key": scope["loddis.key"]} if "loddis.key" in scope else {}
+            known = {name: scope[f"loddis.{name}"] for name in ("key", "trace_id") if f"loddis.{name}" in scope}
             logger.log(
                 level,
                 "request",
@@ -108,6 +109,6 @@ class RequestMiddleware:
                     "path": scope["path"],
                     "status": status,
                     "duration_ms": round(duration_ms, 3),
-                    **key,
+                    **known,
                 },
             )

@@ -34,6 +34,7 @@ from loddis_server.metrics import Metrics, Stage
 from loddis_server.models import ServedModel
 from loddis_server.pace import Pace
 from loddis_server.settings import ServerSettings
+from loddis_server.tracing import request_span_var
 
 __all__ = ["DetectionJob", "FrameJob", "Pipeline", "Place", "decode_workers"]
 
@@ -86,6 +87,7 @@ class FrameJob(ABC, Generic[T]):
         self.prepared: PreparedFrame | None = None
         self.prepared_at = 0.0
         self.seconds: dict[Stage, float] = {}
+        self._span = request_span_var.get()
 
     @abstractmethod
     def prepare(self, frame: Frame) -> PreparedFrame:
@@ -104,6 +106,12 @@ class FrameJob(ABC, Generic[T]):
     def key(self) -> Hashable:
         """Frames of one model share a run of its network."""
         return self.model
+
+    def note(self, stage: Stage, seconds: float) -> None:
+        """Note that a stage ends now, and how long it took; from any thread."""
+        self.seconds[stage] = seconds
+        if self._span is not None:
+            self._span.stage(stage, seconds)
 
     def abandon(self) -> None:
         """Give the job up: what has not begun is left out, and no result comes any more."""
@@ -310,7 +318,7 @@ class Pipeline:
 
     def _record(self, job: FrameJob[Any], stage: Stage, seconds: float) -> None:
         """Note how long a stage took."""
-        job.seconds[stage] = seconds
+        job.note(stage, seconds)
         self._metrics.stages[stage].observe(seconds)
 
 

@@ -21,6 +21,7 @@ from loddis_server.settings import ServerSettings
 from loddis_server.streams.collector import StreamCollector
 from loddis_server.streams.registry import StreamRegistry
 from loddis_server.streams.reporting import StreamReporter
+from loddis_server.tracing import flush, open_tracing
 
 __all__ = ["STALL_LIMIT_S", "Service", "State"]
 
@@ -44,6 +45,7 @@ class Service:
 
     Raises:
         BundleError: A model cannot be served, as `ModelStore`.
+        ConfigError: Tracing is asked for, and its packages are not installed.
         OSError: The repository, or a certificate of a receiver of events, cannot be read.
     """
 
@@ -51,6 +53,9 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self.keys = KeyRing(settings.keys)
+        self.tracing = None
+        if settings.tracing_endpoint is not None:
+            self.tracing = open_tracing(settings.tracing_endpoint, sample_ratio=settings.tracing_sample_ratio)
         self.models = ModelStore(settings)
         self.statistics = Statistics()
         pace = Pace(workers=decode_workers(settings))
@@ -133,6 +138,8 @@ class Service:
         await asyncio.to_thread(self.pipeline.stop, timeout_s=STOP_TIMEOUT_S)
         await asyncio.to_thread(self.events.stop, timeout_s=STOP_TIMEOUT_S)
         self.models.close()
+        if self.tracing is not None:
+            await asyncio.to_thread(flush, self.tracing, timeout_s=STOP_TIMEOUT_S)
 
     @property
     def is_alive(self) -> bool:

@@ -20,6 +20,7 @@ from loddis_server.logs import configure_logs
 from loddis_server.protocol import LimitedHttpProtocol
 from loddis_server.service import Service
 from loddis_server.settings import ServerSettings
+from loddis_server.systemd import Notifier
 
 __all__ = ["DetectionServer", "build_server", "listen", "serve"]
 
@@ -45,15 +46,18 @@ class DetectionServer(uvicorn.Server):
     Args:
         config: Of uvicorn.
         service: What drains.
+        notifier: Tells systemd how the service is, if it was started by it.
     """
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, *, notifier: Notifier | None = None) -> None:
         super().__init__(config)
         self._service = service
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._notifier = notifier
         self._draining: asyncio.Task[None] | None = None
+        self._watchdog: asyncio.Task[None] | None = None
         self.interrupted = False
-        service.on_started = self._end_if_failed
+        service.on_started = self._on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say where."""
@@ -61,6 +65,16 @@ class DetectionServer(uvicorn.Server):
         await super().startup(sockets=sockets)
         for listener in sockets or []:
             logger.info("listening", extra={"url": _url(listener)})
+        if self._notifier is not None and self._notifier.interval_s is not None:
+            self._watchdog = asyncio.ensure_future(self._say_alive(self._notifier, self._notifier.interval_s))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End; whatever the reason, systemd is told."""
+        if self._notifier is not None:
+            self._notifier.stopping("stopping")
+        await super().shutdown(sockets=sockets)
+        if self._watchdog is not None:
+            self._watchdog.cancel()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain; the second time, end at once."""
@@ -97,24 +111,38 @@ class DetectionServer(uvicorn.Server):
     async def _end_when_drained(self) -> None:
         timeout_s = self._service.settings.drain_timeout_s
         under_way = self._service.admission.in_flight
+        if self._notifier is not None:
+            self._notifier.stopping(f"draining, {under_way} requests under way")
         logger.info("draining", extra={"under_way": under_way, "timeout_s": timeout_s})
         if not await self._service.drained(timeout_s=timeout_s):
             logger.warning("not drained in time", extra={"under_way": self._service.admission.in_flight})
         self._end()
 
-    def _end_if_failed(self) -> None:
+    def _on_started(self) -> None:
+        """Say that the models are loaded, or end if they could not be."""
         if self._service.state == "failed":
             self._end()
+        elif self._notifier is not None and self._service.state == "ready":
+            names = ", ".join(model.reference for model in self._service.models)
+            self._notifier.ready(f"serving {names}")
+
+    async def _say_alive(self, notifier: Notifier, interval_s: float) -> None:
+        """Tell systemd that the service does its work; a loop or a thread that hangs falls silent, and is restarted."""
+        while True:
+            if self._service.is_alive:
+                notifier.alive()
+            await asyncio.sleep(interval_s)
 
     def _end(self) -> None:
         self.should_exit = True
 
 
-def build_server(settings: ServerSettings) -> DetectionServer:
+def build_server(settings: ServerSettings, *, notifier: Notifier | None = None) -> DetectionServer:
     """Make a server that is ready to `run(sockets=…)`.
 
     Args:
         settings: Of the server.
+        notifier: Tells systemd how the service is.
 
     Raises:
         LoddisError: A model cannot be served.
@@ -133,7 +161,7 @@ def build_server(settings: ServerSettings) -> DetectionServer:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=CLOSE_TIMEOUT_S,
     )
-    return DetectionServer(config, app.state.service)
+    return DetectionServer(config, app.state.service, notifier=notifier)
 
 
 def serve(settings: ServerSettings) -> None:
@@ -151,7 +179,7 @@ def serve(settings: ServerSettings) -> None:
     cv2.setNumThreads(1)  # frames are worked on side by side; OpenCV's own threads would only be in their way
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what does not decode is answered, not logged
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nobody asks for
-    server = build_server(settings)
+    server = build_server(settings, notifier=Notifier.from_environment())
     server.run(sockets=listen(settings.host, settings.port))
     server.raise_failure()
     logger.info("stopped")

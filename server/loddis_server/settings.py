@@ -130,6 +130,18 @@ class ServerFields(BaseModel):
     log_format: LogFormat = Field(
         default="auto", description="`auto`: for people on a terminal, otherwise one JSON object a line."
     )
+    tracing_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://\S+$",
+        description="URL that takes traces by OTLP over HTTP, http://127.0.0.1:4318/v1/traces say; no traces if none.",
+    )
+    tracing_sample_ratio: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Share of the requests without a `traceparent` that is traced; others are as that says.",
+    )
 
     @property
     def keys(self) -> tuple[ApiKey, ...]:

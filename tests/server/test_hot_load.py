@@ -79,7 +79,7 @@ def test_an_older_version_does_not_take_the_name(client: httpx.Client, root: Pat
 
 
 def test_requests_go_on_while_a_version_warms_up(
-    client: httpx.Client, root: Path, monkeypatch: pytest.MonkeyPatch
+    server: LiveServer, client: httpx.Client, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warm = threading.Event()
     warm_up = Detector.warm_up
@@ -93,6 +93,7 @@ def test_requests_go_on_while_a_version_warms_up(
     with ThreadPoolExecutor(2) as pool:
         loads = [pool.submit(client.post, "/v1/models/spot/2/load") for _ in range(2)]  # of which one is the load
         wait_until(lambda: versions(client)["spot:2"]["state"] == "loading")
+        assert not server.service.is_finished  # so that a process that ends does not wait for the load
         assert answered_by(client) == "spot:1"
         busy = client.post("/v1/models/spot/2/unload")
         assert (busy.status_code, busy.json()["type"]) == (409, "/problems/model-busy")
@@ -215,3 +216,34 @@ def test_a_closed_store_loads_nothing(root: Path) -> None:
     store.close()
     with pytest.raises(ProblemError, match="starting or stopping"):
         store.load("spot", "2")
+
+
+def test_a_load_that_ends_after_the_store_was_closed_gives_its_memory_back(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_go_on = threading.Event(), threading.Event()
+    closed: list[str] = []
+    warm_up, close = Detector.warm_up, Detector.close
+
+    def held(detector: Detector, batch_sizes: Sequence[int] = (1,)) -> None:
+        begun.set()
+        assert may_go_on.wait(TIMEOUT_S)
+        warm_up(detector, batch_sizes)
+
+    def noted(detector: Detector) -> None:
+        closed.append(detector.manifest.version)
+        close(detector)
+
+    write_spot_bundle(root, version="2")
+    store = ModelStore(settings_for(root, models=("spot:1",)))
+    store.load_initial()
+    monkeypatch.setattr(Detector, "warm_up", held)
+    monkeypatch.setattr(Detector, "close", noted)
+    loading = store.load("spot", "2")
+    assert begun.wait(TIMEOUT_S)
+    store.close()
+    may_go_on.set()
+    with pytest.raises(ProblemError, match="stopping"):
+        loading.result(TIMEOUT_S)
+    assert sorted(closed) == ["1", "2"]
+    assert not store.is_loading

@@ -262,8 +262,8 @@ class TestInProcess:
         signals: list[signal.Signals] = []
         build = serving.build_server
 
-        def build_and_signal(*arguments: Any) -> serving.DetectionServer:
-            server = build(*arguments)
+        def build_and_signal(*arguments: Any, **options: Any) -> serving.DetectionServer:
+            server = build(*arguments, **options)
             end_if_failed = server._service.on_started
 
             def on_started() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from loddis_server.logs import configure_logs, request_id_var
+from loddis_server.logs import configure_logs, request_id_var, stream_id_var
 
 
 @pytest.fixture(autouse=True)
@@ -73,3 +73,16 @@ def test_uvicorn_tells_faults_only() -> None:
     logging.getLogger("uvicorn.error").info("Started server process")
     logging.getLogger("uvicorn.error").error("broken")
     assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == ["broken"]
+
+
+def test_a_line_of_a_stream_names_it() -> None:
+    for log_format, shown in (("json", '"stream_id":"north-gate"'), ("console", "stream_id=north-gate")):
+        stream = io.StringIO()
+        configure_logs("info", log_format, stream=stream)  # type: ignore[arg-type]
+        token = stream_id_var.set("north-gate")
+        logging.getLogger("loddis_server.test").info("late")
+        stream_id_var.reset(token)
+        logging.getLogger("loddis_server.test").info("other")
+        of_stream, other = stream.getvalue().splitlines()
+        assert shown in re.sub(r"\x1b\[[0-9;]*m", "", of_stream)
+        assert "stream_id" not in other

@@ -233,7 +233,7 @@ def image(**fields: Any) -> dict[str, Any]:
         ({}, "inputs: "),
         ({"inputs": []}, "inputs: "),
         (image(shape=[2, 3]), "shape [2, 3] has 6 values, got 4"),
-        (image(shape=[2, -2]), "image must be (B, H, W)"),
+        (image(shape=[2, -2]), "inputs.0.shape.1: Input should be greater than or equal to 0"),
         (image(shape=[0, 2]), "image must be (B, H, W)"),
         (image(shape=[2, 2.5]), "inputs.0.shape.1"),
         (image(shape=[10**6, 10**6]), "up to 1048576 pixels"),

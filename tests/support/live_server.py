@@ -13,6 +13,7 @@ from typing import Any
 from loddis_server.service import Service
 from loddis_server.serving import DetectionServer, build_server, listen
 from loddis_server.settings import ServerSettings
+from loddis_server.systemd import Notifier
 
 __all__ = ["LiveServer", "settings_for", "wait_until"]
 
@@ -37,13 +38,20 @@ class LiveServer:
 
     Args:
         settings: Of the server; the port does not matter.
+        notifier: As of `build_server`.
     """
 
-    def __init__(self, settings: ServerSettings) -> None:
-        self.server: DetectionServer = build_server(settings)
+    def __init__(self, settings: ServerSettings, *, notifier: Notifier | None = None) -> None:
+        self.server: DetectionServer = build_server(settings, notifier=notifier)
         self.service: Service = self.server.config.app.state.service  # type: ignore[union-attr]
         self._started = threading.Event()
-        self.service.on_started = self._started.set
+        on_started = self.service.on_started
+
+        def started() -> None:
+            on_started()
+            self._started.set()
+
+        self.service.on_started = started
         self._sockets = listen("127.0.0.1", 0)
         self.port: int = self._sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"

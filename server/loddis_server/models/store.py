@@ -144,7 +144,7 @@ class ModelStore:
                 for key in self._initial:
                     self._slots[key].loading = None
         for key, detector in detectors.items():
-            self._make_ready(key, ServedModel(detector))
+            self._make_ready(key, ServedModel(detector))  # or not, if the server is stopping already
         self.on_change()
 
     def load(self, name: str, version: str | None = None) -> Future[ServedModel]:
@@ -290,7 +290,6 @@ class ModelStore:
         try:
             with self._one_at_a_time:
                 model = ServedModel(self._warm_detector(open_bundle(self._settings, *key).path))
-            self._make_ready(key, model)
         except Exception as error:
             if isinstance(error, ModelNotFoundError):
                 cause = "it is no longer on disk"
@@ -304,8 +303,11 @@ class ModelStore:
                 slot.loading, slot.cause = None, cause
             future.set_exception(ProblemError(MODEL_UNUSABLE, f"{_shown(*key)}: {cause}"))
             return
-        self.on_change()
-        future.set_result(model)
+        if self._make_ready(key, model):
+            self.on_change()
+            future.set_result(model)
+        else:
+            future.set_exception(ProblemError(NOT_READY, "the server is stopping"))
 
     def _warm_detector(self, path: Path) -> Detector:
         """Open a detector and run it once in every size of batch."""
@@ -328,16 +330,17 @@ class ModelStore:
         )
         return detector
 
-    def _make_ready(self, key: Key, model: ServedModel) -> None:
-        """Let requests have a model that is warm."""
+    def _make_ready(self, key: Key, model: ServedModel) -> bool:
+        """Let requests have a model that is warm; tell whether they can, which they cannot once the store is closed."""
         with self._lock:
             if not self._closed:
                 slot = self._slots[key]
                 slot.ready, slot.loading, slot.cause = model, None, None
                 self._publish({**self._ready, key: model})
-                return
+                return True
+            self._slots[key].loading = None
         model.detector.close()
-        raise LoddisError("the server is stopping")
+        return False
 
     def _publish(self, ready: Mapping[Key, ServedModel]) -> None:
         """Say which models are ready, and which a name means; under the lock."""

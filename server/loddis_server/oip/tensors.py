@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from loddis_server.problems import BAD_TENSOR, ProblemError
 
 __all__ = ["DTYPES", "InputTensor", "OutputTensor", "datatype_of", "encode", "read_array"]
 
+Side = Annotated[StrictInt, Field(ge=0)]
 # Little-endian, as the protocol has it on the wire.
 DTYPES: Mapping[str, np.dtype[Any]] = {
     "UINT8": np.dtype("<u1"),
@@ -32,7 +33,7 @@ class InputTensor(BaseModel):
 
     name: str = Field(min_length=1, max_length=200, examples=["image"])
     datatype: str = Field(max_length=20, examples=["UINT16"])
-    shape: tuple[StrictInt, ...] = Field(max_length=8, examples=[[1, 512, 640]])
+    shape: tuple[Side, ...] = Field(max_length=8, examples=[[1, 512, 640]])
     parameters: dict[str, Any] = Field(
         default_factory=dict, description="`binary_data_size`: bytes behind the JSON that are this tensor's."
     )

@@ -114,7 +114,7 @@ async def _detect(
     job = DetectionJob(
         plan(body), model, ticket, score_threshold=query.score_threshold, max_detections=query.max_detections
     )
-    job.seconds["receive"] = receive_s
+    job.note("receive", receive_s)
     async with answer_in_time(request, service):
         (detections,) = await outcomes(service, [job], request.receive)
         picture = None

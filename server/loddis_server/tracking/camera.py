@@ -34,9 +34,7 @@ class CameraMotion:
         self._last: Structure | None = None
         self._last_size_hw: tuple[int, ...] | None = None
 
-    def update(
-        self, frame: Frame, targets_xyxy: NDArray[np.floating] = NO_TARGETS
-    ) -> tuple[float, float] | None:
+    def update(self, frame: Frame, targets_xyxy: NDArray[np.floating] = NO_TARGETS) -> tuple[float, float] | None:
         """Take the next frame.
 
         Args:
