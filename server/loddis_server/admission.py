@@ -73,6 +73,8 @@ class Ticket:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if not self._arrived:
+            self._admission.take_back_demand()
         self.arrived()
         self.release()
 
@@ -161,6 +163,10 @@ class Admission:
                 f"more is asked for than this server can do: {self.at_work} frames are at work, and with more than "
                 f"{room} each would take over {self._max_slowdown:g} times as long as alone"
             )
+
+    def take_back_demand(self) -> None:
+        """Forget that a request asked: it was no frame in the end, and cost the network nothing."""
+        self._asked = max(0.0, self._asked - 1)
 
     def leave(self) -> None:
         """Free the place of a request; its ticket does this, when its last holder lets go."""

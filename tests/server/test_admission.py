@@ -122,6 +122,13 @@ def ask(admission: Admission) -> bool:
     return True
 
 
+def overload(admission: Admission) -> None:
+    """Ask for more than can be done; all of it is done nevertheless."""
+    while not admission.is_overloaded:
+        with admission.enter() as ticket:
+            ticket.arrived()
+
+
 def answer(admission: Admission) -> None:
     """Let the oldest request at work go."""
     admission.at_work -= 1
@@ -174,8 +181,7 @@ def test_an_overload_that_is_over_is_soon_forgotten(clock: Clock) -> None:
 
 def test_slow_uploads_keep_nobody_out_under_overload(clock: Clock) -> None:
     admission = open_admission(8, pace_of(0.01))
-    while not admission.is_overloaded:
-        admission.enter().__exit__(None, None, None)
+    overload(admission)
     uploading = [admission.enter() for _ in range(6)]  # their bodies never come
     ticket = admission.enter()
     ticket.confirm()
@@ -187,8 +193,7 @@ def test_slow_uploads_keep_nobody_out_under_overload(clock: Clock) -> None:
 def test_under_overload_there_must_still_be_room_when_the_body_is_there(clock: Clock) -> None:
     admission = open_admission(8, pace_of(0.01))
     early = admission.enter()
-    while not admission.is_overloaded:
-        admission.enter().__exit__(None, None, None)
+    overload(admission)
     late = admission.enter()
     admission.at_work = 2
     early.confirm()  # let in before the overload: that stands
@@ -196,6 +201,14 @@ def test_under_overload_there_must_still_be_room_when_the_body_is_there(clock: C
         late.confirm()
     admission.at_work = 1
     late.confirm()
+
+
+def test_requests_that_are_no_frames_are_no_overload(clock: Clock) -> None:
+    admission = open_admission(8, pace_of(0.01))
+    for _ in range(1000):
+        with pytest.raises(ValueError, match="no frame"), admission.enter():
+            raise ValueError("no frame")
+    assert not admission.is_overloaded
 
 
 def test_a_server_that_never_ran_a_frame_lets_in_what_the_queue_holds() -> None:

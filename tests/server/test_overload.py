@@ -17,38 +17,50 @@ from support.benchmark_modules import benchmark_module, run_benchmark
 from support.frame_files import spot_frame
 from support.live_server import LiveServer, settings_for
 
-FRAME_S = 0.02  # of the network, whatever the machine and what else it does
+RUN_S = 0.04  # of the network, whatever the machine and what else it does
+
+
+class SteadyNetwork:
+    """Lets the network take a known time and no processor, so that a load measures the queue alone."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.gains_by_batches = False
+        infer = Detector.infer
+        steady = self
+
+        def infer_steadily(detector: Detector, prepared: Sequence[PreparedFrame]) -> NDArray[np.float32]:
+            ends = time.perf_counter() + RUN_S * (1 if steady.gains_by_batches else len(prepared))
+            raw = infer(detector, prepared)
+            time.sleep(max(0.0, ends - time.perf_counter()))
+            return raw
+
+        monkeypatch.setattr(Detector, "infer", infer_steadily)
 
 
 @pytest.fixture
-def steady_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the network take a known time for each frame, and no processor: the load then measures the queue alone."""
-    infer = Detector.infer
-
-    def infer_steadily(detector: Detector, prepared: Sequence[PreparedFrame]) -> NDArray[np.float32]:
-        ends = time.perf_counter() + FRAME_S * len(prepared)
-        raw = infer(detector, prepared)
-        time.sleep(max(0.0, ends - time.perf_counter()))
-        return raw
-
-    monkeypatch.setattr(Detector, "infer", infer_steadily)
+def network(monkeypatch: pytest.MonkeyPatch) -> SteadyNetwork:
+    return SteadyNetwork(monkeypatch)
 
 
-@pytest.mark.usefixtures("steady_network")
-def test_at_four_times_the_capacity_who_is_let_in_waits_no_longer_than_one_frame(repository: Path) -> None:
+@pytest.mark.parametrize("gains_by_batches", [False, True])
+def test_at_four_times_the_capacity_who_is_let_in_waits_no_longer_than_one_run(
+    repository: Path, network: SteadyNetwork, gains_by_batches: bool
+) -> None:
     generator = benchmark_module("load_generator")
-    with LiveServer(settings_for(repository)) as server:
+    network.gains_by_batches = gains_by_batches
+    capacity = (4 if gains_by_batches else 1) / RUN_S  # frames a second, in batches of four
+    with LiveServer(settings_for(repository, max_batch_size=4, queue_capacity=16)) as server:
         requests = [generator.detect_request(spot_frame((40, 30), dtype=np.uint16), server.url)]
         alone = asyncio.run(generator.closed_loop(server.url, requests, clients=1, seconds=1.0))
-        load = asyncio.run(generator.open_loop(server.url, requests, rate=4 / FRAME_S, seconds=4.0))
+        load = asyncio.run(generator.open_loop(server.url, requests, rate=4 * capacity, seconds=4.0))
     assert {answer.status for answer in load.answers} == {200, 503}
     assert all(answer.retry_after_s is not None for answer in load.answers if answer.status == 503)
     settled_s = 1.5  # the burst at the start is let in whole, and worked off by then
     admitted = load.latencies_ms(200, after_s=settled_s)
-    # A machine that does other work delays both alike; 40 ms of a lone frame's 20 are the wait that is meant.
-    assert np.median(admitted) <= 2.2 * np.median(alone.latencies_ms(200))
-    assert np.median(load.latencies_ms(503, after_s=settled_s)) < FRAME_S * 1e3
-    assert len(admitted) >= 0.8 * (load.seconds - settled_s) / FRAME_S  # and the network is kept busy
+    # Of medians, and with some to spare: machines that do other work have tails of their own.
+    assert np.median(admitted) <= 2.3 * np.median(alone.latencies_ms(200))
+    assert np.median(load.latencies_ms(503, after_s=settled_s)) < RUN_S * 1e3
+    assert len(admitted) >= 0.7 * (load.seconds - settled_s) * capacity  # the network is kept busy, in full batches
 
 
 def test_the_overload_benchmark_finds_a_server_that_refuses_in_good_order(tmp_path: Path) -> None:

@@ -22,14 +22,14 @@ from loddis_server.problems import (
 from loddis_server.routes.context import service_of
 from loddis_server.routes.event_schemas import EventDelivery, EventDetail, EventPage, EventQuery
 from loddis_server.routes.parameters import parameter_fault, refuse_repetition
-from loddis_server.security import require_api_key
+from loddis_server.security import require_scope
 
 __all__ = ["router"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-router = APIRouter(prefix="/v1/events", tags=["events"], dependencies=[Depends(require_api_key)])
+router = APIRouter(prefix="/v1/events", tags=["events"], dependencies=[Depends(require_scope("detect"))])
 
 EventId = Annotated[str, Path(pattern=ID_PATTERN, description="Of the event, a UUID in lower case.")]
 UNCHANGING = {"Cache-Control": "private, max-age=31536000, immutable"}
