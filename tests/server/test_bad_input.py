@@ -134,7 +134,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str, str]] = {
         "bad-parameter",
         "score_threshold: it is there 2 times, expected once",
     ),
-    "stateful": ({"content": PNG, "headers": {"X-Stream-Id": "a"}}, 501, "not-implemented", "leave X-Stream-Id out"),
+    "index of no stream": ({"content": PNG, "headers": {"X-Frame-Index": "3"}}, 422, "bad-parameter", "is required"),
     "form with another name": ({"files": {"file": PNG}}, 422, "bad-parameter", "expected one part named 'frame'"),
     "form without a file": ({"files": {"frame": b""}}, 400, "empty-body", "got 0 bytes"),
     "form that is none": (
