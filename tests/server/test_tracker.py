@@ -139,6 +139,7 @@ def test_a_confirmed_track_coasts_through_misses_and_comes_back() -> None:
 
 def test_a_track_that_coasts_too_long_is_lost_once() -> None:
     updates = follow(Tracker(TrackerSettings(coast_frames=5)), [*[(50.0, 50.0)] * 6, *[None] * 8])
+    assert not any(update.restarted for update in updates)
     assert [len(update.ended) for update in updates] == [0] * 11 + [1, 0, 0]
     (lost,) = updates[11].ended
     assert (lost.state, lost.last_seen_frame_index, lost.first_frame_index, lost.hits) == ("lost", 5, 0, 6)
@@ -173,6 +174,7 @@ def test_a_hole_longer_than_tracks_coast_ends_them() -> None:
     tracker = Tracker(TrackerSettings(coast_frames=5))
     follow(tracker, [(50.0, 50.0)] * 6)
     update = tracker.update(detections_at([(50, 50)]), frame=None, frame_index=12)
+    assert update.restarted
     assert [track.track_id for track in update.ended] == [1]
     assert [(track.track_id, track.state) for track in update.tracks] == [(2, "tentative")]
 
@@ -192,6 +194,7 @@ def test_a_frame_of_another_size_ends_all_tracks() -> None:
         tracker.update(detections_at([(50, 50)]), frame=np.zeros((64, 96), np.uint8), frame_index=index)
     update = tracker.update(detections_at([(50, 50)]), frame=np.zeros((64, 80), np.uint8), frame_index=6)
     assert [track.track_id for track in update.ended] == [1]
+    assert update.restarted
     assert [track.track_id for track in update.tracks] == [2]
 
 

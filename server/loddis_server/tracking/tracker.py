@@ -93,7 +93,9 @@ class Tracker:
             raise ValueError(f"frame_index must come after {self._last_index}, got {frame_index}")
         threshold = self.settings.score_threshold if score_threshold is None else score_threshold
         steps = 1 if self._last_index is None else frame_index - self._last_index
-        cut_off = self._cut_off(detections, frame, steps)
+        cut_off = self._ended(slice(None)) if self._breaks(detections, frame, steps) else None
+        if cut_off is not None:
+            self._table = None
         shift_xy = self._camera.update(frame) if frame is not None and self.settings.compensate_motion else None
         if self._table is None:
             taken, table = NONE, self._begun(detections, NONE, frame_index)
@@ -106,7 +108,9 @@ class Tracker:
         self._last_index, self._class_names = frame_index, detections.class_names
         self._size_hw = self._size_hw if frame is None else frame.shape
         update = self._settled(table, frame, threshold, shift_xy)
-        return replace(update, ended=cut_off[0] + update.ended, discarded=cut_off[1] + update.discarded)
+        if cut_off is None:
+            return update
+        return replace(update, ended=cut_off[0], discarded=cut_off[1], restarted=True)  # new tracks do not end at once
 
     def reset(self) -> tuple[Track, ...]:
         """Forget all tracks; the next frame may have any index. Ids go on.
@@ -119,17 +123,12 @@ class Tracker:
         self._table = self._size_hw = self._last_index = None
         return ended
 
-    def _cut_off(self, detections: Detections, frame: Frame | None, steps: int) -> Ended:
-        """End all tracks if a frame does not go on from the last one."""
-        if self._table is None:
-            return (), ()
+    def _breaks(self, detections: Detections, frame: Frame | None, steps: int) -> bool:
+        """Tell whether a frame does not go on from the last one."""
+        if self._last_index is None:
+            return False
         other_size = frame is not None and self._size_hw is not None and frame.shape != self._size_hw
-        other_classes = detections.class_names != self._class_names
-        if not (other_size or other_classes or steps - 1 > self.settings.coast_frames):
-            return (), ()
-        ended = self._ended(slice(None))
-        self._table = None
-        return ended
+        return other_size or detections.class_names != self._class_names or steps - 1 > self.settings.coast_frames
 
     def _begun(self, detections: Detections, chosen: Indices, frame_index: int) -> TrackTable:
         """Begin tracks with some detections; the ids count on."""
