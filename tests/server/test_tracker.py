@@ -234,6 +234,19 @@ def test_a_second_detection_of_a_target_begins_no_track() -> None:
     assert len(update.tracks) == 1
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_weak_clutter_does_not_take_a_new_targets_detections(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    tracker = Tracker()
+    for index, place in enumerate(line(5.0, 8)):
+        around = [(place[0] + x, place[1] + y) for x, y in rng.uniform(-12, 12, (6, 2)).tolist()]
+        update = tracker.update(detections_at([place, *around], [0.9, *[0.1] * 6]), frame=None, frame_index=index)
+        if index == 3:
+            (track,) = update.confirmed
+            assert track.centroid_xy == pytest.approx(place, abs=1.0)
+            assert track.hits == 4
+
+
 def test_targets_that_cross_keep_their_ids() -> None:
     tracker = Tracker()
     for index in range(30):

@@ -35,12 +35,14 @@ UNMATCHED = -1
 class Tracker:
     """Links the detections of one stream's frames to tracks, frame by frame.
 
-    For each frame, all tracks are predicted, moved along with the scene, and given detections in three rounds, each
+    For each frame, all tracks are predicted, moved along with the scene, and given detections in four rounds, each
     among what the round before left over:
 
     1. confirmed tracks, and detections of at least the score threshold, by the overlap of slightly enlarged boxes;
     2. confirmed tracks, and detections of any score, boxes enlarged more;
-    3. tentative tracks, and detections of any score, boxes enlarged as much: their speed is not known yet.
+    3. tentative tracks whose last hit reached the threshold, and detections that do, boxes enlarged as much, since
+       their speed is not known yet: weak clutter around a new target must not take its detections;
+    4. tentative tracks, and detections of any score, likewise.
 
     A detection must also lie within the gate around the place where the track is expected. Each one that is left begins
     a tentative track, unless it lies in the box of a confirmed track that has another detection in this frame: that is
@@ -141,10 +143,11 @@ class Tracker:
     def _associate(self, table: TrackTable, detections: Detections, threshold: float) -> Pairs:
         """Give rows of tracks and the detections that belong to them."""
         near, far = self.settings.near_buffer_px, self.settings.far_buffer_px
-        every = np.ones(len(detections), dtype=np.bool_)
+        every, strong = np.ones(len(detections), dtype=np.bool_), detections.scores >= threshold
         rounds = (
-            (table.is_confirmed, detections.scores >= threshold, near),
+            (table.is_confirmed, strong, near),
             (table.is_confirmed, every, far),
+            (~table.is_confirmed & (table.scores >= threshold), strong, far),
             (~table.is_confirmed, every, far),
         )
         matched = np.full(len(table), UNMATCHED, dtype=np.intp)  # detection of each track
