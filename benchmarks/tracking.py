@@ -7,8 +7,10 @@ no gate, no camera motion. What is left is ByteTrack's scheme, association by sc
 
 - **sky**: sequences of the split `test`, detected by the model. Each shows one target, labelled in each frame, so that
   the sequence is the identity.
-- **scenes, drawn**: rendered clips; detections are drawn from the truth, with misses, jitter and clutter.
-- **scenes, detected**: the same clips, detected by the model.
+- **scenes, drawn**: rendered clips, half of them from a camera that pans; detections are drawn from the truth, with
+  misses, jitter and clutter.
+- **scenes, by the model**: the same clips, detected by it.
+- **camera shakes**: other clips, from a camera that pans and jumps about by 5 px (sigma) in each frame.
 
 A track counts in the frames in which it is confirmed and has a detection; it is right where the centre of its box is
 within 5 px of that of the target's.
@@ -19,7 +21,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, get_args
@@ -46,6 +48,7 @@ SPEEDS_PX = (1.0, 5.0, 12.0)
 TARGETS = 6  # in a clip
 SNR = 20.0
 CAMERAS = (CameraMotion(), CameraMotion(pan_px_per_frame=(2.5, 0.5), jitter_px=1.0))
+SHAKING = CameraMotion(pan_px_per_frame=(2.5, 0.5), jitter_px=5.0)
 PD = 0.85  # of drawn detections
 JITTER_PX = 0.7
 CLUTTER_PER_FRAME = 3.0
@@ -125,20 +128,15 @@ def all_clips(detector: Detector, options: argparse.Namespace) -> Iterator[tuple
     for clip in real_clips(detector, sequences=options.sequences, frames=options.sequence_frames):
         yield f"sky test, {detector.manifest.name}", clip
     for speed_px in SPEEDS_PX:
+        kind = f"scenes, {speed_px:g} px a frame"
         for number, (background, camera) in enumerate(product(get_args(BackgroundKind), CAMERAS)):
-            scene = Scene(scene_config(background, camera, speed_px, frames=options.clip_frames, seed=number))
-            shown = list(scene)
-            truth = {
-                "frames": [one.image for one in shown],
-                "indices": [one.index for one in shown],
-                "target_ids": [one.target_ids.astype(np.int64) for one in shown],
-                "targets_xyxy": [one.boxes_xyxy for one in shown],
-            }
-            rng = np.random.default_rng(number)
-            drawn = [drawn_detections(one.boxes_xyxy, one.image.shape, rng) for one in shown]
-            yield f"scenes, {speed_px:g} px a frame, drawn", Clip(detections=drawn, **truth)
-            found = [detected(detector, one.image) for one in shown]
-            yield f"scenes, {speed_px:g} px a frame, {detector.manifest.name}", Clip(detections=found, **truth)
+            clip = rendered_clip(background, camera, speed_px, frames=options.clip_frames, seed=number)
+            yield f"{kind}, drawn", clip
+            found = [detected(detector, frame) for frame in clip.frames]
+            yield f"{kind}, {detector.manifest.name}", replace(clip, detections=found)
+        for number, background in enumerate(get_args(BackgroundKind)):
+            clip = rendered_clip(background, SHAKING, speed_px, frames=options.clip_frames, seed=number)
+            yield f"{kind}, drawn, camera shakes", clip
 
 
 def real_clips(detector: Detector, *, sequences: int | None, frames: int) -> Iterator[Clip]:
@@ -157,6 +155,19 @@ def real_clips(detector: Detector, *, sequences: int | None, frames: int) -> Ite
             target_ids=[np.zeros(len(one), dtype=np.int64) for one in boxes],
             targets_xyxy=boxes,
         )
+
+
+def rendered_clip(background: BackgroundKind, camera: CameraMotion, speed_px: float, *, frames: int, seed: int) -> Clip:
+    """Render a clip, its detections drawn from the truth."""
+    shown = list(Scene(scene_config(background, camera, speed_px, frames=frames, seed=seed)))
+    rng = np.random.default_rng(seed)
+    return Clip(
+        frames=[one.image for one in shown],
+        indices=[one.index for one in shown],
+        detections=[drawn_detections(one.boxes_xyxy, one.image.shape, rng) for one in shown],
+        target_ids=[one.target_ids.astype(np.int64) for one in shown],
+        targets_xyxy=[one.boxes_xyxy for one in shown],
+    )
 
 
 def scene_config(

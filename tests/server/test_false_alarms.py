@@ -156,6 +156,17 @@ def test_short_tracks_do_count() -> None:
     assert counted.status().held_per_hour == pytest.approx(100, rel=0.05)
 
 
+def test_tracks_that_a_break_of_the_stream_cut_off_do_not_count() -> None:
+    cut = control()
+    for _ in range(100):
+        ended, discarded = (ended_track(0.9),), (ended_track(0.3),)
+        cut.observe(TrackUpdate((), (), ended, discarded, None, restarted=True), elapsed_s=36.0)
+    status = cut.status()
+    assert status.held_per_hour == 0
+    assert status.predicted_per_hour is not None
+    assert status.predicted_per_hour < 1
+
+
 def test_tracks_that_no_threshold_would_confirm_do_not_count() -> None:
     counted = control(0.4)
     for _ in range(3600):
@@ -198,9 +209,9 @@ def test_tracker_and_control_together_hold_the_rate_beside_a_real_target() -> No
     stream = control(0.1, wanted_per_hour=30.0)
     spots: list[tuple[tuple[float, float], float, int]] = []  # place, logit, frames left
     false_ids: list[int] = []
-    frames, frame_s = 5000, 2.0
+    frames, frame_s = 3000, 3.0
     for index in range(frames):
-        if rng.random() < 0.3:  # 540 an hour
+        if rng.random() < 0.3:  # 360 an hour
             place = (float(rng.uniform(0, 320)), float(rng.uniform(80, 256)))
             spots.append((place, logit(FLOOR) + rng.exponential(0.8), int(rng.integers(1, 9))))
         target = (160 + 100 * np.sin(index / 60), 30.0)

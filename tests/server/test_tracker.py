@@ -139,6 +139,7 @@ def test_a_confirmed_track_coasts_through_misses_and_comes_back() -> None:
 
 def test_a_track_that_coasts_too_long_is_lost_once() -> None:
     updates = follow(Tracker(TrackerSettings(coast_frames=5)), [*[(50.0, 50.0)] * 6, *[None] * 8])
+    assert not any(update.restarted for update in updates)
     assert [len(update.ended) for update in updates] == [0] * 11 + [1, 0, 0]
     (lost,) = updates[11].ended
     assert (lost.state, lost.last_seen_frame_index, lost.first_frame_index, lost.hits) == ("lost", 5, 0, 6)
@@ -173,6 +174,7 @@ def test_a_hole_longer_than_tracks_coast_ends_them() -> None:
     tracker = Tracker(TrackerSettings(coast_frames=5))
     follow(tracker, [(50.0, 50.0)] * 6)
     update = tracker.update(detections_at([(50, 50)]), frame=None, frame_index=12)
+    assert update.restarted
     assert [track.track_id for track in update.ended] == [1]
     assert [(track.track_id, track.state) for track in update.tracks] == [(2, "tentative")]
 
@@ -192,6 +194,7 @@ def test_a_frame_of_another_size_ends_all_tracks() -> None:
         tracker.update(detections_at([(50, 50)]), frame=np.zeros((64, 96), np.uint8), frame_index=index)
     update = tracker.update(detections_at([(50, 50)]), frame=np.zeros((64, 80), np.uint8), frame_index=6)
     assert [track.track_id for track in update.ended] == [1]
+    assert update.restarted
     assert [track.track_id for track in update.tracks] == [2]
 
 
@@ -229,6 +232,19 @@ def test_a_second_detection_of_a_target_begins_no_track() -> None:
         )
         update = tracker.update(found, frame=None, frame_index=index)
     assert len(update.tracks) == 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_weak_clutter_does_not_take_a_new_targets_detections(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    tracker = Tracker()
+    for index, place in enumerate(line(5.0, 8)):
+        around = [(place[0] + x, place[1] + y) for x, y in rng.uniform(-12, 12, (6, 2)).tolist()]
+        update = tracker.update(detections_at([place, *around], [0.9, *[0.1] * 6]), frame=None, frame_index=index)
+        if index == 3:
+            (track,) = update.confirmed
+            assert track.centroid_xy == pytest.approx(place, abs=1.0)
+            assert track.hits == 4
 
 
 def test_targets_that_cross_keep_their_ids() -> None:

@@ -123,8 +123,9 @@ class FalseAlarmControl:
         if not 0 <= elapsed_s < math.inf:
             raise ValueError(f"elapsed_s must be a finite time from 0 s, got {elapsed_s}")
         self._pending_s += elapsed_s
-        for tracks, scores in ((update.ended, self._new_raised), (update.discarded, self._new_missed)):
-            scores += [score for track in tracks if (score := self._clutter_score(track)) is not None]
+        if not update.restarted:  # tracks that were cut off might have proved real
+            self._new_raised += self._clutter_scores(update.ended)
+            self._new_missed += self._clutter_scores(update.discarded)
         if self._pending_s >= STEP_S:
             self._step()
 
@@ -161,9 +162,10 @@ class FalseAlarmControl:
             return "floor"
         return "ceiling" if high - self._threshold <= BIN_LOGITS else None
 
-    def _clutter_score(self, track: Track) -> float | None:
-        """Give up to which threshold a track that is over was a false alarm; None where it was none."""
-        return track.confirmation_score if track.hits < self.settings.presumed_real_hits else None
+    def _clutter_scores(self, tracks: tuple[Track, ...]) -> list[float]:
+        """Give up to which thresholds tracks that are over were false alarms; those that were none are left out."""
+        clutter = (track for track in tracks if track.hits < self.settings.presumed_real_hits)
+        return [track.confirmation_score for track in clutter if track.confirmation_score is not None]
 
     def _step(self) -> None:
         """Let the time pass that has gathered, remember clutter, and move the threshold."""

@@ -66,6 +66,8 @@ class TrackUpdate:
         discarded: Tentative tracks that ended now without having been confirmed.
         camera_shift_xy: How far the scene moved over the frame since the frame before, pixels; None where that is not
             known or was not asked for.
+        restarted: Whether the stream broke before this frame, by a hole, another size or other classes: then what
+            ended was cut off, whatever it was.
     """
 
     tracks: tuple[Track, ...]
@@ -73,3 +75,4 @@ class TrackUpdate:
     ended: tuple[Track, ...]
     discarded: tuple[Track, ...]
     camera_shift_xy: tuple[float, float] | None
+    restarted: bool = False

@@ -35,12 +35,14 @@ UNMATCHED = -1
 class Tracker:
     """Links the detections of one stream's frames to tracks, frame by frame.
 
-    For each frame, all tracks are predicted, moved along with the scene, and given detections in three rounds, each
+    For each frame, all tracks are predicted, moved along with the scene, and given detections in four rounds, each
     among what the round before left over:
 
     1. confirmed tracks, and detections of at least the score threshold, by the overlap of slightly enlarged boxes;
     2. confirmed tracks, and detections of any score, boxes enlarged more;
-    3. tentative tracks, and detections of any score, boxes enlarged as much: their speed is not known yet.
+    3. tentative tracks whose last hit reached the threshold, and detections that do, boxes enlarged as much, since
+       their speed is not known yet: weak clutter around a new target must not take its detections;
+    4. tentative tracks, and detections of any score, likewise.
 
     A detection must also lie within the gate around the place where the track is expected. Each one that is left begins
     a tentative track, unless it lies in the box of a confirmed track that has another detection in this frame: that is
@@ -93,7 +95,9 @@ class Tracker:
             raise ValueError(f"frame_index must come after {self._last_index}, got {frame_index}")
         threshold = self.settings.score_threshold if score_threshold is None else score_threshold
         steps = 1 if self._last_index is None else frame_index - self._last_index
-        cut_off = self._cut_off(detections, frame, steps)
+        cut_off = self._ended(slice(None)) if self._breaks(detections, frame, steps) else None
+        if cut_off is not None:
+            self._table = None
         shift_xy = None
         if frame is not None and self.settings.compensate_motion:
             shift_xy = self._camera.update(frame, detections.boxes_xyxy)
@@ -108,7 +112,9 @@ class Tracker:
         self._last_index, self._class_names = frame_index, detections.class_names
         self._size_hw = self._size_hw if frame is None else frame.shape
         update = self._settled(table, frame, threshold, shift_xy)
-        return replace(update, ended=cut_off[0] + update.ended, discarded=cut_off[1] + update.discarded)
+        if cut_off is None:
+            return update
+        return replace(update, ended=cut_off[0], discarded=cut_off[1], restarted=True)  # new tracks do not end at once
 
     def reset(self) -> tuple[Track, ...]:
         """Forget all tracks; the next frame may have any index. Ids go on.
@@ -121,17 +127,12 @@ class Tracker:
         self._table = self._size_hw = self._last_index = None
         return ended
 
-    def _cut_off(self, detections: Detections, frame: Frame | None, steps: int) -> Ended:
-        """End all tracks if a frame does not go on from the last one."""
-        if self._table is None:
-            return (), ()
+    def _breaks(self, detections: Detections, frame: Frame | None, steps: int) -> bool:
+        """Tell whether a frame does not go on from the last one."""
+        if self._last_index is None:
+            return False
         other_size = frame is not None and self._size_hw is not None and frame.shape != self._size_hw
-        other_classes = detections.class_names != self._class_names
-        if not (other_size or other_classes or steps - 1 > self.settings.coast_frames):
-            return (), ()
-        ended = self._ended(slice(None))
-        self._table = None
-        return ended
+        return other_size or detections.class_names != self._class_names or steps - 1 > self.settings.coast_frames
 
     def _begun(self, detections: Detections, chosen: Indices, frame_index: int) -> TrackTable:
         """Begin tracks with some detections; the ids count on."""
@@ -144,10 +145,11 @@ class Tracker:
     def _associate(self, table: TrackTable, detections: Detections, threshold: float) -> Pairs:
         """Give rows of tracks and the detections that belong to them."""
         near, far = self.settings.near_buffer_px, self.settings.far_buffer_px
-        every = np.ones(len(detections), dtype=np.bool_)
+        every, strong = np.ones(len(detections), dtype=np.bool_), detections.scores >= threshold
         rounds = (
-            (table.is_confirmed, detections.scores >= threshold, near),
+            (table.is_confirmed, strong, near),
             (table.is_confirmed, every, far),
+            (~table.is_confirmed & (table.scores >= threshold), strong, far),
             (~table.is_confirmed, every, far),
         )
         matched = np.full(len(table), UNMATCHED, dtype=np.intp)  # detection of each track
