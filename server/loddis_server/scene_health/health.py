@@ -135,13 +135,10 @@ class SensorHealth:
         self._take_shift(camera_shift_xy)
         self._changes.update(frame, moving=self._states["moving"].holds)
         self._take_change(timestamp_s)
-        self._take_shutter(frame)
-        if (
-            not self._changes.unchanged_frames
-            and not self._states["shutter"].holds
-            and min(frame.shape) >= (SMALLEST_SIDE_PX)
-        ):
-            self._measure_in_turn(frame)
+        if min(frame.shape) >= SMALLEST_SIDE_PX:
+            self._take_shutter(frame)
+            if not (self._changes.unchanged_frames or self._states["shutter"].holds):
+                self._measure_in_turn(frame)
         holding = self._holding()
         return HealthReport(
             conditions=holding,
