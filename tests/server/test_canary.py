@@ -131,6 +131,16 @@ def test_a_target_that_the_range_would_cut_is_not_put_in(level_range: tuple[floa
         assert canary.status().skipped > 10
 
 
+def test_rounding_in_a_quiet_stream_is_no_cut() -> None:
+    quiet = np.full((120, 160), 90, dtype=np.uint8)  # its noise is that of rounding: 0.29 levels
+    drawn = draw(Canary(ALWAYS.model_copy(update={"snr_levels": (5.0,)})), [quiet] * 20)
+    assert len(drawn) > 10
+    for one in drawn:
+        added = one.key_frame.max().astype(float) - 90
+        assert added in (1, 2)  # 1.44 asked for
+        assert one.snr == pytest.approx(added * 12**0.5)  # and what came of it is said
+
+
 @pytest.mark.parametrize("per_minute", [6.0, 60.0])
 def test_the_rate_is_held_without_a_beat(per_minute: float) -> None:
     canary = Canary(CanarySettings(per_minute=per_minute), seed=3)
