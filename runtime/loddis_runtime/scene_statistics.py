@@ -40,8 +40,8 @@ class DomainStatistics(_Record):
     """What frames of one domain are like.
 
     The *distance* of a clip is the Mahalanobis distance of its mean measures from those of the domain. Its null
-    distribution is found by leaving out runs of sequences, sixty in turn (each alone, where there are fewer), and measuring
-    each sequence against the others: neighbours by name, which were often taken at one place, are left out together.
+    distribution is found by leaving out sequences, a sixtieth of them at a time (or one, where there are fewer), and
+    measuring those against the others: neighbours, which were often taken at one place, are left out together.
     """
 
     name: str = Field(min_length=1, description="Of the domain, as the trainer was given it.")

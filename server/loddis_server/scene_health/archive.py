@@ -130,7 +130,7 @@ class FrameArchive:
         size = len(pixels) + len(document)
         if size > self.settings.max_bytes:
             raise OSError(f"a frame of {size} bytes is over the limit of {self.settings.max_bytes}")
-        self._make_room(size)
+        self._make_room(frames=1, size=size)
         free = shutil.disk_usage(self.folder).free
         if free - size < self.settings.min_free_bytes:
             raise OSError(f"{free} bytes are free on the disk, {self.settings.min_free_bytes} are to stay free")
@@ -156,10 +156,12 @@ class FrameArchive:
                 part.unlink(missing_ok=True)
             raise
 
-    def _make_room(self, size: int) -> None:
-        """Drop the oldest until one more of this size fits."""
+    def _make_room(self, *, frames: int, size: int) -> None:
+        """Drop the oldest until so many more, of this size together, fit."""
         settings = self.settings
-        while self._kept and (len(self._kept) >= settings.max_frames or self._bytes + size > settings.max_bytes):
+        while self._kept and (
+            len(self._kept) + frames > settings.max_frames or self._bytes + size > settings.max_bytes
+        ):
             files, freed = self._kept[0]
             for file in files:
                 file.unlink(missing_ok=True)
@@ -188,7 +190,7 @@ class FrameArchive:
             self._kept.append(((images[stem], sidecars[stem]), size))
             self._bytes += size
             self._number = max(self._number, int(stem.rpartition("-")[2]) + 1)
-        self._make_room(0)
+        self._make_room(frames=0, size=0)
 
     def _fail(self, cause: str) -> None:
         """Count a frame that was lost; the log hears of the first in a row."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,7 +25,7 @@ __all__ = ["Canary", "CanaryFrame", "CanaryOutcome", "CanarySettings"]
 
 TRIALS: Final = 16  # places that are tried in a frame
 JITTER: Final = (0.5, 1.5)  # of the time to the next turn: nothing periodic in a scene may keep step with it
-CLIPPED: Final = 0.95  # of the SNR asked for: below, the sensor's range has cut the target
+WHOLE: Final = 0.95  # of the SNR asked for: below, the sensor's range has cut the target
 
 Boxes = NDArray[np.floating]
 
@@ -68,7 +69,7 @@ class CanaryFrame:
         box_xyxy: ``(4,)`` float32, of the target in the key frame, pixels.
         centre_xy: Of it, pixels.
         snr_level: That was asked for, one of the settings'.
-        snr: That the key frame has, in its own range of levels.
+        snr: That the key frame has, once levels are rounded to whole ones.
         polarity: Brighter or darker than what is around.
     """
 
@@ -215,11 +216,12 @@ class Canary:
             if any(_distance_px(place, avoid) < settings.clearance_px for place in places):
                 continue
             injections = self._put(places, snr, polarity, level_range)
-            if all(one.snr >= CLIPPED * asked for one, asked in injections):
+            if all(one.snr >= WHOLE * asked for one, asked in injections):
                 key = injections[-1][0]
                 x, y = centre_xy.tolist()
                 frames = tuple(one.frame for one, _ in injections)
-                return CanaryFrame(frames, key.box_xyxy, (x, y), snr, key.snr, polarity)
+                rounded_snr = cv2.norm(key.frame, self._past[-1], cv2.NORM_INF) / key.noise
+                return CanaryFrame(frames, key.box_xyxy, (x, y), snr, rounded_snr, polarity)
         return None
 
     def _put(

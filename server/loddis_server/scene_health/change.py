@@ -97,7 +97,7 @@ class ShutterMeter:
 
     def __init__(self, settings: HealthSettings) -> None:
         self._settings = settings
-        self._usual = Usual(settings.history, enough=settings.history // 2, every=4)
+        self._usual = Usual(settings.history, enough=settings.history // 4, every=4)
         self._open_frames_ago = SUDDEN_FRAMES + 1
         self._closed_frames = 0
         self._before: NDArray[np.float32] | None = None  # coarse, the newest frame that changed

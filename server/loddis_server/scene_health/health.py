@@ -135,13 +135,10 @@ class SensorHealth:
         self._take_shift(camera_shift_xy)
         self._changes.update(frame, moving=self._states["moving"].holds)
         self._take_change(timestamp_s)
-        self._take_shutter(frame)
-        if (
-            not self._changes.unchanged_frames
-            and not self._states["shutter"].holds
-            and min(frame.shape) >= (SMALLEST_SIDE_PX)
-        ):
-            self._measure_in_turn(frame)
+        if min(frame.shape) >= SMALLEST_SIDE_PX:
+            self._take_shutter(frame)
+            if not (self._changes.unchanged_frames or self._states["shutter"].holds):
+                self._measure_in_turn(frame)
         holding = self._holding()
         return HealthReport(
             conditions=holding,
@@ -185,8 +182,8 @@ class SensorHealth:
         self._keep("unchanged_frames", float(changes.unchanged_frames))
         if changes.unchanged_frames == 0 or self._changed_s is None:
             self._changed_s = timestamp_s
-        known = timestamp_s is not None and self._changed_s is not None
-        self._keep("unchanged_s", timestamp_s - self._changed_s if known else None)  # type: ignore[operator]
+        unchanged_s = None if timestamp_s is None or self._changed_s is None else timestamp_s - self._changed_s
+        self._keep("unchanged_s", unchanged_s)
 
     def _take_shutter(self, frame: Frame) -> None:
         step = FLOAT_STEP if frame.dtype.kind == "f" else 1.0
@@ -208,7 +205,7 @@ class SensorHealth:
 
     def _holds_alarms(self) -> bool:
         since = self._frames_since_shutter
-        return since is not None and (since == 0 or since <= self.settings.hold_back_frames)
+        return since is not None and since <= self.settings.hold_back_frames
 
     def _measure_in_turn(self, frame: Frame) -> None:
         """Measure one of what changes slowly, each in every so many frames."""

@@ -112,7 +112,10 @@ class HealthSettings(_Settings):
         description="Sharpness of a frame out of focus at most: curvature at half its size over that at an eighth.",
     )
     history: int = Field(
-        default=32, ge=8, le=100_000, description="Measurements that make what is usual in a stream; half are enough."
+        default=32,
+        ge=8,
+        le=100_000,
+        description="Measurements that make what is usual in a stream; a quarter is enough to begin.",
     )
     moving: Limits = Field(
         default=Limits(begin=0.5, end=0.25),

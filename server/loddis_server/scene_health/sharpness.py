@@ -34,7 +34,7 @@ class SharpnessMeter:
 
     def __init__(self, settings: HealthSettings) -> None:
         self._settings = settings
-        self._usual = Usual(settings.history, enough=settings.history // 2)
+        self._usual = Usual(settings.history, enough=settings.history // 4)
         self.sharpness: float | None = None
         """Of the newest frame; None where it has no structure beyond noise."""
 
