@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -91,9 +94,13 @@ class Camera(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def camera() -> Iterator[str]:
+def camera(*, certificate: Path | None = None) -> Iterator[str]:
     Camera.asked.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), Camera) as server:
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"127.0.0.1:{server.server_address[1]}"
         server.shutdown()
@@ -109,6 +116,30 @@ def test_frames_come_from_http(path: str) -> None:
     assert all(abs(level - (100 + 20 * frame.index)) <= 2 for level, frame in zip(levels, frames, strict=True))
     assert frames[0].image.shape == (64, 80)
     assert (status.reason, status.cause) == ("lost", "the camera's stream ended")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a certificate for 127.0.0.1 that nobody vouches for, with its key."""
+    path = tmp_path_factory.mktemp("certificate") / "camera.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=camera"]
+    options = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(path), "-out", str(path.with_suffix(".crt"))]
+    subprocess.run([*command, *options], check=True, capture_output=True)
+    path.write_text(path.read_text() + path.with_suffix(".crt").read_text())
+    return path
+
+
+def test_tls_needs_a_certificate_that_is_trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with camera(certificate=certificate) as host:
+        url = f"https://{host}/video"
+        frames, status, _ = read_all(ALLOW, url=url)
+        assert (frames, status.state, status.reason, status.restarts) == ([], "failed", "unauthorised", 0)
+        assert status.cause == "the camera's certificate is not accepted: self-signed certificate"
+        frames, _, _ = read_all(ALLOW, url=url, verify_tls=False, reconnect=False)
+        assert frames
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        frames, _, _ = read_all(ALLOW, url=url, reconnect=False)
+        assert frames
 
 
 def test_a_redirect_is_not_followed() -> None:

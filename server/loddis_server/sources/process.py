@@ -37,6 +37,8 @@ RECEIVE_BUFFER_BYTES = 4 * 2**20
 class ChildProcess:
     """A process that reads one medium; ends on `__exit__`.
 
+    Linux ends it with the thread that started it, too: that thread must live as long.
+
     Args:
         medium: What it reads; it inherits the open files.
 
@@ -46,20 +48,24 @@ class ChildProcess:
 
     def __init__(self, medium: Medium) -> None:
         self._max_pixels = medium.request.max_pixels
-        # Stays open until the child has ended: its last words explain a crash.
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
-        self._connection, childs_end = socket.socketpair()
-        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-        with childs_end:
-            self._process = subprocess.Popen(  # noqa: S603  # our own module
-                [sys.executable, "-m", "loddis_server.sources.child", str(childs_end.fileno()), str(os.getpid())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._stderr,
-                env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ} | SOLO,
-                pass_fds=(childs_end.fileno(), *medium.descriptors),
-            )
-        send_request(self._connection, medium.request)
+        with contextlib.ExitStack() as stack:
+            # Stays open until the child has ended: its last words explain a crash.
+            self._stderr = stack.enter_context(tempfile.TemporaryFile())
+            self._connection, childs_end = socket.socketpair()
+            stack.enter_context(self._connection)
+            self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+            with childs_end:
+                self._process = subprocess.Popen(  # noqa: S603  # our own module
+                    [sys.executable, "-m", "loddis_server.sources.child", str(childs_end.fileno()), str(os.getpid())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=self._stderr,
+                    env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ} | SOLO,
+                    pass_fds=(childs_end.fileno(), *medium.descriptors),
+                )
+            self._files = stack.pop_all()
+        with contextlib.suppress(OSError):  # it has ended already; `receive` says how
+            send_request(self._connection, medium.request)
 
     @property
     def pid(self) -> int:
@@ -101,8 +107,7 @@ class ChildProcess:
             self._process.wait(GRACE_S)
         self._process.kill()
         self._process.wait()
-        self._connection.close()
-        self._stderr.close()
+        self._files.close()
 
     def _has_ended(self) -> bool:
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -105,7 +105,8 @@ class Supervisor:
                 may_heal = outcome.reason in MAY_HEAL
                 lost_state: SourceState = "stalled" if self._status.frames else "connecting"
                 self._change("failed" if may_heal else lost_state, outcome, retry_at=time.time() + wait_s)
-                self._stopped.wait(wait_s)
+                if self._stopped.wait(wait_s):
+                    break
                 with self._lock:
                     self._status = replace(self._status, restarts=self._status.restarts + 1, retry_at=None)
             self._change("ended")

@@ -76,7 +76,7 @@ class VideoDecoder:
         self._limits = limits
         self._child: ChildProcess | None = None
         self._upload: socket.socket | None = None
-        # Its own thread: waiting for a child must not take one that others wait for.
+        # Its own thread: waiting for a child must not take one that others wait for, and a child ends with its thread.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="video")
         self._deadline = 0.0
 
