@@ -73,3 +73,45 @@ class Metrics:
             registry=self.registry,
         )
         self.stages = {stage: stages.labels(stage) for stage in STAGES}
+
+        # Events
+        self.events_stored = Counter("loddis_events_stored_total", "Events stored.", ("kind",), registry=self.registry)
+        self.events_waiting = Gauge(
+            "loddis_events_waiting", "Events in memory that are not stored yet.", registry=self.registry
+        )
+        self.events_dropped = Counter(
+            "loddis_events_dropped_total",
+            "Events given up before they were stored.",
+            ("reason",),
+            registry=self.registry,
+        )
+        self.events_store_ok = Gauge(
+            "loddis_events_store_ok", "1 while the event database works.", registry=self.registry
+        )
+        self.events_delivered = Counter(
+            "loddis_events_delivered_total",
+            "Events that a receiver has confirmed.",
+            ("receiver",),
+            registry=self.registry,
+        )
+        self.events_delivery_failures = Counter(
+            "loddis_events_delivery_failures_total",
+            "Tries of a delivery that failed.",
+            ("receiver",),
+            registry=self.registry,
+        )
+        self.events_set_aside = Counter(
+            "loddis_events_set_aside_total",
+            "Events that a receiver refused for good.",
+            ("receiver",),
+            registry=self.registry,
+        )
+        self.events_outbox = Gauge(
+            "loddis_events_outbox", "Events that a receiver has yet to get.", ("receiver",), registry=self.registry
+        )
+        self.events_delivery_lag = Gauge(
+            "loddis_events_delivery_lag_seconds",
+            "Age of the oldest event that a receiver has yet to get.",
+            ("receiver",),
+            registry=self.registry,
+        )

@@ -1,0 +1,111 @@
+"""All about events in one object with a beginning and an end: what a server owns."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from loddis_server.events.courier import ReceiverStatus
+from loddis_server.events.delivery import Delivery
+from loddis_server.events.errors import StoreUnavailableError
+from loddis_server.events.event import Event
+from loddis_server.events.settings import EventSettings
+from loddis_server.events.store import EventStore
+from loddis_server.events.writer import EventWriter, StoreStatus
+from loddis_server.metrics import Metrics
+
+__all__ = ["EventLog", "EventLogStatus"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class EventLogStatus:
+    """How it goes.
+
+    Attributes:
+        store: With the database.
+        receivers: With each receiver.
+    """
+
+    store: StoreStatus
+    receivers: tuple[ReceiverStatus, ...]
+
+
+class EventLog:
+    """Stores events and delivers them.
+
+    Args:
+        settings: Of events.
+        metrics: To count in.
+
+    Attributes:
+        store: To query.
+        on_stored: Called with events that are durable now, on the thread that stored them; it must be quick.
+
+    Raises:
+        OSError: Certificates of a receiver cannot be read.
+    """
+
+    def __init__(self, settings: EventSettings, metrics: Metrics) -> None:
+        self.store = EventStore(settings.url, receivers=settings.receivers, lock_timeout_s=settings.lock_timeout_s)
+        self.on_stored: Callable[[Sequence[Event]], None] = lambda _: None
+        self._delivery = Delivery(self.store, settings, metrics)
+        self._writer = EventWriter(self.store, settings, metrics, on_stored=self._stored)
+
+    def start(self) -> None:
+        """Open the database and start the threads; waits for the database, so not on an event loop.
+
+        A database that is locked, full or out of reach is no reason not to start: cameras are watched meanwhile, events
+        are kept in memory, and it is tried again.
+
+        Raises:
+            SchemaError: The database is of a newer release, or not of Loddis.
+            StoreUnavailableError: It is corrupt.
+        """
+        try:
+            self.store.open()
+        except StoreUnavailableError as error:
+            if error.fault == "corrupt":
+                raise
+            logger.error("started without the event database", extra={"cause": str(error)})
+        self._writer.start()
+        self._delivery.start()
+
+    def record(self, event: Event, thumbnail_png: bytes | None = None) -> None:
+        """Hand over an event, from any thread; see `EventWriter.record`."""
+        self._writer.record(event, thumbnail_png)
+
+    def stop(self, *, timeout_s: float) -> bool:
+        """Store what was handed over, end the deliveries under way, end the threads.
+
+        Args:
+            timeout_s: For all of it, seconds.
+
+        Returns:
+            Whether everything was stored. What was not delivered is, after the next start.
+        """
+        deadline = time.monotonic() + timeout_s
+        is_stored = self._writer.stop(timeout_s=timeout_s)
+        self._delivery.stop(timeout_s=max(0.0, deadline - time.monotonic()))
+        self.store.close()
+        return is_stored
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether no thread is at work any more."""
+        return self._writer.is_finished and self._delivery.is_finished
+
+    @property
+    def status(self) -> EventLogStatus:
+        """How it goes; may be asked by any thread."""
+        return EventLogStatus(self._writer.status, self._delivery.status)
+
+    def _stored(self, events: Sequence[Event]) -> None:
+        self._delivery.wake()
+        try:
+            self.on_stored(events)
+        except Exception:  # the listener's defect must not end the storing
+            logger.exception("a listener of events failed")

@@ -1,0 +1,58 @@
+"""What a receiver of events is to whoever delivers to it: something to connect to, that takes one event at a time."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from loddis_server.events.event import Event
+
+__all__ = ["Connection", "DeliveryRefusedError", "Receiver", "RetryLaterError"]
+
+
+class RetryLaterError(Exception):
+    """The receiver cannot be reached, or does not take anything now.
+
+    Attributes:
+        wait_s: How long it asks to be left alone, seconds; None if it does not say.
+    """
+
+    def __init__(self, reason: str, *, wait_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.wait_s = wait_s
+
+
+class DeliveryRefusedError(Exception):
+    """The receiver works, but does not take this event."""
+
+
+class Connection(Protocol):
+    """A connection to a receiver."""
+
+    async def send(self, event: Event) -> None:
+        """Deliver an event; on return the receiver has it.
+
+        Raises:
+            RetryLaterError: It may have it or not; try again.
+            DeliveryRefusedError: It does not want it.
+        """
+
+    async def lost(self) -> None:
+        """Wait until the connection is lost; returns then, and never for receivers that keep none."""
+
+
+class Receiver(Protocol):
+    """A receiver, as the operator has set it up.
+
+    Attributes:
+        max_refusals: Refusals after which an event is set aside.
+    """
+
+    max_refusals: int
+
+    def connect(self) -> AbstractAsyncContextManager[Connection]:
+        """Connect.
+
+        Raises:
+            RetryLaterError: On entry: it cannot be reached.
+        """
