@@ -73,8 +73,9 @@ def configure_logs(level: LogLevel, log_format: LogFormat, *, stream: TextIO | N
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # uvicorn tells its own life at INFO, which this server does itself.
-    logging.getLogger("uvicorn").setLevel(max(logging.WARNING, root.level))
+    # What these tell at INFO this server tells itself; httpx would write addresses of webhooks, which may hold a token.
+    for name in ("uvicorn", "httpx", "alembic"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     logging.captureWarnings(capture=True)
 
 

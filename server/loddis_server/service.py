@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from loddis_server.admission import Admission
+from loddis_server.events import EventLog
 from loddis_server.metrics import Metrics
 from loddis_server.models import ModelStore
 from loddis_server.pipeline import Pipeline
@@ -24,7 +25,7 @@ STOP_TIMEOUT_S = 2.0
 
 
 class Service:
-    """Models, threads and admission of one server.
+    """Models, threads, admission and events of one server.
 
     Args:
         settings: Of the server.
@@ -36,7 +37,7 @@ class Service:
 
     Raises:
         BundleError: A model cannot be served, as `ModelStore`.
-        OSError: The repository cannot be read.
+        OSError: The repository, or a certificate of a receiver of events, cannot be read.
     """
 
     def __init__(self, settings: ServerSettings) -> None:
@@ -45,6 +46,7 @@ class Service:
         self.models = ModelStore(settings)
         self.admission = Admission(settings.queue_capacity, self.metrics)
         self.pipeline = Pipeline(settings, self.admission, self.metrics)
+        self.events = EventLog(settings.events, self.metrics)
         self.state: State = "starting"
         self.failure: Exception | None = None
         self._loader: threading.Thread | None = None
@@ -60,12 +62,14 @@ class Service:
             failure: Exception | None = None
             try:
                 self.models.load()
+                self.events.start()
             except Exception as error:
                 failure = error
             try:
                 loop.call_soon_threadsafe(self._loaded, failure)
             except RuntimeError:  # the event loop has ended: nobody waits for the models any more
                 self.models.close()
+                self.events.stop(timeout_s=STOP_TIMEOUT_S)
 
         self._loader = threading.Thread(target=load, name="loddis-loader", daemon=True)
         self._loader.start()
@@ -99,6 +103,7 @@ class Service:
         if self._loader is not None:
             await asyncio.to_thread(self._loader.join, STOP_TIMEOUT_S)
         await asyncio.to_thread(self.pipeline.stop, timeout_s=STOP_TIMEOUT_S)
+        await asyncio.to_thread(self.events.stop, timeout_s=STOP_TIMEOUT_S)
         self.models.close()
 
     @property
@@ -111,7 +116,8 @@ class Service:
     @property
     def is_finished(self) -> bool:
         """Whether no thread is at work any more."""
-        return (self._loader is None or not self._loader.is_alive()) and self.pipeline.busy_s == 0
+        is_loading = self._loader is not None and self._loader.is_alive()
+        return not is_loading and self.pipeline.busy_s == 0 and self.events.is_finished
 
     def _loaded(self, failure: Exception | None) -> None:
         """Open for requests, or give up."""

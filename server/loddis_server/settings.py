@@ -12,6 +12,7 @@ from pydantic_settings import SettingsConfigDict
 
 from loddis_runtime.command import Command
 from loddis_runtime.detector import Device, Precision
+from loddis_server.events.settings import EventSettings
 
 __all__ = ["ENV_PREFIX", "LogFormat", "LogLevel", "ServerSettings"]
 
@@ -82,6 +83,10 @@ class ServerSettings(Command):
         ge=0,
         allow_inf_nan=False,
         description="After SIGTERM, time for requests under way to be answered, seconds.",
+    )
+
+    events: EventSettings = Field(
+        default=EventSettings(), description="Where events are kept, for how long, and who is told."
     )
 
     log_level: LogLevel = Field(default="info", description="Least severe events to log; `debug` logs every request.")

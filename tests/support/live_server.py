@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +21,14 @@ START_TIMEOUT_S = 60.0
 
 def settings_for(repository: Path, **settings: Any) -> ServerSettings:
     """Give settings of a small server that depend on nothing but the arguments."""
-    defaults: dict[str, Any] = {"model_repository": repository, "models": ("spot",), "threads": 1, "decode_workers": 2}
+    database = repository.parent / f"events-{secrets.token_hex(4)}" / "events.db"
+    defaults: dict[str, Any] = {
+        "model_repository": repository,
+        "models": ("spot",),
+        "threads": 1,
+        "decode_workers": 2,
+        "events": {"database_url": f"sqlite:///{database}"},
+    }
     return ServerSettings(**{**defaults, **settings})
 
 
