@@ -18,7 +18,7 @@ from loddis_server.batching import StoppedError
 from loddis_server.middleware import RequestMiddleware
 from loddis_server.openapi import DESCRIPTION, TAGS, add_problem_schemas
 from loddis_server.problems import ProblemError, ProblemType, problem_response
-from loddis_server.routes import detect, models, operation
+from loddis_server.routes import detect, events, models, operation
 from loddis_server.routes.context import request_id_of, service_of
 from loddis_server.routes.documentation import add_documentation
 from loddis_server.service import Service
@@ -85,7 +85,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     )
     app.state.service = service
     app.add_middleware(RequestMiddleware, metrics=service.metrics)
-    for router in (detect.router, models.router, operation.router):
+    for router in (detect.router, models.router, events.router, operation.router):
         app.include_router(router)
     add_documentation(app)
     return app
@@ -118,7 +118,8 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     faults = []
     for fault in error.errors():
-        parameter = str(fault["loc"][-1])
+        # An item of a list is named by its place after the parameter.
+        parameter = next(str(part) for part in reversed(fault["loc"]) if isinstance(part, str))
         message = fault["msg"][0].lower() + fault["msg"][1:]
         if fault["type"] == "extra_forbidden":
             message = "there is no such parameter"

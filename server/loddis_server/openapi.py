@@ -26,6 +26,7 @@ Where the server has an API key, send `Authorization: Bearer KEY`.
 TAGS = [
     {"name": "detection", "description": "Frames in, detections out."},
     {"name": "models", "description": "What is served."},
+    {"name": "events", "description": "What happened on the streams: stored, queried, delivered."},
     {"name": "operation", "description": "Probes, metrics and what problems mean."},
 ]
 

@@ -20,6 +20,7 @@ __all__ = [
     "BODY_TOO_LARGE",
     "CATALOGUE",
     "EMPTY_BODY",
+    "EVENTS_UNAVAILABLE",
     "FRAME_TOO_LARGE",
     "HEAD_TIMEOUT",
     "HEAD_TOO_LARGE",
@@ -29,12 +30,14 @@ __all__ = [
     "NOT_FOUND",
     "NOT_IMPLEMENTED",
     "NOT_READY",
+    "NO_THUMBNAIL",
     "OVERLOADED",
     "PROBLEM_MEDIA_TYPE",
     "TIMEOUT",
     "TRUE_COLOUR",
     "TRUNCATED_IMAGE",
     "UNAUTHORISED",
+    "UNKNOWN_EVENT",
     "UNKNOWN_MODEL",
     "UNSUPPORTED_MEDIA",
     "UPLOAD_TIMEOUT",
@@ -85,6 +88,15 @@ UNAUTHORISED = ProblemType(
 NOT_FOUND = ProblemType("not-found", 404, "There is nothing at this path", "`/docs` lists every path.")
 UNKNOWN_MODEL = ProblemType(
     "unknown-model", 404, "No such model is served", "`GET /v1/models` lists the models that are."
+)
+UNKNOWN_EVENT = ProblemType(
+    "unknown-event",
+    404,
+    "There is no such event",
+    "`GET /v1/events` lists those that are kept; old ones are deleted.",
+)
+NO_THUMBNAIL = ProblemType(
+    "no-thumbnail", 404, "The event has no thumbnail", "Ask only where the event's `has_thumbnail` is true."
 )
 METHOD_NOT_ALLOWED = ProblemType(
     "method-not-allowed", 405, "The path does not take this method", "The header `Allow` names the methods it takes."
@@ -139,6 +151,12 @@ NOT_READY = ProblemType(
 )
 OVERLOADED = ProblemType(
     "overloaded", 503, "The queue is full", "Wait as long as `Retry-After` says, then send the request again."
+)
+EVENTS_UNAVAILABLE = ProblemType(
+    "events-unavailable",
+    503,
+    "The event database cannot be used now",
+    "Wait as long as `Retry-After` says. No event is lost meanwhile; the server's log says what is wrong.",
 )
 TIMEOUT = ProblemType(
     "timeout",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from functools import partial
 from typing import Annotated
 
@@ -27,6 +26,7 @@ from loddis_server.openapi import FRAME_BODY, FRAME_HEADERS, PNG_ANSWER, problem
 from loddis_server.pipeline import DetectionJob
 from loddis_server.problems import ProblemError
 from loddis_server.routes.context import request_id_of, service_of
+from loddis_server.routes.parameters import parameter_fault, refuse_repetition
 from loddis_server.schemas import DetectQuery, DetectResponse
 from loddis_server.security import require_api_key
 from loddis_server.service import Service
@@ -94,7 +94,7 @@ async def _detect(request: Request, query: DetectQuery, service: Service, ticket
     started = started_at(request.scope)
     deadline_s = started + settings.request_timeout_s
     _refuse_state(request)
-    _refuse_repetition(request)
+    refuse_repetition(request)
     model = service.models.find(query.model)
     plan = plan_body(request.headers, max_pixels=settings.max_frame_pixels)
     try:
@@ -166,13 +166,7 @@ def _draw(frame: Frame, detections: Detections) -> bytes:
         is_encoded, picture = cv2.imencode(".png", draw_detections(frame, detections, scale=scale))
         if is_encoded and picture.size:
             return picture.tobytes()
-    raise _parameter_fault("return", f"a picture of {width} x {height} pixels cannot be drawn; ask for JSON")
-
-
-def _parameter_fault(parameter: str, message: str) -> ProblemError:
-    """Give the error for a parameter that its own type cannot tell is wrong."""
-    errors = [{"parameter": parameter, "message": message}]
-    return ProblemError(problems.BAD_PARAMETER, f"{parameter}: {message}", errors=errors)
+    raise parameter_fault("return", f"a picture of {width} x {height} pixels cannot be drawn; ask for JSON")
 
 
 def _account(service: Service, job: DetectionJob, detections: Detections, *, total_s: float) -> None:
@@ -212,10 +206,3 @@ def _refuse_state(request: Request) -> None:
                 problems.NOT_IMPLEMENTED,
                 f"streams are not available in this release: leave {name.title()} out, each frame stands for itself",
             )
-
-
-def _refuse_repetition(request: Request) -> None:
-    """Refuse a parameter that is there twice: one of its values would be dropped without a word."""
-    for name, times in Counter(name for name, _ in request.query_params.multi_items()).items():
-        if times > 1:
-            raise _parameter_fault(name, f"it is there {times} times, expected once")
