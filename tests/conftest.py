@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -15,6 +16,15 @@ ROOT = Path(__file__).resolve().parents[1]
 # Machines under load make single examples slow; what hangs is caught by pytest-timeout.
 hypothesis.settings.register_profile("loddis", deadline=None)
 hypothesis.settings.load_profile("loddis")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what servers leave behind, their events, out of the home of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("STATE_DIRECTORY", raising=False)
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture(scope="session")
