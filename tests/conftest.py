@@ -19,10 +19,11 @@ hypothesis.settings.load_profile("loddis")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _state_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep what servers remember out of the user's folders."""
+def _state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what servers leave behind, their events, out of the home of whoever runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STATE_DIRECTORY", str(tmp_path_factory.mktemp("state")))
+        patch.delenv("STATE_DIRECTORY", raising=False)
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
 
 

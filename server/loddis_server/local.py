@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -84,18 +85,20 @@ def running_server_process(
     if repository is not None:
         environment["LODDIS_MODEL_REPOSITORY"] = str(repository)
     server: subprocess.Popen[bytes] | None = None
-    try:
-        with log.open("wb") as output, _undisturbed():
-            # A session of its own: Ctrl-C reaches this process alone, which then ends the server in good order.
-            server = subprocess.Popen(  # noqa: S603
-                command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-            )
-        _wait_until_ready(server, url, log)
-        yield RunningServer(url, server.pid)
-    finally:
-        if server is not None:
-            with _undisturbed():
-                _stop(server)
+    with tempfile.TemporaryDirectory(prefix="loddis-state-") as state:
+        environment["STATE_DIRECTORY"] = state  # its events go with it
+        try:
+            with log.open("wb") as output, _undisturbed():
+                # A session of its own: Ctrl-C reaches this process alone, which then ends the server in good order.
+                server = subprocess.Popen(  # noqa: S603
+                    command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+                )
+            _wait_until_ready(server, url, log)
+            yield RunningServer(url, server.pid)
+        finally:
+            if server is not None:
+                with _undisturbed():
+                    _stop(server)
 
 
 @contextmanager

@@ -1,15 +1,14 @@
-"""The store of events, on real files and on a real PostgreSQL."""
+"""The store of events, in SQLite and in a real PostgreSQL."""
 
 from __future__ import annotations
 
 import shutil
-import sqlite3
 import stat
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from loddis_server.events import (
     SchemaError,
     StoreUnavailableError,
 )
+from loddis_server.events.exclusive import ReceiverLock
 from loddis_server.events.outbox import Outbox
 from loddis_server.events.schema import VERSION_TABLE
 from loddis_server.events.settings import ReceiverSettings
@@ -282,88 +282,38 @@ def test_tables_of_another_program_are_left_alone(url: URL) -> None:
     store.close()
 
 
+def test_one_server_at_a_time_delivers_to_a_receiver(open_store: Opener) -> None:
+    stores = open_store(), open_store()
+    first, second, other = (ReceiverLock(store, name) for store, name in zip((*stores, stores[1]), "aab", strict=True))
+    assert first.acquire()
+    assert not second.acquire()
+    assert other.acquire()
+    assert first.acquire()  # it still is
+    first.release()
+    assert second.acquire()
+    assert not first.acquire()
+    for lock in (first, second, other):
+        lock.release()
+
+
+def test_the_right_to_deliver_ends_with_the_session_that_held_it(postgresql: str) -> None:
+    store = EventStore(EventSettings(database_url=postgresql).url)
+    lock, other = ReceiverLock(store, "a"), ReceiverLock(store, "a")
+    assert lock.acquire()
+    with store.engine.begin() as connection:
+        connection.execute(
+            text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query <> ''")
+        )
+    with pytest.raises(StoreUnavailableError):
+        lock.acquire()
+    assert other.acquire()
+    assert not lock.acquire()
+    other.release()
+    store.close()
+
+
 def test_a_store_that_is_not_open_says_so(url: URL) -> None:
     store = EventStore(url)
     with pytest.raises(StoreUnavailableError, match="not open"):
         store.append([make_event()])
-    store.close()
-
-
-# What follows is about files.
-
-
-def sqlite_url(path: Path) -> URL:
-    return EventSettings(database_url=f"sqlite:///{path}").url
-
-
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "events.db"
-    path.write_bytes(b"this was a database once" * 1000)
-    before = path.read_bytes()
-    store = EventStore(sqlite_url(path))
-    with pytest.raises(StoreUnavailableError, match="corrupt") as raised:
-        store.open()
-    assert raised.value.fault == "corrupt"
-    store.close()
-    assert path.read_bytes() == before
-
-
-def test_a_damaged_page_is_told_from_a_missing_event(tmp_path: Path) -> None:
-    path = tmp_path / "events.db"
-    store = EventStore(sqlite_url(path))
-    store.open()
-    store.append([make_event(number) for number in range(200)])
-    store.close()
-    with path.open("r+b") as file:
-        file.seek(4096)
-        file.write(b"\xff" * (path.stat().st_size - 4096))
-    store = EventStore(sqlite_url(path))
-    with pytest.raises(StoreUnavailableError) as raised:  # noqa: PT012 - which of the two meets the damage is open
-        store.open()
-        everything(store)
-    assert raised.value.fault == "corrupt"
-    store.close()
-
-
-def test_a_locked_database_is_waited_for_and_then_said_to_be_locked(tmp_path: Path) -> None:
-    path = tmp_path / "events.db"
-    store = EventStore(sqlite_url(path), lock_timeout_s=0.05)
-    store.open()
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StoreUnavailableError) as raised:
-            store.append([make_event(1)])
-        assert raised.value.fault == "locked"
-        assert everything(store) == []  # readers do not wait for a writer
-        other.execute("ROLLBACK")
-    assert store.append([make_event(1)]) == 1
-    store.close()
-
-
-def test_a_full_database_keeps_what_it_has(tmp_path: Path) -> None:
-    store = EventStore(sqlite_url(tmp_path / "events.db"))
-    store.open()
-    store.append([make_event(1)])
-    with store.engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA max_page_count = 1")  # as many as there are
-    large = make_event(2)
-    with pytest.raises(StoreUnavailableError) as raised:
-        store.append([large], {large.id: b"x" * 100_000})
-    assert raised.value.fault == "full"
-    assert [event.frame_index for event in everything(store)] == [1]
-    with store.engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
-    assert store.append([large], {large.id: b"x" * 100_000}) == 1
-    store.close()
-
-
-def test_commits_are_on_the_disk(tmp_path: Path) -> None:
-    store = EventStore(sqlite_url(tmp_path / "events.db"))
-    store.open()
-    with store.engine.connect() as connection:
-        settings = {
-            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
-            for name in ("journal_mode", "synchronous", "auto_vacuum", "foreign_keys")
-        }
-    assert settings == {"journal_mode": "wal", "synchronous": 2, "auto_vacuum": 2, "foreign_keys": 1}
     store.close()

@@ -78,6 +78,7 @@ def test_a_message_is_what_the_scheme_says(start_log: Opener, metrics: Metrics) 
     body = json.loads(request.body)
     assert set(body) == {"type", "timestamp", "data"}
     assert body["type"] == "track.confirmed"
+    assert body["timestamp"] == "2025-11-02T04:00:03Z"
     assert Event.model_validate(body["data"]) == event
 
 

@@ -147,6 +147,20 @@ def test_a_full_disk_is_waited_out(start_log: Opener) -> None:
     assert log.store.thumbnail(event.id) == b"x" * 200_000
 
 
+def test_a_full_database_makes_room_by_its_retention(start_log: Opener) -> None:
+    log = start_log(retention={"max_age_days": 1.5 / 86_400, "interval_s": 0.02})
+    for number in range(100):
+        log.record(make_event(number), b"x" * 16_000)
+    wait_until(lambda: log.status.store.waiting == 0)
+    told: list[int | None] = []
+    log.on_stored = lambda events: told.extend(event.frame_index for event in events)
+    sqlalchemy.event.listen(  # no page more than there are
+        log.store.engine, "checkout", lambda connection, *_: connection.execute("PRAGMA max_page_count = 1")
+    )
+    log.record(make_event(100), b"x" * 400_000)
+    wait_until(lambda: told == [100])
+
+
 def test_beyond_the_bound_the_oldest_are_dropped_and_counted(start_log: Opener, path: Path, metrics: Metrics) -> None:
     log = start_log(memory_max_bytes=2**20)
     with closing(lock(path)):

@@ -46,11 +46,12 @@ class Delivery:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._running = threading.Event()
+        self._is_stopped = False
         self._thread = threading.Thread(target=self._run, name="loddis-delivery", daemon=True)
 
     def start(self) -> None:
         """Start to deliver."""
-        if self._couriers:
+        if self._couriers and not self._is_stopped:
             self._thread.start()
             self._running.wait()
 
@@ -64,6 +65,7 @@ class Delivery:
         Args:
             timeout_s: For the deliveries under way, seconds; those that take longer are broken off.
         """
+        self._is_stopped = True
         if self._thread.ident is not None:
             self._call(self._stop_all)
             self._thread.join(timeout_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from alembic import command
@@ -20,6 +21,8 @@ __all__ = ["VERSION_TABLE", "upgrade"]
 VERSION_TABLE = "event_schema"
 MIGRATIONS = Path(__file__).parent / "migrations"
 UPGRADE_LOCK = 0x10DD15  # of PostgreSQL, held while the schema is looked at and changed
+
+_alembic = threading.Lock()  # Alembic holds what it works on in a module: one database at a time
 
 
 def upgrade(engine: Engine) -> None:
@@ -44,7 +47,8 @@ def upgrade(engine: Engine) -> None:
             return
         _refuse_others(connection, current, script)
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        with _alembic:
+            command.upgrade(config, "head")
 
 
 def _refuse_others(connection: Connection, current: str | None, script: ScriptDirectory) -> None:

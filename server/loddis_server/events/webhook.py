@@ -89,9 +89,8 @@ class _WebhookConnection:
         self._settings = settings
 
     async def send(self, event: Event) -> None:
-        body = orjson.dumps(
-            {"type": event.kind, "timestamp": datetime.now(UTC).isoformat(), "data": event.model_dump(mode="json")}
-        )
+        data = event.model_dump(mode="json")
+        body = orjson.dumps({"type": event.kind, "timestamp": data["occurred_at"], "data": data})
         timestamp_s = int(time.time())
         headers = {
             "webhook-id": event.id,

@@ -178,17 +178,18 @@ class EventWriter:
             return bool(self._queue) or self._deadline is None
 
     def _work(self) -> None:
-        """Do one thing: open the database, store a batch, or prune a step."""
+        """Do a bit of everything: open the database, store a batch, prune a step."""
         if not self._store.is_open:
             self._store.open()
         batch = self._take()
-        if batch:
-            try:
+        try:
+            if batch:
                 self._write(batch)
-            finally:
-                self._put_back()
-        elif time.monotonic() >= self._prune_at and not self._prune():
-            self._prune_at = time.monotonic() + self._retention.interval_s
+        finally:
+            self._put_back()
+            # Also where nothing could be stored: what is deleted makes room in a database that is full.
+            if time.monotonic() >= self._prune_at and not self._prune():
+                self._prune_at = time.monotonic() + self._retention.interval_s
         if self._state != "ok":
             logger.info("event database works")
             self._state, self._cause = "ok", None
