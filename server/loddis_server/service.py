@@ -59,6 +59,7 @@ class Service:
         self._loader: threading.Thread | None = None
         self.on_started: Callable[[], None] = lambda: None
         self._started = asyncio.Event()
+        self._publishing = threading.Lock()
         self.models.on_change = self._publish_models
         self.metrics.ready.set_function(lambda: self.state == "ready")
 
@@ -142,7 +143,11 @@ class Service:
 
     def _publish_models(self) -> None:
         """Tell Prometheus what is served."""
-        self.metrics.model_info.clear()
+        with self._publishing:  # models change on several threads; the last to come here sees the newest state
+            self.metrics.model_info.clear()
+            self._publish_each()
+
+    def _publish_each(self) -> None:
         for model in self.models:
             self.metrics.model_info.labels(
                 model.name,
