@@ -76,6 +76,7 @@ class Service:
         self.on_started: Callable[[], None] = lambda: None
         self._started = asyncio.Event()
         self._streams_stopped: asyncio.Task[None] | None = None
+        self._publishing = threading.Lock()
         self.models.on_change = self._publish_models
         self.metrics.ready.set_function(lambda: self.state == "ready")
 
@@ -171,7 +172,11 @@ class Service:
 
     def _publish_models(self) -> None:
         """Tell Prometheus what is served."""
-        self.metrics.model_info.clear()
+        with self._publishing:  # models change on several threads; the last to come here sees the newest state
+            self.metrics.model_info.clear()
+            self._publish_each()
+
+    def _publish_each(self) -> None:
         for model in self.models:
             self.metrics.model_info.labels(
                 model.name,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from loddis_server.models.finding import PREFERRED_MODEL, find_bundles
 from loddis_server.models.leases import ModelLease, ServedModel
-from loddis_server.models.store import ModelState, ModelStore, VersionStatus
+from loddis_server.models.store import ModelStore
+from loddis_server.models.versions import ModelState, VersionStatus
 
 __all__ = [
     "PREFERRED_MODEL",

@@ -11,16 +11,13 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
 
-import numpy as np
-
-from loddis_runtime.detector import Detector, load
+from loddis_runtime.detector import Detector
 from loddis_runtime.errors import LoddisError, ModelNotFoundError
 from loddis_server.models.finding import choose_default, find_bundles, list_entries, open_bundle, parse_reference
 from loddis_server.models.leases import ModelLease, ServedModel
+from loddis_server.models.versions import Slot, VersionStatus
+from loddis_server.models.warming import open_warm
 from loddis_server.problems import (
     MODEL_BUSY,
     MODEL_REQUIRED,
@@ -31,55 +28,11 @@ from loddis_server.problems import (
 )
 from loddis_server.settings import ServerSettings
 
-__all__ = ["ModelState", "ModelStore", "VersionStatus"]
+__all__ = ["ModelStore"]
 
 logger = logging.getLogger(__name__)
 
-ModelState = Literal["available", "loading", "ready", "unloading", "failed"]
 Key = tuple[str, str]  # name, version
-
-
-@dataclass(frozen=True, slots=True)
-class VersionStatus:
-    """What is known of one version of a model.
-
-    Attributes:
-        name: Of the model.
-        version: Of the model; a whole number.
-        state: Where in its life it is.
-        cause: Why it failed; None in all other states.
-        is_newest: Whether the name alone means this version.
-        is_default: Whether it answers requests that name no model.
-        leases: Requests and streams that use it now.
-    """
-
-    name: str
-    version: str
-    state: ModelState
-    cause: str | None
-    is_newest: bool
-    is_default: bool
-    leases: int
-
-
-@dataclass(slots=True, eq=False)
-class _Slot:
-    """A version that something was done with."""
-
-    ready: ServedModel | None = None
-    loading: Future[ServedModel] | None = None
-    draining: set[ServedModel] = field(default_factory=set)
-    cause: str | None = None
-
-    @property
-    def state(self) -> ModelState:
-        if self.loading is not None:
-            return "loading"
-        if self.ready is not None:
-            return "ready"
-        if self.draining:
-            return "unloading"
-        return "available" if self.cause is None else "failed"
 
 
 class ModelStore:
@@ -102,7 +55,7 @@ class ModelStore:
         bundles = find_bundles(settings)
         self._initial = {(bundle.manifest.name, bundle.manifest.version): bundle.path for bundle in bundles}
         self._default_name, self._default_version = choose_default(bundles, settings.default_model)
-        self._slots: dict[Key, _Slot] = {}
+        self._slots: dict[Key, Slot] = {}
         # Looked up without the lock, so never changed in place.
         self._ready: Mapping[Key, ServedModel] = {}
         self._newest: Mapping[str, ServedModel] = {}
@@ -130,11 +83,11 @@ class ModelStore:
         """
         with self._lock:
             for key in self._initial:
-                self._slots[key] = _Slot(loading=Future())
+                self._slots[key] = Slot(loading=Future())
         detectors: dict[Key, Detector] = {}
         try:
             for key, path in self._initial.items():
-                detectors[key] = self._warm_detector(path)
+                detectors[key] = open_warm(path, self._settings)
         except BaseException:
             for detector in detectors.values():
                 detector.close()
@@ -170,7 +123,7 @@ class ModelStore:
             if self._closed or not self._ready:
                 raise ProblemError(NOT_READY, "the server is starting or stopping: no model can be loaded now")
             key = (name, version or "") if entry is None else (entry.name, entry.version)
-            slot = self._slots.get(key, _Slot())
+            slot = self._slots.get(key, Slot())
             if entry is None and slot.state in ("available", "failed"):
                 there = ", ".join(f"{one.name}:{one.version}" for one in entries)
                 raise ProblemError(
@@ -285,11 +238,11 @@ class ModelStore:
         for model in models:
             model.detector.close()
 
-    def _load(self, key: Key, slot: _Slot, future: Future[ServedModel]) -> None:
+    def _load(self, key: Key, slot: Slot, future: Future[ServedModel]) -> None:
         """Load a version, on a thread of its own."""
         try:
             with self._one_at_a_time:
-                model = ServedModel(self._warm_detector(open_bundle(self._settings, *key).path))
+                model = ServedModel(open_warm(open_bundle(self._settings, *key).path, self._settings))
         except Exception as error:
             if isinstance(error, ModelNotFoundError):
                 cause = "it is no longer on disk"
@@ -308,27 +261,6 @@ class ModelStore:
             future.set_result(model)
         else:
             future.set_exception(ProblemError(NOT_READY, "the server is stopping"))
-
-    def _warm_detector(self, path: Path) -> Detector:
-        """Open a detector and run it once in every size of batch."""
-        settings = self._settings
-        detector = load(path, device=settings.device, precision=settings.precision, threads=settings.threads)
-        try:
-            detector.warm_up(_warm_up_sizes(settings.max_batch_size))
-            detector.detect(np.full(detector.manifest.size_hw, 128, dtype=np.uint8))
-        except BaseException:
-            detector.close()
-            raise
-        logger.info(
-            "model loaded",
-            extra={
-                "model": f"{detector.manifest.name}:{detector.manifest.version}",
-                "engine": detector.engine.name,
-                "precision": detector.precision,
-                "threads": detector.threads,
-            },
-        )
-        return detector
 
     def _make_ready(self, key: Key, model: ServedModel) -> bool:
         """Let requests have a model that is warm; tell whether they can, which they cannot once the store is closed."""
@@ -363,7 +295,7 @@ class ModelStore:
 
     def _status(self, key: Key) -> VersionStatus:
         """Describe a version; under the lock."""
-        slot = self._slots.get(key, _Slot())
+        slot = self._slots.get(key, Slot())
         model = slot.ready
         used = [*slot.draining, *([] if model is None else [model])]
         return VersionStatus(
@@ -402,8 +334,3 @@ class ModelStore:
 
 def _shown(name: str, version: str | None) -> str:
     return name if version is None else f"{name}:{version}"
-
-
-def _warm_up_sizes(max_batch_size: int) -> list[int]:
-    """Give the powers of two up to the largest batch, and that one."""
-    return sorted({2**power for power in range(max_batch_size.bit_length())} | {max_batch_size})
