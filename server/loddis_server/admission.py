@@ -6,9 +6,9 @@ bodies and frames in memory than it admitted. Used on the event loop; `on_the_wa
 Two limits hold. `capacity` bounds the requests that are in, whatever they do there: a burst is let in and worked off.
 But a queue that fills anew as fast as it is worked off makes every answer late and none more. So a virtual queue is
 kept, of all that asks to come in, refused or not, at the pace that the server has: while that is longer than the real
-one may be, the server is overloaded, and only so many frames may be at work at once that each is done within
-`max_slowdown` times what a lone one takes (`Pace.room`). Requests that are still being sent do not count as at work,
-so that slow clients keep nobody out; hence who came in under overload is asked again once the body is there.
+one may be, the server is overloaded, and a frame is let in only if it can be expected to be done within `max_slowdown`
+times what a lone one takes (`Pace.expected_s`). Requests that are still being sent do not count as at work, so that
+slow clients keep nobody out; hence who came in under overload is asked again once the body is there.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Admission:
         capacity: Requests at once.
         metrics: Told how many there are.
         pace: Of the server; kept by whoever does the work.
-        max_slowdown: Longest time at work under overload, in times of a lone frame.
+        max_slowdown: Longest time that a frame may be expected to be at work under overload, in times of a lone one.
 
     Attributes:
         on_the_way: Admitted requests whose frames are not in the queue of the network yet.
@@ -157,11 +157,11 @@ class Admission:
         Raises:
             ProblemError: It could not; with advice when to come back.
         """
-        room = self._pace.room(self._max_slowdown)
-        if room is not None and self.at_work >= room:
+        expected_s, alone_s = self._pace.expected_s(self.at_work), self._pace.alone_s
+        if expected_s > self._max_slowdown * alone_s:
             raise self._refusal(
-                f"more is asked for than this server can do: {self.at_work} frames are at work, and with more than "
-                f"{room} each would take over {self._max_slowdown:g} times as long as alone"
+                f"more is asked for than this server can do, and this would take {expected_s * 1e3:.0f} ms where a "
+                f"lone frame takes {alone_s * 1e3:.0f}"
             )
 
     def take_back_demand(self) -> None:

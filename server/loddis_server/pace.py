@@ -1,11 +1,12 @@
-"""How fast frames go, measured as they pass: what a lone one takes, and how soon one can follow another."""
+"""How fast frames go, measured as they pass: what a lone one takes, at full load, and how long one more would."""
 
 from __future__ import annotations
+
+import time
 
 __all__ = ["Pace"]
 
 SMOOTHING = 0.1  # weight of the newest measurement in a running mean
-LEAST_ROOM = 2  # one frame runs, and the next is there when it ends: less would let the network fall idle
 
 
 class Pace:
@@ -22,10 +23,19 @@ class Pace:
         self._workers = workers
         self._reading_s = 0.0
         self._run_s: dict[int, float] = {}  # of the network, by the frames in a batch
+        self._running: tuple[int, float] | None = None  # frames of the batch under way, and when it began
 
     def note_reading(self, seconds: float) -> None:
         """Tell how long it took to decode and prepare one frame."""
         self._reading_s = _smoothed(self._reading_s or None, seconds)
+
+    def begin_run(self, frames: int) -> None:
+        """Tell that the network begins with a batch; on the inference thread only."""
+        self._running = (frames, time.monotonic())
+
+    def end_run(self) -> None:
+        """Tell that the network is done with the batch, or failed at it; on the inference thread only."""
+        self._running = None
 
     def note_run(self, frames: int, seconds: float) -> None:
         """Tell how long the network took for one batch; on the inference thread only."""
@@ -37,9 +47,8 @@ class Pace:
 
         0 before the first frame.
         """
-        runs = self._run_s.copy()
-        network_s = min((seconds / frames for frames, seconds in runs.items()), default=0.0)
-        return max(network_s, self._reading_s / self._workers)
+        best, runs = self._best_batch(), self._run_s
+        return max(runs[best] / best if best else 0.0, self._reading_s / self._workers)
 
     @property
     def alone_s(self) -> float:
@@ -47,20 +56,23 @@ class Pace:
         runs = self._run_s.copy()
         return self._reading_s + (runs[min(runs)] if runs else 0.0)
 
-    def room(self, slowdown: float) -> int | None:
-        """Give how many frames may be at work at once, if none is to take much longer than alone.
-
-        By Little's law: frames at work = frames a second x seconds that each is at work. An engine that gains nothing
-        by batches has room for two at twice the time of a lone frame, one that runs four as fast as one for eight.
+    def expected_s(self, at_work: int) -> float:
+        """Give how long one more frame would be at work: what is left of the batch under way, others, and its own.
 
         Args:
-            slowdown: Longest time at work, in times of a lone frame.
-
-        Returns:
-            Frames, at least two; None before the first was measured.
+            at_work: Frames between the end of their body and their result, the batch under way included.
         """
-        frame_s = self.frame_s
-        return max(LEAST_ROOM, int(slowdown * self.alone_s / frame_s)) if frame_s else None
+        frames, began_s = self._running or (0, 0.0)
+        left_s = max(0.0, began_s + self._run_s.get(frames, 0.0) - time.monotonic()) if frames else 0.0
+        waiting = max(0, at_work - frames)
+        best, frame_s = self._best_batch() or 1, self.frame_s
+        full = waiting - waiting % best  # frames in batches that come before its own
+        return left_s + full * frame_s + max(self.alone_s, (waiting - full + 1) * frame_s)
+
+    def _best_batch(self) -> int:
+        """Give the frames of the batch with the most frames a second; 0 before the first."""
+        runs = self._run_s.copy()
+        return min(runs, key=lambda frames: runs[frames] / frames, default=0)
 
 
 def _smoothed(mean: float | None, newest: float) -> float:

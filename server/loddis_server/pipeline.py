@@ -269,7 +269,11 @@ class Pipeline:
         model = batch[0].model
         prepared = [job.prepared for job in batch if job.prepared is not None]
         started = time.perf_counter()
-        raw = model.detector.infer(prepared)  # (B, K, 6)
+        self._pace.begin_run(len(batch))
+        try:
+            raw = model.detector.infer(prepared)  # (B, K, 6)
+        finally:
+            self._pace.end_run()
         inferred = time.perf_counter()
         self._pace.note_run(len(batch), inferred - started)
         self._metrics.batch_size.labels(model.name).observe(len(batch))

@@ -90,12 +90,13 @@ class ServerFields(BaseModel):
         description="Requests that may be on their way to the network, uploads included; more are answered 503.",
     )
     max_slowdown: float = Field(
-        default=2.0,
+        default=1.75,
         ge=1,
         le=1000,
         allow_inf_nan=False,
-        description="While more is asked for than the server can do, only requests are let in that will be answered "
-        "within this many times what a lone one takes; bursts that QUEUE_CAPACITY holds are let in whole.",
+        description="While more is asked for than the server can do, only frames are let in that can be expected to be "
+        "done within this many times what a lone one takes; bursts that QUEUE_CAPACITY holds are let in whole. The "
+        "nearer to 1, the longer the network waits for the next frame.",
     )
     max_batch_frames: int = Field(default=64, ge=1, le=1024, description="Frames in one request for several.")
     max_batch_size: int = Field(default=4, ge=1, le=256, description="Frames that the network is given at once.")

@@ -17,7 +17,7 @@ from support.benchmark_modules import benchmark_module, run_benchmark
 from support.frame_files import spot_frame
 from support.live_server import LiveServer, settings_for
 
-RUN_S = 0.04  # of the network, whatever the machine and what else it does
+RUN_S = 0.1  # of the network: long beside all else, so that a busy machine does not decide what is measured
 
 
 class SteadyNetwork:
@@ -49,7 +49,7 @@ def test_at_four_times_the_capacity_who_is_let_in_waits_no_longer_than_one_run(
     generator = benchmark_module("load_generator")
     network.gains_by_batches = gains_by_batches
     capacity = (4 if gains_by_batches else 1) / RUN_S  # frames a second, in batches of four
-    with LiveServer(settings_for(repository, max_batch_size=4, queue_capacity=16)) as server:
+    with LiveServer(settings_for(repository, max_batch_size=4, queue_capacity=8)) as server:
         requests = [generator.detect_request(spot_frame((40, 30), dtype=np.uint16), server.url)]
         alone = asyncio.run(generator.closed_loop(server.url, requests, clients=1, seconds=1.0))
         load = asyncio.run(generator.open_loop(server.url, requests, rate=4 * capacity, seconds=4.0))
