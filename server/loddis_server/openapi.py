@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from loddis_server.decoding import FORMATS
 from loddis_server.forms import PART_NAME
 from loddis_server.images.raw import DTYPES
 from loddis_server.oip.messages import InferRequest
 from loddis_server.problems import PROBLEM_MEDIA_TYPE, ProblemType
 from loddis_server.schemas import ProblemDocument, ProtocolError
+from loddis_server.stream_schemas import StreamMessage
 
 __all__ = [
     "BINARY",
@@ -190,7 +193,12 @@ def protocol_answers(kinds: Sequence[ProblemType]) -> dict[int | str, dict[str, 
 def add_schemas(document: dict[str, Any]) -> None:
     """Put the schemas into an OpenAPI document that routes refer to by name and the framework does not see."""
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    for model in (ProblemDocument, InferRequest):
-        schema = model.model_json_schema(ref_template=f"{SCHEMAS}{{model}}")
+    named: dict[str, Any] = {
+        "ProblemDocument": ProblemDocument,
+        "InferRequest": InferRequest,
+        "StreamMessage": StreamMessage,
+    }
+    for name, model in named.items():
+        schema = TypeAdapter(model).json_schema(ref_template=f"{SCHEMAS}{{model}}")
         schemas.update(schema.pop("$defs", {}))
-        schemas[model.__name__] = schema
+        schemas[name] = schema

@@ -87,8 +87,8 @@ class Service:
         def load() -> None:
             failure: Exception | None = None
             try:
-                self.events.start()
                 self.models.load_initial()
+                self.events.start()
             except Exception as error:
                 failure = error
             try:

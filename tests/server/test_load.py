@@ -237,5 +237,5 @@ def test_a_client_that_leaves_keeps_its_place_while_its_body_is_held(
         assert [job.reader for job in waiting] == [None] * 7
         may_read.set()
         wait_until(lambda: server.service.admission.in_flight == 0)
-        assert server.service.is_finished
+        wait_until(lambda: server.service.pipeline.busy_s == 0)
         assert centroid(client.post("/v1/detect", content=png)) == pytest.approx(PLACES[0], abs=0.1)

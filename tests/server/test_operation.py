@@ -106,6 +106,7 @@ def test_openapi_tells_how_to_send_a_frame(http: httpx.Client) -> None:
     assert set(parameters) == {
         "score_threshold", "max_detections", "model", "return",
         "X-Frame-Width", "X-Frame-Height", "X-Frame-Dtype", "X-Request-Id",
+        "X-Stream-Id", "X-Frame-Index", "X-Frame-Timestamp", "X-Stream-Reset",
     }  # fmt: skip
     assert all(parameter["description"] for parameter in parameters.values())
     assert set(operation["responses"]["200"]["content"]) == {"application/json", "image/png"}

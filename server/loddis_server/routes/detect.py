@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any
 
@@ -119,7 +120,7 @@ async def _detect(
         (detections,) = await outcomes(service, [job], request.receive)
         picture = None
         if query.return_ == "image":
-            picture = await _render(service, job.seconds, partial(_draw, _frame_of(job), detections))
+            picture = await _render(service, job.note, partial(_draw, _frame_of(job), detections))
     job.seconds["total"] = time.perf_counter() - started_at(request.scope)
     service.metrics.stages["total"].observe(job.seconds["total"])
     service.metrics.frames.labels(model.name).inc()
@@ -150,7 +151,8 @@ async def _detect_in_stream(
         picture = None
         if query.return_ == "image":
             result = answer.result
-            picture = await _render(service, seconds, partial(_draw, result.frame, result.detections))
+            draw = partial(_draw, result.frame, result.detections)
+            picture = await _render(service, seconds.__setitem__, draw)
     seconds["total"] = time.perf_counter() - started_at(request.scope)
     service.metrics.stages["total"].observe(seconds["total"])
     return _answer(picture or answer.message.json, picture, seconds)
@@ -161,12 +163,13 @@ def _answer(content: bytes, picture: bytes | None, seconds: dict[Stage, float]) 
     return Response(content, media_type=media_type, headers=server_timing(seconds))
 
 
-async def _render(service: Service, seconds: dict[Stage, float], draw: partial[bytes]) -> bytes:
-    """Draw; gives a PNG."""
+async def _render(service: Service, note: Callable[[Stage, float], None], draw: partial[bytes]) -> bytes:
+    """Draw, and note how long that took; gives a PNG."""
     started = time.perf_counter()
     picture = await service.pipeline.run_in_worker(draw)
-    seconds["render"] = time.perf_counter() - started
-    service.metrics.stages["render"].observe(seconds["render"])
+    seconds = time.perf_counter() - started
+    note("render", seconds)
+    service.metrics.stages["render"].observe(seconds)
     return picture
 
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
@@ -76,6 +76,7 @@ async def unless_left(service: Service, receive: Receive, awaited: Awaitable[T])
         ClientDisconnect: The other side left.
     """
     result = asyncio.ensure_future(awaited)
+    result.add_done_callback(_retrieve)
     leaving = asyncio.ensure_future(_left(receive))
     try:
         await asyncio.wait((result, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -86,6 +87,12 @@ async def unless_left(service: Service, receive: Receive, awaited: Awaitable[T])
     finally:
         leaving.cancel()
         result.cancel()
+
+
+def _retrieve(result: asyncio.Future[Any]) -> None:
+    """Look at what a result came to, also where nobody waits for it any more."""
+    if not result.cancelled():
+        result.exception()
 
 
 async def outcomes(service: Service, jobs: Sequence[FrameJob[T]], receive: Receive) -> list[T]:
