@@ -10,7 +10,7 @@ from loddis_server.alarms import FalseAlarmStatus
 from loddis_server.scene_health import CanaryStatus
 from loddis_server.schemas import Detection, DetectResponse, FrameInfo, ModelRef, ProblemDocument
 from loddis_server.sources.settings import SourceSettings
-from loddis_server.streams.settings import StreamSettings
+from loddis_server.streams.settings import STREAM_ID, StreamSettings
 
 __all__ = [
     "BatchResponse",
@@ -30,7 +30,7 @@ __all__ = [
     "WindowInfo",
 ]
 
-STREAM_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+STREAM_ID_PATTERN = STREAM_ID.pattern
 
 
 class TrackInfo(BaseModel):
@@ -169,7 +169,9 @@ class StreamRequest(BaseModel):
         },
     )
 
-    stream_id: str | None = Field(default=None, pattern=STREAM_ID, description="Its name; one is made up if none.")
+    stream_id: str | None = Field(
+        default=None, pattern=STREAM_ID_PATTERN, description="Its name; one is made up if none."
+    )
     source: SourceSettings = Field(description="Where the frames come from; only what the operator allows.")
     model: str | None = Field(
         default=None, min_length=1, max_length=200, description="`NAME` or `NAME:VERSION`; the default if none."

@@ -21,10 +21,10 @@ from loddis_server.problems import BAD_PARAMETER, INTERNAL, MALFORMED_REQUEST, P
 from loddis_server.routes.context import request_id_of
 from loddis_server.security import authorise
 from loddis_server.service import Service
-from loddis_server.stream_schemas import STREAM_ID
 from loddis_server.streams.documents import problem_line
 from loddis_server.streams.live import LiveStream
 from loddis_server.streams.session import FrameOptions
+from loddis_server.streams.settings import STREAM_ID
 
 __all__ = ["router"]
 
@@ -68,7 +68,7 @@ class FrameNote(BaseModel):
 @router.websocket("/v1/streams/{stream_id}/frames")
 async def exchange(
     websocket: WebSocket,
-    stream_id: Annotated[str, Path(pattern=STREAM_ID)],
+    stream_id: Annotated[str, Path(pattern=STREAM_ID.pattern)],
     query: Annotated[FramesQuery, Query()],
 ) -> None:
     """Take frames and answer them until either side closes.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from loddis_server.problems import BAD_PARAMETER, ProblemError
-from loddis_server.streams.registry import STREAM_ID
+from loddis_server.streams.settings import STREAM_ID
 
 __all__ = ["StreamHeaders", "read_stream_headers"]
 

@@ -14,10 +14,11 @@ from loddis_server.openapi import BINARY, problem_answers
 from loddis_server.problems import ProblemError
 from loddis_server.routes.context import service_of
 from loddis_server.security import require_scope
-from loddis_server.stream_schemas import STREAM_ID, StreamList, StreamRequest, StreamStatusDocument
+from loddis_server.stream_schemas import StreamList, StreamRequest, StreamStatusDocument
 from loddis_server.streams.hub import Message, Subscription
 from loddis_server.streams.live import LiveStream
 from loddis_server.streams.preview import BOUNDARY, PreviewOptions, picture_parts
+from loddis_server.streams.settings import STREAM_ID
 from loddis_server.streams.status import stream_status
 
 __all__ = ["router"]
@@ -28,7 +29,7 @@ HEARTBEAT_S = 10.0  # between signs of life where a stream says nothing, so that
 NDJSON = "application/x-ndjson"
 SSE = "text/event-stream"
 
-StreamId = Annotated[str, Path(pattern=STREAM_ID, description="The stream's name.", examples=["mast-3"])]
+StreamId = Annotated[str, Path(pattern=STREAM_ID.pattern, description="The stream's name.", examples=["mast-3"])]
 detect_scope = Depends(require_scope("detect"))
 manage_scope = Depends(require_scope("manage"))
 

@@ -13,6 +13,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 from loddis_runtime.errors import ConfigError, DuplicateFrameError, FrameError, LateFrameError, StreamError
@@ -22,7 +23,8 @@ from loddis_server.metrics import Stage
 from loddis_server.models import ModelLease, ServedModel
 from loddis_server.pipeline import Pipeline, Place
 from loddis_server.problems import BAD_FRAME, BAD_PARAMETER, LATE_FRAME, UNKNOWN_STREAM, ProblemError
-from loddis_server.streams.documents import frame_document
+from loddis_server.scene_health import FrameArchive
+from loddis_server.streams.documents import drift_record, frame_document
 from loddis_server.streams.hub import Hub, Message
 from loddis_server.streams.jobs import CanaryJob, NoPlace, StreamJob
 from loddis_server.streams.session import FrameOptions, StreamResult, StreamSession
@@ -62,6 +64,7 @@ class LiveStream:
         limits: Of all streams.
         pipeline: That its frames go through.
         on_result: Called on the event loop with each result, for metrics and events.
+        archive: That keeps frames of scenes unlike the training domains.
 
     Attributes:
         latest: The newest result; what a preview shows.
@@ -83,6 +86,7 @@ class LiveStream:
         limits: StreamsSettings,
         pipeline: Pipeline,
         on_result: Callable[[LiveStream, StreamResult], None],
+        archive: FrameArchive | None = None,
     ) -> None:
         self.stream_id = stream_id
         self.kind: StreamKind = kind
@@ -101,6 +105,7 @@ class LiveStream:
         self.over = asyncio.Event()
         self._pipeline = pipeline
         self._on_result = on_result
+        self._archive = archive
         self._turn = asyncio.Lock()
         self._under_way: set[asyncio.Task[StreamAnswer]] = set()
         self._ends: deque[float] = deque(maxlen=RATE_FRAMES)
@@ -174,6 +179,7 @@ class LiveStream:
             self.hub.publish(message)
             self._on_result(self, result)
             await self._run_canary(result)
+            await self._archive_unlike(result)
         return StreamAnswer(result, message, job.seconds)
 
     async def _run_canary(self, result: StreamResult) -> None:
@@ -186,6 +192,21 @@ class LiveStream:
             self.session.canary.judge(injected, await self._pipeline.submit(job))
         except Exception:
             logger.warning("the canary could not be run", exc_info=True, extra={"stream": self.stream_id})
+
+    async def _archive_unlike(self, result: StreamResult) -> None:
+        """Keep the frame if the scene is unlike what the model was trained on."""
+        if self._archive is None or not result.drift.is_unlike:
+            return
+        about = {
+            "stream_id": self.stream_id,
+            "frame_index": result.window.frame_index,
+            "model": self.model.reference,
+            "drift": drift_record(result.drift),
+            "detections": result.detections.to_records(),
+        }
+        captured_at = time.time() if result.options.captured_at is None else result.options.captured_at
+        offer = partial(self._archive.offer, result.frame, captured_at_s=captured_at, about=about)
+        await self._pipeline.run_in_worker(offer)
 
     def _keep_model_current(self) -> None:
         """Go on with the version that the stream's reference means now; with the old one while there is none."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
-import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -24,6 +24,7 @@ from loddis_server.problems import (
     UNKNOWN_STREAM,
     ProblemError,
 )
+from loddis_server.scene_health import FrameArchive
 from loddis_server.sources.allow_list import RefusedError, SourceAllowList
 from loddis_server.sources.opening import check_allowed
 from loddis_server.sources.settings import SourceSettings
@@ -32,13 +33,12 @@ from loddis_server.sources.status import SourceStatus
 from loddis_server.streams.live import LiveStream, StreamKind
 from loddis_server.streams.reporting import StreamReporter
 from loddis_server.streams.session import FrameOptions
-from loddis_server.streams.settings import StreamSettings, StreamsSettings
+from loddis_server.streams.settings import STREAM_ID, SourceStreamSettings, StreamSettings, StreamsSettings
 
-__all__ = ["STREAM_ID", "StreamRegistry"]
+__all__ = ["StreamRegistry"]
 
 logger = logging.getLogger(__name__)
 
-STREAM_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SWEEP_S = 1.0
 
 
@@ -77,7 +77,7 @@ class StreamRegistry:
         self._reporter = reporter
         self._streams: dict[str, LiveStream] = {}
         self._fetched: dict[str, _Fetched] = {}
-        self._sweeper: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._is_closed = False
 
     def __iter__(self) -> Iterator[LiveStream]:
@@ -87,8 +87,10 @@ class StreamRegistry:
         return len(self._streams)
 
     def start(self) -> None:
-        """Begin to end idle streams."""
-        self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+        """Begin to read the cameras of the settings, and to end idle streams."""
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._open_camera(camera)) for camera in self.settings.cameras]
+        self._tasks.append(loop.create_task(self._sweep()))
 
     def find(self, stream_id: str) -> LiveStream:
         """Give a stream.
@@ -157,7 +159,10 @@ class StreamRegistry:
         except BaseException:
             await self.remove(name, "its source could not be opened")
             raise
-        task = asyncio.get_running_loop().create_task(self._fetch(stream, reader), name=f"stream {name}")
+        # In a context of its own: what the stream does from now on is no part of the request that asked for it.
+        task = asyncio.get_running_loop().create_task(
+            self._fetch(stream, reader), name=f"stream {name}", context=contextvars.Context()
+        )
         self._fetched[name] = _Fetched(reader, task)
         return stream
 
@@ -181,8 +186,8 @@ class StreamRegistry:
     async def stop(self) -> None:
         """End all streams, and take no new ones."""
         self._is_closed = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        for task in self._tasks:
+            task.cancel()
         for stream in self:
             with contextlib.suppress(ProblemError):  # somebody else was quicker
                 await self.remove(stream.stream_id, "the server is stopping")
@@ -209,10 +214,29 @@ class StreamRegistry:
             limits=self.settings,
             pipeline=self._pipeline,
             on_result=self._reporter.report_result,
+            archive=self._archive(stream_id) if kind != "video" else None,
         )
         self._streams[stream_id] = stream
         logger.info("stream opened", extra={"stream": stream_id, "kind": kind, "model": stream.model.reference})
         return stream
+
+    def _archive(self, stream_id: str) -> FrameArchive | None:
+        """Give the folder of a stream's unlike frames, if they are kept."""
+        wanted = self.settings.unlike_frames
+        if wanted is None:
+            return None
+        try:
+            return FrameArchive(wanted.folder / stream_id, wanted.limits)
+        except OSError as error:
+            logger.error("unlike frames are not kept", extra={"stream": stream_id, "cause": str(error)})
+            return None
+
+    async def _open_camera(self, camera: SourceStreamSettings) -> None:
+        """Open a stream of the settings; one that cannot be is told in the log, and keeps no other from starting."""
+        try:
+            await self.create(camera.stream_id, camera.source, model=camera.model, settings=camera.settings)
+        except ProblemError as error:
+            logger.error("camera cannot be read", extra={"stream": camera.stream_id, "cause": error.detail})
 
     async def _fetch(self, stream: LiveStream, source: Source) -> None:
         """Take a source's frames to its stream until it ends. A frame that cannot be used is no reason to stop."""
