@@ -142,14 +142,16 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError | WebSocketRequestValidationError)  # noqa: S101
     faults = []
     for fault in error.errors():
+        place, *path = fault["loc"]
         # An item of a list is named by its place after the parameter.
-        parameter = next(str(part) for part in reversed(fault["loc"]) if isinstance(part, str))
+        names = [str(part) for part in path if isinstance(part, str)]
+        parameter = ".".join(map(str, path)) if place == "body" else "".join(names[-1:])
         message = fault["msg"][0].lower() + fault["msg"][1:]
         if fault["type"] == "extra_forbidden":
             message = "there is no such parameter"
-        elif isinstance(fault.get("input"), str | int | float):
+        elif place != "body" and isinstance(fault.get("input"), str | int | float):  # a body may hold a password
             message = f"{message}, got {str(fault['input'])[:100]!r}"
-        faults.append({"parameter": parameter, "message": message})
+        faults.append({"parameter": parameter or str(place), "message": message})
     detail = "; ".join(f"{fault['parameter']}: {fault['message']}" for fault in faults)
     return _refuse(request, ProblemError(problems.BAD_PARAMETER, detail, errors=faults))
 

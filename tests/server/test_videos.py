@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
 import socket
 from collections.abc import Iterator
 from typing import Any
 
-import av
 import httpx
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from support.live_server import LiveServer, wait_until
 from support.moving import moving_spot
-
-
-def video(
-    frames: list[NDArray[Any]], *, container: str = "matroska", codec: str = "ffv1", pix_fmt: str = "gray"
-) -> bytes:
-    out = io.BytesIO()
-    with av.open(out, "w", format=container) as file:
-        stream = file.add_stream(codec, rate=25)
-        stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt = pix_fmt
-        layout = {"uint8": "gray8", "uint16": "gray16le"}[frames[0].dtype.name] if frames[0].ndim == 2 else "rgb24"
-        for frame in frames:
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format=layout).reformat(format=pix_fmt)))
-        file.mux(stream.encode())
-    return out.getvalue()
+from support.videos import video
 
 
 def lines(response: httpx.Response) -> list[Any]:
