@@ -47,11 +47,12 @@ JobT = TypeVar("JobT", bound=Job)
 
 
 class Batcher(Generic[JobT]):
-    """Gathers jobs into batches and runs them one batch at a time.
+    """Gathers jobs into batches and runs them, one batch at a time in each lane.
 
     Args:
-        run: Does a batch, all of one key, and hands each job its result. Runs on the batcher's thread.
+        run: Does a batch, all of one key, and hands each job its result. Runs on threads of the batcher, one a lane.
         max_batch_size: Jobs a batch.
+        lanes: Threads that run batches side by side.
         deadline_s: Longest wait for a batch to fill, from the arrival of its first job.
         on_the_way: How many jobs are about to be submitted; asked only if there is a deadline.
     """
@@ -61,6 +62,7 @@ class Batcher(Generic[JobT]):
         run: Callable[[Sequence[JobT]], None],
         *,
         max_batch_size: int,
+        lanes: int = 1,
         deadline_s: float = 0.0,
         on_the_way: Callable[[], int] = lambda: 0,
     ) -> None:
@@ -71,12 +73,15 @@ class Batcher(Generic[JobT]):
         self._waiting: deque[tuple[float, JobT]] = deque()
         self._changed = threading.Condition()
         self._stopping = False
-        self._busy_since: float | None = None
-        self._thread = threading.Thread(target=self._loop, name="loddis-inference", daemon=True)
+        self._busy_since: dict[int, float] = {}  # by thread
+        self._threads = [
+            threading.Thread(target=self._loop, name=f"loddis-inference-{lane}", daemon=True) for lane in range(lanes)
+        ]
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
 
     @property
     def depth(self) -> int:
@@ -85,14 +90,14 @@ class Batcher(Generic[JobT]):
 
     @property
     def busy_s(self) -> float:
-        """How long the batch under way has been running; 0 if there is none."""
-        since = self._busy_since
+        """How long the oldest batch under way has been running; 0 if there is none."""
+        since = min(self._busy_since.copy().values(), default=None)
         return 0.0 if since is None else time.monotonic() - since
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
+        """Whether all threads run."""
+        return all(thread.is_alive() for thread in self._threads)
 
     def submit(self, job: JobT) -> None:
         """Put a job into the queue, from any thread. A batcher that was stopped fails it at once."""
@@ -104,27 +109,30 @@ class Batcher(Generic[JobT]):
         job.fail(StoppedError("the server is stopping"))
 
     def stop(self, *, timeout_s: float) -> None:
-        """End the thread after the batch under way; jobs that still wait fail. A second call does nothing.
+        """End the threads after the batches under way; jobs that still wait fail. A second call does nothing.
 
         Args:
-            timeout_s: How long to wait for the batch under way.
+            timeout_s: How long to wait for the batches under way.
         """
         with self._changed:
             self._stopping = True
             left = [job for _, job in self._waiting]
             self._waiting.clear()
-            self._changed.notify()
+            self._changed.notify_all()
         for job in left:
             job.fail(StoppedError("the server is stopping"))
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
+        deadline = time.monotonic() + timeout_s
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(max(0.0, deadline - time.monotonic()))
 
     def _loop(self) -> None:
         """Run batches until stopped. Nothing a batch does ends this thread."""
+        lane = threading.get_ident()
         while (batch := self._next_batch()) is not None:
-            self._busy_since = time.monotonic()
+            self._busy_since[lane] = time.monotonic()
             self._run_isolated(batch)
-            self._busy_since = None
+            del self._busy_since[lane]
 
     def _run_isolated(self, batch: Sequence[JobT]) -> None:
         """Run a batch; if it fails, run its jobs one by one, so that one bad job does not take others with it."""

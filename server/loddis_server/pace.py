@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 __all__ = ["Pace"]
@@ -17,28 +18,30 @@ class Pace:
 
     Args:
         workers: Threads that read frames side by side.
+        lanes: Threads that run the network side by side.
     """
 
-    def __init__(self, *, workers: int) -> None:
+    def __init__(self, *, workers: int, lanes: int = 1) -> None:
         self._workers = workers
+        self._lanes = lanes
         self._reading_s = 0.0
         self._run_s: dict[int, float] = {}  # of the network, by the frames in a batch
-        self._running: tuple[int, float] | None = None  # frames of the batch under way, and when it began
+        self._running: dict[int, tuple[int, float]] = {}  # by lane: frames of its batch, and when it began
 
     def note_reading(self, seconds: float) -> None:
         """Tell how long it took to decode and prepare one frame."""
         self._reading_s = _smoothed(self._reading_s or None, seconds)
 
     def begin_run(self, frames: int) -> None:
-        """Tell that the network begins with a batch; on the inference thread only."""
-        self._running = (frames, time.monotonic())
+        """Tell that the network begins with a batch; on the thread of its lane only."""
+        self._running[threading.get_ident()] = (frames, time.monotonic())
 
     def end_run(self) -> None:
-        """Tell that the network is done with the batch, or failed at it; on the inference thread only."""
-        self._running = None
+        """Tell that the network is done with the batch, or failed at it; on the thread of its lane only."""
+        self._running.pop(threading.get_ident(), None)
 
     def note_run(self, frames: int, seconds: float) -> None:
-        """Tell how long the network took for one batch; on the inference thread only."""
+        """Tell how long the network took for one batch; on the thread of its lane only."""
         self._run_s[frames] = _smoothed(self._run_s.get(frames), seconds)
 
     @property
@@ -48,7 +51,7 @@ class Pace:
         0 before the first frame.
         """
         best, runs = self._best_batch(), self._run_s
-        return max(runs[best] / best if best else 0.0, self._reading_s / self._workers)
+        return max(runs[best] / best / self._lanes if best else 0.0, self._reading_s / self._workers)
 
     @property
     def alone_s(self) -> float:
@@ -57,14 +60,16 @@ class Pace:
         return self._reading_s + (runs[min(runs)] if runs else 0.0)
 
     def expected_s(self, at_work: int) -> float:
-        """Give how long one more frame would be at work: what is left of the batch under way, others, and its own.
+        """Give how long one more frame would be at work: until a lane is free, others that wait, and its own.
 
         Args:
-            at_work: Frames between the end of their body and their result, the batch under way included.
+            at_work: Frames between the end of their body and their result, batches under way included.
         """
-        frames, began_s = self._running or (0, 0.0)
-        left_s = max(0.0, began_s + self._run_s.get(frames, 0.0) - time.monotonic()) if frames else 0.0
-        waiting = max(0, at_work - frames)
+        running = list(self._running.copy().values())
+        now_s = time.monotonic()
+        ends_s = [max(0.0, began_s + self._run_s.get(frames, 0.0) - now_s) for frames, began_s in running]
+        left_s = min(ends_s) if len(ends_s) >= self._lanes else 0.0
+        waiting = max(0, at_work - sum(frames for frames, _ in running))
         best, frame_s = self._best_batch() or 1, self.frame_s
         full = waiting - waiting % best  # frames in batches that come before its own
         return left_s + full * frame_s + max(self.alone_s, (waiting - full + 1) * frame_s)

@@ -199,6 +199,7 @@ class Pipeline:
         self.batcher: Batcher[FrameJob[Any]] = Batcher(
             self._infer,
             max_batch_size=settings.max_batch_size,
+            lanes=settings.inference_lanes,
             deadline_s=settings.batch_deadline_ms / 1000,
             on_the_way=lambda: admission.on_the_way,
         )

@@ -58,7 +58,7 @@ class Service:
             self.tracing = open_tracing(settings.tracing_endpoint, sample_ratio=settings.tracing_sample_ratio)
         self.models = ModelStore(settings)
         self.statistics = Statistics()
-        pace = Pace(workers=decode_workers(settings))
+        pace = Pace(workers=decode_workers(settings), lanes=settings.inference_lanes)
         self.admission = Admission(settings.queue_capacity, self.metrics, pace=pace, max_slowdown=settings.max_slowdown)
         self.pipeline = Pipeline(settings, self.admission, pace, self.metrics)
         self.events = EventLog(settings.events, self.metrics)

@@ -99,6 +99,13 @@ class ServerFields(BaseModel):
         "nearer to 1, the longer the network waits for the next frame.",
     )
     max_batch_frames: int = Field(default=64, ge=1, le=1024, description="Frames in one request for several.")
+    inference_lanes: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Runs of the network side by side, each on `threads` cores. On a CPU with many cameras, one lane a "
+        "core with one thread does more frames a second, each of which takes longer; a GPU has one lane.",
+    )
     max_batch_size: int = Field(default=4, ge=1, le=256, description="Frames that the network is given at once.")
     batch_deadline_ms: float = Field(
         default=0.0,

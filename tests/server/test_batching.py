@@ -184,3 +184,46 @@ def test_stopping_fails_what_waits_and_what_comes_later(network: FakeNetwork) ->
 
 def test_a_batcher_that_never_started_can_be_stopped(network: FakeNetwork) -> None:
     Batcher(network.run, max_batch_size=1).stop(timeout_s=0.0)
+
+
+def test_lanes_run_batches_side_by_side() -> None:
+    together = threading.Barrier(2, timeout=TIMEOUT_S)
+
+    def run(batch: Sequence[FakeJob]) -> None:
+        together.wait()  # both lanes must be here at once
+        for job in batch:
+            job.ended.set()
+
+    batcher: Batcher[FakeJob] = Batcher(run, max_batch_size=1, lanes=2)
+    batcher.start()
+    jobs = [FakeJob(number) for number in range(6)]
+    for job in jobs:
+        batcher.submit(job)
+    wait_for(*jobs)
+    batcher.stop(timeout_s=TIMEOUT_S)
+    assert not batcher.alive
+    assert batcher.busy_s == 0
+
+
+def test_a_lane_that_hangs_shows_while_the_others_go_on(network: FakeNetwork) -> None:
+    first = threading.Event()
+
+    def run(batch: Sequence[FakeJob]) -> None:
+        if batch[0].number == 0:
+            first.set()
+            assert network.may_run.wait(TIMEOUT_S)
+        for job in batch:
+            job.ended.set()
+
+    batcher: Batcher[FakeJob] = Batcher(run, max_batch_size=1, lanes=2)
+    batcher.start()
+    network.hold()
+    slow, quick = FakeJob(0), FakeJob(1)
+    batcher.submit(slow)
+    assert first.wait(TIMEOUT_S)
+    batcher.submit(quick)
+    wait_for(quick)
+    assert batcher.busy_s > 0
+    network.may_run.set()
+    wait_for(slow)
+    batcher.stop(timeout_s=TIMEOUT_S)

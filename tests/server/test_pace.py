@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from loddis_server import pace as pace_module
@@ -71,3 +73,16 @@ def test_the_pace_follows_what_is_measured_now() -> None:
 def test_nothing_is_known_before_the_first_frame() -> None:
     pace = Pace(workers=1)
     assert (pace.frame_s, pace.alone_s, pace.expected_s(9)) == (0, 0, 0)
+
+
+def test_lanes_share_what_waits(clock: Clock) -> None:
+    pace = Pace(workers=2, lanes=2)
+    pace.note_run(1, 0.010)
+    assert pace.frame_s == pytest.approx(0.005)
+    pace.begin_run(1)
+    assert pace.expected_s(1) == pytest.approx(0.010)  # the other lane is free
+    other = threading.Thread(target=pace.begin_run, args=(1,))
+    other.start()
+    other.join()
+    clock.now_s += 0.004
+    assert pace.expected_s(2) == pytest.approx(0.016)
