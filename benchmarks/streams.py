@@ -3,8 +3,8 @@
     python benchmarks/streams.py --streams 1,2,4 --seconds 30 --json benchmarks/results/streams.json
 
 Each camera is a file that the server plays at its own pace, 320 x 256 pixels of 16 bits, with tracking, sensor health
-and drift on; another process listens to all of them. The age of a frame is taken from the moment its bytes arrived in the
-server's reader to the moment its message arrived at the listener: decoding, the network, tracking and the way out.
+and drift on; another process listens to all of them. The age of a frame is taken from the moment its bytes arrived in
+the server's reader to the moment its message arrived at the listener: decoding, the network, tracking, the way out.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import multiprocessing
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -44,13 +45,21 @@ def main() -> None:
         clips = [
             write_clip(folder / f"{seed}.mkv", options.seconds + WARM_UP_S + 10, seed) for seed in range(max(counts))
         ]
-        settings = {"LODDIS_SOURCES__FOLDERS": json.dumps([scratch])}
+        settings = {
+            "LODDIS_SOURCES__FOLDERS": json.dumps([scratch]),
+            "LODDIS_THREADS": str(options.threads),
+            "LODDIS_INFERENCE_LANES": str(options.lanes),
+            "LODDIS_MAX_BATCH_SIZE": str(options.batch),
+        }
         with running_server_process(options.model, settings=settings, log=folder / "server.log") as server:
             rows = [measure(server, clips[:count], options.seconds) for count in counts]
     result = {
         "machine": describe_machine("onnxruntime", "numpy", "av", "fastapi", "uvicorn"),
         "model": options.model,
         "frame": {"size_hw": list(SIZE_HW), "dtype": "uint16", "fps": FPS},
+        "threads": options.threads,
+        "lanes": options.lanes,
+        "max_batch_size": options.batch,
         "seconds": options.seconds,
         "streams": rows,
     }
@@ -64,6 +73,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--model", default="sky-nano", help="shipped name")
     parser.add_argument("--streams", default="1,2,4", help="how many cameras at once, one measurement each")
     parser.add_argument("--seconds", type=float, default=30.0, help="of each measurement, after a warm-up")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of a run of the network")
+    parser.add_argument("--lanes", type=int, default=1, help="runs of the network side by side")
+    parser.add_argument("--batch", type=int, default=4, help="frames that the network is given at once")
     parser.add_argument("--json", type=Path, help="file for the figures")
     return parser.parse_args()
 
