@@ -163,7 +163,7 @@ class StreamRequest(BaseModel):
                 {
                     "stream_id": "mast-3",
                     "source": {"url": "rtsp://camera-3.local/thermal"},
-                    "settings": {"alarms": {"false_alarms_per_hour": 1.0}},
+                    "settings": {"alarms": {"wanted_per_hour": 1.0}},
                 }
             ]
         },

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from loddis_client import cli
 from loddis_client.cli import run
 from support.live_server import LiveServer
+from support.videos import video
 
 README = Path(__file__).parents[2] / "clients" / "python" / "README.md"
 
@@ -152,7 +153,8 @@ def test_the_readmes_examples_run(
     cv2.imwrite(str(folder / "frame.png"), frame)
     monkeypatch.chdir(folder)
     examples = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert len(examples) == 4
+    (folder / "clip.mkv").write_bytes(video([frame] * 2))
+    assert len(examples) == 5
     names: dict[str, object] = {"frame": frame, "frames": [frame] * 3}
     for example in examples:
         code = example.replace("http://127.0.0.1:8080", server.url).replace("Client()", f"Client('{server.url}')")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from loddis_server.events.settings import EventSettings
 from loddis_server.settings import ENV_PREFIX, ServerSettings
 from support.compose import load_compose
 
@@ -53,7 +54,8 @@ def test_the_container_may_do_nothing_it_need_not() -> None:
     assert service["cap_drop"] == ["ALL"]
     assert "no-new-privileges:true" in service["security_opt"]
     assert service["read_only"] is True
-    assert all(volume["read_only"] for volume in service["volumes"])
+    (writable,) = (volume for volume in service["volumes"] if not volume.get("read_only"))
+    assert (writable["type"], writable["target"]) == ("volume", "/var/lib/loddis")
     assert not {"privileged", "cap_add", "devices", "pid", "ipc", "network_mode", "user"} & service.keys()
 
 
@@ -66,8 +68,31 @@ def test_it_can_run_for_months() -> None:
     assert "healthcheck" in service
 
 
+def test_what_lasts_is_in_a_volume_that_the_image_gives_to_its_user() -> None:
+    document = yaml.safe_load(CPU.read_text())
+    (volume,) = (one for one in document["services"]["server"]["volumes"] if one["type"] == "volume")
+    assert volume["source"] in document["volumes"]
+    dockerfile = (DOCKER / "Dockerfile.server").read_text()
+    assert f"STATE_DIRECTORY={volume['target']}\n" in dockerfile
+    assert re.search(rf"install -d -o 10001 -g 10001 .*{volume['target']}", dockerfile)
+
+
+def test_the_settings_file_is_where_the_server_reads_it_and_empty_if_none_is_named() -> None:
+    def source(**variables: str) -> str:
+        service = load_compose(CPU, variables=variables)
+        (mount,) = (one for one in service["volumes"] if one["target"].endswith(".yaml"))
+        assert f"LODDIS_CONFIG_FILE={mount['target']} " in (DOCKER / "Dockerfile.server").read_text()
+        assert mount["read_only"]
+        return str(mount["source"])
+
+    assert source(LODDIS_SETTINGS_FILE="./site.yaml") == "./site.yaml"
+    unset = ServerSettings(config_file=Path(source()))
+    assert unset.model_copy(update={"config_file": None}) == ServerSettings()
+
+
 def test_the_server_knows_every_variable_it_is_given() -> None:
     known = {f"{ENV_PREFIX}{name}".upper() for name in ServerSettings.model_fields}
+    known |= {f"{ENV_PREFIX}EVENTS__{name}".upper() for name in EventSettings.model_fields}
     given = set(yaml.safe_load(CPU.read_text())["services"]["server"]["environment"])
     given |= set(re.findall(r"LODDIS_[A-Z_]+(?==)", (DOCKER / "Dockerfile.server").read_text()))
     assert given >= {"LODDIS_PUBLISHED_HOST", "LODDIS_API_KEY", "LODDIS_HOST", "LODDIS_MODEL_REPOSITORY"}

@@ -23,6 +23,7 @@ COMPOSE = ROOT / "docker" / "compose.yaml"
 URL = "http://127.0.0.1:8080"
 START_TIMEOUT_S = 60.0
 UID = "10001"
+STATE = "/var/lib/loddis"
 
 
 def container(
@@ -37,7 +38,8 @@ def container(
         config,
         log=log,
         environment=service["environment"],
-        tmpfs=[entry.partition(":")[0] for entry in service["tmpfs"]],
+        # The volume of what lasts is as good as a folder in memory for as long as a test.
+        tmpfs=[*(entry.partition(":")[0] for entry in service["tmpfs"]), STATE],
         read_only_mounts={models: service["volumes"][0]["target"]} if models else {},
     )
 
@@ -65,7 +67,7 @@ def test_the_image_says_how_it_wants_to_be_run(image_config: ImageConfig) -> Non
     assert image_config.entrypoint == ("loddis-server",)
     assert image_config.stop_signal == "SIGTERM"
     assert image_config.exposed_ports == ("8080/tcp",)
-    assert image_config.volumes == ("/models",)
+    assert image_config.volumes == ("/models", STATE)
     assert image_config.health_check == tuple(load_compose(COMPOSE)["healthcheck"]["test"])
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert image_config.labels["org.opencontainers.image.version"] == project["version"]
@@ -95,6 +97,12 @@ def test_the_process_has_no_rights_to_lose(server: Container) -> None:
     assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
     assert server.execute("touch", "/opt/loddis/mark").returncode != 0
     assert server.execute("touch", "/tmp/mark").returncode == 0
+
+
+def test_events_are_stored_where_they_last(server: Container) -> None:
+    assert server.execute("test", "-s", f"{STATE}/events.db").returncode == 0
+    asked = server.beside("curl", "--silent", "--fail-with-body", f"{URL}/v1/events")
+    assert json.loads(asked.stdout)["events"] == []
 
 
 def test_torch_is_not_there(server: Container) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from loddis_server.stream_schemas import StreamStatusDocument
+from loddis_server.stream_schemas import StreamRequest, StreamStatusDocument
 from support.live_server import LiveServer, settings_for, wait_until
 from support.moving import moving_spot
 from support.videos import video
@@ -86,6 +86,13 @@ def test_what_is_not_allowed_is_refused_and_no_stream_remains(
         assert http.get("/v1/streams").json() == {"streams": []}
 
 
+def test_the_example_of_the_document_is_a_request() -> None:
+    examples = StreamRequest.model_json_schema()["examples"]
+    assert examples
+    for example in examples:
+        StreamRequest.model_validate(example)
+
+
 def test_a_link_out_of_the_folder_is_refused(repository: Path, clips: Path, tmp_path: Path) -> None:
     (clips / "out.mkv").symlink_to("/etc/hostname")
     with serving(repository, clips, tmp_path) as (_, http):
@@ -144,7 +151,9 @@ def test_a_source_that_cannot_be_read_says_why(repository: Path, clips: Path, tm
         assert found.source.cause
 
 
-def test_cameras_of_the_settings_are_read_from_the_start(repository: Path, clips: Path, tmp_path: Path) -> None:
+def test_cameras_of_the_settings_are_read_from_the_start(
+    repository: Path, clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     cameras = [
         {"stream_id": "good", "source": {"path": str(clips / "crossing.mkv")}},
         {"stream_id": "forbidden", "source": {"path": "/etc/hostname"}},
@@ -153,6 +162,8 @@ def test_cameras_of_the_settings_are_read_from_the_start(repository: Path, clips
         wait_until(lambda: http.get("/v1/streams/good").status_code == 200)
         assert wait_for_end(http, "good").source is not None
         assert http.get("/v1/streams/forbidden").status_code == 404
+    (refusal,) = (record for record in caplog.records if record.message == "camera cannot be read")
+    assert (vars(refusal)["stream_id"], "not in an allowed folder" in vars(refusal)["cause"]) == ("forbidden", True)
 
 
 def test_stopping_ends_sources_and_leaves_no_process(repository: Path, clips: Path, tmp_path: Path) -> None:

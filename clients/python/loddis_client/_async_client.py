@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from types import TracebackType
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, overload
 
 import httpx
 
 from loddis_client._client import check_many
+from loddis_client._duplex import VideoExchange
+from loddis_client._encoding import video_chunks
 from loddis_client._errors import LoddisClientError, UsageError
+from loddis_client._messages import MessageReader, parse_batch, parse_stream_result
 from loddis_client._models import DetectionResult, ModelInfo
-from loddis_client._requests import DEFAULT_URL, Request, detect_request
-from loddis_client._responses import parse_detection_result, parse_models, parse_png, retry_after_s
+from loddis_client._requests import (
+    DEFAULT_URL,
+    Request,
+    StreamPlace,
+    batch_request,
+    detect_request,
+    listen_request,
+    video_request,
+)
+from loddis_client._responses import error_of, parse_detection_result, parse_models, parse_png, retry_after_s
 from loddis_client._retries import RetryPolicy
-from loddis_client._wire import LIMITS, RETRIED, Answer, Receipt, Wire, may_retry, translate
+from loddis_client._streams import StreamMessage, StreamResult
+from loddis_client._wire import LIMITS, RETRIED, SILENCE_S, Answer, Receipt, Wire, may_retry, translate
 
 __all__ = ["AsyncClient"]
 
@@ -55,6 +68,31 @@ class AsyncClient:
         self._closed = False
         self._model = model
 
+    @overload
+    async def detect(
+        self,
+        frame: Any,
+        *,
+        score_threshold: float | None = ...,
+        max_detections: int | None = ...,
+        model: str | None = ...,
+        stream_id: None = ...,
+    ) -> DetectionResult: ...
+
+    @overload
+    async def detect(
+        self,
+        frame: Any,
+        *,
+        score_threshold: float | None = ...,
+        max_detections: int | None = ...,
+        model: str | None = ...,
+        stream_id: str,
+        frame_index: int | None = ...,
+        timestamp_s: float | None = ...,
+        reset: bool = ...,
+    ) -> StreamResult: ...
+
     async def detect(
         self,
         frame: Any,
@@ -62,15 +100,85 @@ class AsyncClient:
         score_threshold: float | None = None,
         max_detections: int | None = None,
         model: str | None = None,
+        stream_id: str | None = None,
+        frame_index: int | None = None,
+        timestamp_s: float | None = None,
+        reset: bool = False,
     ) -> DetectionResult:
-        """Detect the targets in a frame, as `Client.detect`."""
+        """Detect the targets in a frame, by itself or of a stream, as `Client.detect`."""
         request = detect_request(
             frame,
             score_threshold=score_threshold,
             max_detections=max_detections,
             model=model or self._model,
+            place=StreamPlace.of(stream_id, frame_index=frame_index, timestamp_s=timestamp_s, reset=reset),
         )
-        return parse_detection_result(await self._send(request))
+        parse = parse_detection_result if stream_id is None else parse_stream_result
+        return parse(await self._send(request))
+
+    async def detect_batch(
+        self,
+        frames: Iterable[Any],
+        *,
+        score_threshold: float | None = None,
+        max_detections: int | None = None,
+        model: str | None = None,
+    ) -> tuple[DetectionResult | LoddisClientError, ...]:
+        """Detect in several frames with one request, as `Client.detect_batch`."""
+        request = batch_request(
+            frames, score_threshold=score_threshold, max_detections=max_detections, model=model or self._model
+        )
+        return parse_batch(await self._send(request))
+
+    async def detect_video(
+        self,
+        video: Any,
+        *,
+        score_threshold: float | None = None,
+        max_detections: int | None = None,
+        model: str | None = None,
+    ) -> AsyncIterator[StreamMessage]:
+        """Detect and track in a video, as `Client.detect_video`; threads read and send it."""
+        if self._closed:
+            raise UsageError("the client is closed")
+        wanted = video_request(
+            score_threshold=score_threshold, max_detections=max_detections, model=model or self._model
+        )
+        chunks = video_chunks(video)
+        with VideoExchange(self._wire.request(wanted), chunks, timeout_s=self._wire.timeout_s) as exchange:
+            messages = exchange.messages()
+            try:
+                while (message := await asyncio.to_thread(next, messages, None)) is not None:
+                    yield message
+            finally:
+                exchange.close()
+                with contextlib.suppress(ValueError):  # a thread still waits for the next, and now ends it
+                    messages.close()
+
+    async def stream_detections(self, stream_id: str) -> AsyncIterator[StreamMessage]:
+        """Listen to a stream, as `Client.stream_detections`."""
+        request = listen_request(stream_id)
+        if self._closed:
+            raise UsageError("the client is closed")
+        wanted = self._wire.request(request, silence_s=SILENCE_S)
+        try:
+            response = await self._transport.handle_async_request(wanted)
+            stream = cast(httpx.AsyncByteStream, response.stream)
+            try:
+                if response.status_code != 200:
+                    receipt = Receipt(self._wire, wanted)
+                    async for chunk in stream:
+                        receipt.add(chunk)
+                    raise error_of(receipt.answer(response))
+                reader = MessageReader(str(wanted.url))
+                async for chunk in stream:
+                    for message in reader.add(chunk):
+                        yield message
+                reader.finish()
+            finally:
+                await response.aclose()
+        except httpx.HTTPError as error:
+            raise translate(error, self._wire.url) from error
 
     async def detect_image(
         self,
@@ -171,7 +279,7 @@ class AsyncClient:
             try:
                 answer = await self._answer(request)
             except httpx.HTTPError as error:
-                pause = self._retries.pause_s(attempt) if may_retry(error) else None
+                pause = self._retries.pause_s(attempt) if may_retry(error, request) else None
                 if pause is None:
                     raise translate(error, self._wire.url) from error
             else:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import array
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from loddis_client._errors import FrameError
 
-__all__ = ["EncodedFrame", "encode_frame"]
+__all__ = ["EncodedFrame", "encode_frame", "video_chunks"]
 
+PIECE = 2**16  # bytes of a video that are sent at once
 LARGEST_FILE = 2**28  # bytes; no server takes a larger body
 MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -70,6 +72,35 @@ def encode_frame(frame: Any) -> EncodedFrame:
     if pixels.ndim == 1 and pixels.itemsize == 1:
         return _from_bytes(pixels.tobytes(), name="the bytes given")
     return _from_pixels(pixels.tobytes(), pixels.shape or (), _numbers(pixels.format))
+
+
+def video_chunks(video: Any) -> Iterable[bytes]:
+    """Give a video piece by piece.
+
+    Args:
+        video: The path of a file, its bytes, or an iterable of pieces, which is given as it is.
+
+    Raises:
+        FrameError: It is none of these, or the file cannot be read.
+    """
+    if isinstance(video, str | Path):
+        path = Path(video)
+        try:
+            path.open("rb").close()  # what cannot be read is said before anything is sent
+        except (OSError, ValueError) as error:
+            raise FrameError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        return _pieces(path)
+    if isinstance(video, bytes | bytearray):
+        return (bytes(video[start : start + PIECE]) for start in range(0, len(video), PIECE))
+    if isinstance(video, Iterable):
+        return video
+    raise FrameError(f"a video must be a path, bytes, or an iterable of bytes, got {type(video).__name__}")
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            yield piece
 
 
 def _read(path: Path) -> bytes:

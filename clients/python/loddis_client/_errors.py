@@ -7,12 +7,14 @@ LoddisClientError
 ├── TimedOut                no answer in time
 ├── ProtocolError           an answer that is not one of a Loddis server
 └── ServerError             the server said no; `.problem` says why
-    ├── BadRequest          400, 422: parameters
+    ├── BadRequest          400, 409, 422: parameters, or a stream that is used otherwise
+    │   └── LateFrame       409: a frame that does not come after the last one of its stream
     ├── Unauthorised        401, 403
     ├── NotFound            404
-    │   └── ModelNotFound
+    │   ├── ModelNotFound
+    │   └── StreamNotFound
     ├── FrameRejected       400, 413, 415, 422: the frame
-    ├── Overloaded          503, after all retries; `.retry_after_s`
+    ├── Overloaded          429, 503, after all retries; `.retry_after_s`
     └── InternalError       500 and other 5xx
 """
 
@@ -26,12 +28,14 @@ __all__ = [
     "FrameError",
     "FrameRejected",
     "InternalError",
+    "LateFrame",
     "LoddisClientError",
     "ModelNotFound",
     "NotFound",
     "Overloaded",
     "ProtocolError",
     "ServerError",
+    "StreamNotFound",
     "TimedOut",
     "Unauthorised",
     "UsageError",
@@ -78,6 +82,10 @@ class BadRequest(ServerError):
     """Parameters that the server does not take."""
 
 
+class LateFrame(BadRequest):
+    """A frame that does not come after the last one of its stream, which stays as it was."""
+
+
 class Unauthorised(ServerError):
     """The API key is missing or wrong."""
 
@@ -88,6 +96,10 @@ class NotFound(ServerError):
 
 class ModelNotFound(NotFound):
     """The server has no model of that name or version."""
+
+
+class StreamNotFound(NotFound):
+    """The server has no stream of that name: one that frames are sent to begins with the first of them."""
 
 
 class FrameRejected(ServerError):

@@ -17,7 +17,8 @@ LONGEST_PAUSE_S = 5.0
 class RetryPolicy:
     """Tries after the first one, for a server that is full or cannot be reached.
 
-    Detecting changes nothing on the server, so a request that got lost may be sent again.
+    Detecting in a frame changes nothing on the server, so such a request may be sent again where it got lost. One that
+    changes a stream is not repeatable, see `Request`.
 
     Attributes:
         retries: How many.

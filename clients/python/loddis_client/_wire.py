@@ -18,10 +18,11 @@ import httpx
 from loddis_client._errors import ConnectionFailed, LoddisClientError, ProtocolError, TimedOut, UsageError
 from loddis_client._requests import Request, base_headers, check_base_url
 
-__all__ = ["LIMITS", "RETRIED", "Answer", "Receipt", "Wire", "may_retry", "translate"]
+__all__ = ["LARGEST_ANSWER", "LIMITS", "RETRIED", "SILENCE_S", "Answer", "Receipt", "Wire", "may_retry", "translate"]
 
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=64)
 RETRIED = (429, 503)
+SILENCE_S = 30.0  # of a stream: a server that has nothing to say gives a sign of life every ten seconds
 KNOWN_ADDRESSES = 64  # a program asks for few: one route, one set of options
 LARGEST_ANSWER = 2**28  # bytes; a picture of the largest frame that a server takes stays below
 
@@ -76,14 +77,22 @@ class Wire:
         self._address = lru_cache(KNOWN_ADDRESSES)(self._parse)
         self._address("", ())
 
-    def request(self, wanted: Request) -> httpx.Request:
-        """Build what a transport takes."""
+    def request(self, wanted: Request, *, silence_s: float = 0.0) -> httpx.Request:
+        """Build what a transport takes.
+
+        Args:
+            wanted: What is asked.
+            silence_s: How long the answer may pause, if that is longer than the client's time-out.
+        """
+        timeout = self._extensions["timeout"]
+        if silence_s > self.timeout_s:
+            timeout = {**timeout, "read": silence_s}
         return httpx.Request(
             wanted.method,
             self._address(wanted.path, tuple(wanted.params.items())),
             headers=self._headers | wanted.headers,
             content=wanted.body,
-            extensions=self._extensions,
+            extensions={"timeout": timeout},
         )
 
     def _parse(self, path: str, params: tuple[tuple[str, str], ...]) -> httpx.URL:
@@ -128,8 +137,13 @@ class Receipt:
         return Answer(self._url, response.status_code, response.headers, b"".join(self._chunks))
 
 
-def may_retry(error: Exception) -> bool:
-    """Tell whether a request that failed so may go better next time; time-outs are not retried: they cost too much."""
+def may_retry(error: Exception, request: Request) -> bool:
+    """Tell whether a request that failed so may go better next time; time-outs are not retried: they cost too much.
+
+    What is not repeatable is tried again only where it was never sent.
+    """
+    if not request.is_repeatable:
+        return isinstance(error, httpx.ConnectError)
     return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.TimeoutException)
 
 

@@ -15,7 +15,18 @@ from typing import Any, NoReturn, TextIO
 from rich.console import Console
 from rich.table import Table
 
-from loddis_client import Client, DetectionResult, FrameError, LoddisClientError, UsageError
+from loddis_client import (
+    Client,
+    DetectionResult,
+    FrameError,
+    FrameProblem,
+    LoddisClientError,
+    SourceState,
+    StreamEnd,
+    StreamMessage,
+    StreamResult,
+    UsageError,
+)
 from loddis_client._requests import DEFAULT_URL, check_options
 
 __all__ = ["main", "run"]
@@ -60,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("loddis-client", description="Talk to a Loddis infrared detection server.")
     version = f"loddis-client {metadata.version('loddis-client')}"
     parser.add_argument("--version", action="version", version=version)
-    commands = parser.add_subparsers(required=True, metavar="{detect,models}")
+    commands = parser.add_subparsers(required=True, metavar="{detect,watch,models}")
 
     detect = commands.add_parser("detect", parents=[server], help="detect in image files")
     detect.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="image or .npy file, or a folder of them")
@@ -71,6 +82,10 @@ def _parser() -> argparse.ArgumentParser:
     detect.add_argument("--output", type=Path, metavar="FILE", help="write a line of JSON a frame")
     detect.add_argument("--overlay", type=Path, metavar="FOLDER", help="save pictures with the detections drawn in")
     detect.set_defaults(do=_detect)
+
+    watch = commands.add_parser("watch", parents=[server], help="tell what happens on a stream until it ends")
+    watch.add_argument("stream_id", metavar="STREAM", help="name of the stream")
+    watch.set_defaults(do=_watch)
 
     models = commands.add_parser("models", parents=[server], help="list the server's models")
     models.set_defaults(do=_models)
@@ -140,6 +155,41 @@ def _save_picture(client: Client, path: Path, target: Path, asked: dict[str, Any
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(picture)
     return None
+
+
+def _watch(options: argparse.Namespace) -> int:
+    """Print what happens, a line each; with `--json`, every message."""
+    console = Console(highlight=False)
+    with Client(options.url, api_key=options.api_key, timeout_s=options.timeout_s) as client:
+        for message in client.stream_detections(options.stream_id):
+            if options.json:
+                print(json.dumps(message.details), flush=True)
+            else:
+                for line in _happenings(message):
+                    console.print(line, markup=False, soft_wrap=True)
+    return OK
+
+
+def _happenings(message: StreamMessage) -> Iterator[str]:
+    """Say what a message tells that was not so before."""
+    match message:
+        case StreamResult():
+            at = f"frame {message.frame_index}:"
+            for track in message.new_tracks:
+                x, y = track.centroid_xy
+                yield f"{at} new track {track.track_id}, {track.class_name} {track.score:.2f} at {x:.1f} {y:.1f}"
+            for identity in message.alarms.ended:
+                yield f"{at} track {identity} is lost"
+            for condition in message.health.began:
+                yield f"{at} the sensor is not well: {condition}"
+            for condition in message.health.ended:
+                yield f"{at} the sensor is well again: {condition}"
+        case SourceState():
+            yield f"source {message.state}" + (f": {message.cause}" if message.cause else "")
+        case FrameProblem():
+            yield f"refused: {message.problem.detail}"
+        case StreamEnd():
+            yield f"the stream has ended after {message.frames} frames: {message.reason}"
 
 
 def _models(options: argparse.Namespace) -> int:

@@ -90,7 +90,7 @@ async def exchange(
         else:
             await websocket.close(GOING_AWAY, stream.ended)
     except WebSocketDisconnect:
-        logger.debug("client left", extra={"stream": stream_id})
+        logger.debug("client left", extra={"stream_id": stream_id})
     finally:
         answering.cancel()
         over.cancel()
@@ -135,7 +135,7 @@ class _Exchange:
             )
             document = orjson.dumps(line)
         except Exception:
-            logger.exception("frame failed", extra={"stream": self._stream.stream_id})
+            logger.exception("frame failed", extra={"stream_id": self._stream.stream_id})
             failure = ProblemError(INTERNAL, "an unexpected error; the server's log has it")
             line = problem_line(
                 failure, instance=self._websocket.url.path, request_id=request_id_of(), frame_index=note.frame_index

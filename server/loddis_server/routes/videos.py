@@ -180,7 +180,7 @@ class _Video:
         except ProblemError as error:
             return self._problem(error, frame_index=frame.index)
         except Exception:
-            logger.exception("frame failed", extra={"stream": self._stream.stream_id, "frame_index": frame.index})
+            logger.exception("frame failed", extra={"stream_id": self._stream.stream_id, "frame_index": frame.index})
             failure = ProblemError(problems.INTERNAL, "an unexpected error; the server's log has it")
             return self._problem(failure, frame_index=frame.index)
         return answer.message.json + b"\n"

@@ -191,7 +191,7 @@ class LiveStream:
         try:
             self.session.canary.judge(injected, await self._pipeline.submit(job))
         except Exception:
-            logger.warning("the canary could not be run", exc_info=True, extra={"stream": self.stream_id})
+            logger.warning("the canary could not be run", exc_info=True, extra={"stream_id": self.stream_id})
 
     async def _archive_unlike(self, result: StreamResult) -> None:
         """Keep the frame if the scene is unlike what the model was trained on."""
@@ -217,7 +217,7 @@ class LiveStream:
             self.session.adopt(self.model.detector)
             old.release()
             logger.info(
-                "stream goes on with another model", extra={"stream": self.stream_id, "model": self.model.reference}
+                "stream goes on with another model", extra={"stream_id": self.stream_id, "model": self.model.reference}
             )
 
     def say(self, kind: Literal["source"], document: dict[str, Any]) -> None:

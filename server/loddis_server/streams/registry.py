@@ -181,7 +181,7 @@ class StreamRegistry:
                 await fetched.task
             await fetched.source.stop()
         await stream.end(reason)
-        logger.info("stream ended", extra={"stream": stream_id, "reason": reason, "frames": stream.frames})
+        logger.info("stream ended", extra={"stream_id": stream_id, "reason": reason, "frames": stream.frames})
 
     async def stop(self) -> None:
         """End all streams, and take no new ones."""
@@ -217,7 +217,7 @@ class StreamRegistry:
             archive=self._archive(stream_id) if kind != "video" else None,
         )
         self._streams[stream_id] = stream
-        logger.info("stream opened", extra={"stream": stream_id, "kind": kind, "model": stream.model.reference})
+        logger.info("stream opened", extra={"stream_id": stream_id, "kind": kind, "model": stream.model.reference})
         return stream
 
     def _archive(self, stream_id: str) -> FrameArchive | None:
@@ -228,7 +228,7 @@ class StreamRegistry:
         try:
             return FrameArchive(wanted.folder / stream_id, wanted.limits)
         except OSError as error:
-            logger.error("unlike frames are not kept", extra={"stream": stream_id, "cause": str(error)})
+            logger.error("unlike frames are not kept", extra={"stream_id": stream_id, "cause": str(error)})
             return None
 
     async def _open_camera(self, camera: SourceStreamSettings) -> None:
@@ -236,7 +236,7 @@ class StreamRegistry:
         try:
             await self.create(camera.stream_id, camera.source, model=camera.model, settings=camera.settings)
         except ProblemError as error:
-            logger.error("camera cannot be read", extra={"stream": camera.stream_id, "cause": error.detail})
+            logger.error("camera cannot be read", extra={"stream_id": camera.stream_id, "cause": error.detail})
 
     async def _fetch(self, stream: LiveStream, source: Source) -> None:
         """Take a source's frames to its stream until it ends. A frame that cannot be used is no reason to stop."""
@@ -246,9 +246,9 @@ class StreamRegistry:
             try:
                 await stream.detect(reader, options)
             except ProblemError as error:
-                logger.warning("frame refused", extra={"stream": stream.stream_id, "cause": error.detail})
+                logger.warning("frame refused", extra={"stream_id": stream.stream_id, "cause": error.detail})
             except Exception:
-                logger.exception("frame failed", extra={"stream": stream.stream_id, "frame_index": frame.index})
+                logger.exception("frame failed", extra={"stream_id": stream.stream_id, "frame_index": frame.index})
 
     def _source_changed(self, stream: LiveStream, status: SourceStatus) -> None:
         stream.say("source", {"state": status.state, "cause": status.cause, "restarts": status.restarts})
