@@ -14,7 +14,7 @@ from loddis_server.images.raw import DTYPES
 from loddis_server.oip.messages import InferRequest
 from loddis_server.problems import PROBLEM_MEDIA_TYPE, ProblemType
 from loddis_server.schemas import ProblemDocument, ProtocolError
-from loddis_server.stream_schemas import StreamMessage
+from loddis_server.stream_schemas import StreamMessage, StreamRequest
 
 __all__ = [
     "BINARY",
@@ -197,6 +197,7 @@ def add_schemas(document: dict[str, Any]) -> None:
         "ProblemDocument": ProblemDocument,
         "InferRequest": InferRequest,
         "StreamMessage": StreamMessage,
+        "StreamRequest": StreamRequest,
     }
     for name, model in named.items():
         schema = TypeAdapter(model).json_schema(ref_template=f"{SCHEMAS}{{model}}")
