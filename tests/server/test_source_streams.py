@@ -166,3 +166,11 @@ def test_stopping_ends_sources_and_leaves_no_process(repository: Path, clips: Pa
         assert found.pid is not None
     assert not Path(f"/proc/{found.pid}").exists()
     assert stream.ended == "the server is stopping"
+
+
+def test_the_documented_requests_can_be_sent(http: httpx.Client) -> None:
+    schema = http.get("/openapi.json").json()["components"]["schemas"]["StreamRequest"]
+    assert schema["examples"]
+    for example in schema["examples"]:
+        response = http.post("/v1/streams", json=example)
+        assert response.json()["type"] == "/problems/source-not-allowed", response.text
