@@ -125,7 +125,8 @@ STREAM_HEADERS: list[dict[str, Any]] = [
     {
         "name": "X-Stream-Reset",
         "in": "header",
-        "description": "`true`: the stream forgets everything before this frame, and its index may be any.",
+        "description": "`true`: the stream forgets its window and its tracks, and the index of this frame may be any. "
+        "What it has learned of the sensor, the scene and its false alarms stays.",
         "schema": {"type": "boolean"},
     },
 ]
