@@ -96,6 +96,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False  # opened now, the WebSocket would have that answer in its midst
             return
         self._clear_deadline()
+        self.app_state = {**self.app_state, ABORT: self.transport.abort}  # all that is handed on to its scope
         self.handle_websocket_upgrade()
 
     def _upgrade_offered(self) -> bool:

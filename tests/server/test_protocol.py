@@ -326,3 +326,20 @@ def test_a_listener_that_does_not_read_is_let_go(repository: Path, monkeypatch: 
                 send()
             assert len(stream.hub) == 0
             wait_until(lambda: len(server.server.server_state.connections) == 1)  # that of the sender
+
+
+def test_a_websocket_whose_answers_nobody_reads_is_let_go(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endless, "UNREAD_S", 0.3)
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 96), dtype=np.uint8).tobytes()
+    frame = b"\x82\xfe" + len(pixels).to_bytes(2, "big") + bytes(4) + pixels  # masked with zeros
+    query = b"/frames?width=96&height=64&dtype=uint8&score_threshold=0"
+    with LiveServer(settings_for(repository)) as server, socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.settimeout(TIMEOUT_S)
+        deaf.connect(("127.0.0.1", server.port))
+        deaf.sendall(HANDSHAKE.replace(b"/frames", query) + b"\r\n")
+        assert deaf.recv(4096).startswith(b"HTTP/1.1 101")
+        with pytest.raises(ConnectionError):  # it goes on to send, and is thrown out all the same
+            deaf.sendall(frame * 5000)
+        wait_until(lambda: not server.server.server_state.connections)
+        wait_until(lambda: not server.server.server_state.tasks)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable
 from typing import Annotated, Literal, NoReturn
 
 import orjson
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.types import Message
 from starlette.websockets import WebSocketDisconnect
 
+from loddis_server import endless
 from loddis_server.bodies import BodyPlan, FrameReader, plan_body
 from loddis_server.problems import BAD_PARAMETER, INTERNAL, MALFORMED_REQUEST, ProblemError
 from loddis_server.routes.context import request_id_of
@@ -113,7 +115,7 @@ class _Exchange:
     async def close(self) -> None:
         """Close the connection; a frame that was let in is answered first."""
         async with self._answering:
-            await self._websocket.close(GOING_AWAY, self._stream.ended)
+            await self._unless_unread(self._websocket.close(GOING_AWAY, self._stream.ended))
 
     async def answer_all(self, plan: BodyPlan) -> NoReturn:
         """Answer frame after frame.
@@ -147,7 +149,20 @@ class _Exchange:
         except Exception:
             logger.exception("frame failed", extra={"stream": self._stream.stream_id})
             document = self._problem(ProblemError(INTERNAL, "an unexpected error; the server's log has it"), note)
-        await self._websocket.send_text(document.decode())
+        await self._unless_unread(self._websocket.send_text(document.decode()))
+
+    async def _unless_unread(self, sending: Awaitable[None]) -> None:
+        """Send; pings do not end a connection whose other side reads nothing, since they are not sent either.
+
+        Raises:
+            WebSocketDisconnect: Nothing was read for half a minute.
+        """
+        try:
+            async with asyncio.timeout(endless.UNREAD_S):
+                await sending
+        except TimeoutError:
+            self._websocket.scope["state"][endless.ABORT]()
+            raise WebSocketDisconnect(GOING_AWAY) from None
 
     def _problem(self, error: ProblemError, note: FrameNote) -> bytes:
         line = problem_line(
