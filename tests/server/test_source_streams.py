@@ -13,7 +13,7 @@ import pytest
 from loddis_server.stream_schemas import StreamStatusDocument
 from support.live_server import LiveServer, settings_for, wait_until
 from support.moving import moving_spot
-from support.videos import video
+from support.recordings import video
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 
 from support.live_server import LiveServer, wait_until
 from support.moving import moving_spot
-from support.videos import video
+from support.recordings import video
 
 
 def lines(response: httpx.Response) -> list[Any]:
