@@ -20,7 +20,16 @@ from loddis_server.images.raw import RAW_HEADERS
 from loddis_server.images.raw import read_header as read_raw_header
 from loddis_server.problems import BODY_TOO_LARGE, EMPTY_BODY, MALFORMED_REQUEST, UNSUPPORTED_MEDIA, ProblemError
 
-__all__ = ["MULTIPART", "QUICK_BYTES", "BodyPlan", "FrameReader", "plan_body", "read_body", "read_part"]
+__all__ = [
+    "MULTIPART",
+    "QUICK_BYTES",
+    "BodyPlan",
+    "FrameReader",
+    "plan_body",
+    "read_body",
+    "read_part",
+    "reader_of_pixels",
+]
 
 QUICK_BYTES = 2**20  # bodies that are looked at on the event loop: well under a millisecond
 
@@ -44,6 +53,11 @@ class FrameReader(NamedTuple):
 
 
 BodyPlan: TypeAlias = Callable[[bytes], FrameReader]
+
+
+def reader_of_pixels(frame: Frame) -> FrameReader:
+    """Give the reader of a frame ``(H, W)`` that is decoded already; a large one still takes its time to prepare."""
+    return FrameReader(lambda: frame, is_quick=frame.nbytes <= QUICK_BYTES)
 
 
 def plan_body(headers: Mapping[str, str], *, max_pixels: int) -> BodyPlan:
@@ -115,7 +129,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str], *, max_bytes: 
         more = message.get("more_body", False)
     body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
     if not body:
-        raise ProblemError(EMPTY_BODY, "expected a frame, got 0 bytes")
+        raise ProblemError(EMPTY_BODY, "expected a body, got 0 bytes")
     return body
 
 

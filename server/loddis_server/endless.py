@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 __all__ = ["ABORT", "DuplexResponse", "EndlessResponse"]
 
-ABORT = "loddis.abort"  # key of a scope: ends its connection at once, what waits to be sent included
+ABORT = "loddis.abort"  # key of a scope, or a WebSocket's state: ends its connection at once, unsent data included
 UNREAD_S = 30.0
 
 
@@ -22,20 +22,23 @@ class EndlessResponse(StreamingResponse):
     Args:
         chunks: Closed when the answer ends, whichever side ends it.
         media_type: Of the answer.
+        resources: What the chunks are made of; closed after them, also if not one was asked for.
     """
 
-    def __init__(self, chunks: AsyncGenerator[bytes], *, media_type: str) -> None:
+    def __init__(self, chunks: AsyncGenerator[bytes], *, media_type: str, resources: AsyncExitStack) -> None:
         # No proxy should keep back what is sent to be seen now.
         super().__init__(
             chunks, media_type=media_type, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         )
         self._chunks = chunks
+        self._resources = resources
         self._abort: Callable[[], None] = _do_nothing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
         self._abort = scope.get(ABORT, self._abort)
-        await super().__call__(scope, receive, send)
+        async with self._resources:
+            await super().__call__(scope, receive, send)
 
     async def stream_response(self, send: Send) -> None:
         """Send the chunks.
@@ -62,7 +65,8 @@ class DuplexResponse(EndlessResponse):
         """Answer; `receive` is left to whoever reads the request."""
         del receive
         self._abort = scope.get(ABORT, self._abort)
-        await self.stream_response(send)
+        async with self._resources:
+            await self.stream_response(send)
 
 
 def _do_nothing() -> None:

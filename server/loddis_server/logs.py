@@ -52,7 +52,7 @@ class ConsoleFormatter(logging.Formatter):
         """Format a record."""
         stream_id = stream_id_var.get()
         named = {} if stream_id is None else {"stream_id": stream_id}
-        fields = "".join(f" {name}={value}" for name, value in (named | _extra(record)).items())
+        fields = "".join(f" {name}={_printable(value)}" for name, value in (named | _extra(record)).items())
         return f"{record.getMessage()}{fields}"
 
 
@@ -81,6 +81,12 @@ def configure_logs(level: LogLevel, log_format: LogFormat, *, stream: TextIO | N
     for name in ("uvicorn", "httpx", "alembic"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     logging.captureWarnings(capture=True)
+
+
+def _printable(value: object) -> str:
+    """Give a value as text; one that may come from a client, such as a path, must not steer a terminal."""
+    text = str(value)
+    return text if text.isprintable() else repr(text)
 
 
 def _ids() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 from prometheus_client import (
@@ -14,10 +15,11 @@ from prometheus_client import (
     ProcessCollector,
 )
 
-__all__ = ["STAGES", "Metrics", "Stage"]
+__all__ = ["STAGES", "Metrics", "Stage", "shown_ms"]
 
 Stage = Literal["receive", "decode", "prepare", "queue", "infer", "finish", "render", "total"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
+SHOWN_STAGES: tuple[Stage, ...] = ("decode", "prepare", "queue", "infer", "finish", "total")
 
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCH_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
@@ -118,3 +120,12 @@ class Metrics:
             ("receiver",),
             registry=self.registry,
         )
+
+
+def shown_ms(seconds: Mapping[Stage, float]) -> dict[Stage, float]:
+    """Give the `timing_ms` of an answer, milliseconds.
+
+    Args:
+        seconds: Spent in each stage.
+    """
+    return {stage: round(seconds[stage] * 1000, 3) for stage in SHOWN_STAGES if stage in seconds}

@@ -14,7 +14,7 @@ from loddis_server.images.raw import DTYPES
 from loddis_server.oip.messages import InferRequest
 from loddis_server.problems import PROBLEM_MEDIA_TYPE, ProblemType
 from loddis_server.schemas import ProblemDocument, ProtocolError
-from loddis_server.stream_schemas import StreamMessage
+from loddis_server.stream_schemas import StreamMessage, StreamRequest
 
 __all__ = [
     "BINARY",
@@ -125,7 +125,8 @@ STREAM_HEADERS: list[dict[str, Any]] = [
     {
         "name": "X-Stream-Reset",
         "in": "header",
-        "description": "`true`: the stream forgets everything before this frame, and its index may be any.",
+        "description": "`true`: the stream forgets its window and its tracks, and the index of this frame may be any. "
+        "What it has learned of the sensor, the scene and its false alarms stays.",
         "schema": {"type": "boolean"},
     },
 ]
@@ -197,6 +198,7 @@ def add_schemas(document: dict[str, Any]) -> None:
         "ProblemDocument": ProblemDocument,
         "InferRequest": InferRequest,
         "StreamMessage": StreamMessage,
+        "StreamRequest": StreamRequest,
     }
     for name, model in named.items():
         schema = TypeAdapter(model).json_schema(ref_template=f"{SCHEMAS}{{model}}")

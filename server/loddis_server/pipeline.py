@@ -4,6 +4,7 @@
     decode workers      read + prepare of all else
     inference thread    infer; finish, if no frame waits for the network
     finishing thread    finish, if some do: not a decode worker, where it would wait for the decoding of large files
+    decode workers      finish of frames of streams: tracking takes its time, and several streams share the cores
 
 Each hand-over costs tens of microseconds, so there are no more than these: a small raw frame goes from the event loop
 to the inference thread and back.

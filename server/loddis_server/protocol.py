@@ -84,12 +84,20 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             if self._is_websocket():
-                self._clear_deadline()
-                self.handle_websocket_upgrade()
+                self._open_websocket()
             elif self._upgrade_offered():
                 self._overlook_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError:
             self.send_400_response("this is no HTTP request")
+
+    def _open_websocket(self) -> None:
+        """Hand the connection over; where an answer is still due, it comes, and the connection ends with it."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False  # opened now, the WebSocket would have that answer in its midst
+            return
+        self._clear_deadline()
+        self.app_state = {**self.app_state, ABORT: self.transport.abort}  # all that is handed on to its scope
+        self.handle_websocket_upgrade()
 
     def _upgrade_offered(self) -> bool:
         return bool(self.parser.should_upgrade()) and any(name == b"upgrade" for name, _ in self.headers)
@@ -124,6 +132,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """End the head's time; the application has limits of its own from here."""
         if self._is_websocket():
+            if any(
+                name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+                for name, value in self.headers
+            ):
+                raise ValueError("a WebSocket's handshake has no body")
             super().on_headers_complete()  # notes the method, no more
             return
         if self._upgrade_offered():

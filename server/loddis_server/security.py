@@ -9,6 +9,7 @@ not act for whoever looks at it. It is refused what changes the server, and WebS
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -90,6 +91,22 @@ def authorise(connection: HTTPConnection, scope: Scope) -> KeyHolder:
 def _refuse_foreign_pages(connection: HTTPConnection, allowed: tuple[str, ...]) -> None:
     """Refuse what a browser sends for a page that is neither ours nor allowed."""
     origin = connection.headers.get("origin")
-    if origin is None or origin in allowed or urlsplit(origin).netloc == connection.headers.get("host"):
+    if origin is None or origin in allowed or _is_ours(origin, connection.headers.get("host", "")):
         return
     raise ProblemError(FORBIDDEN, f"pages of {origin[:200]} may not do this; the setting cors_origins allows origins")
+
+
+def _is_ours(origin: str, host: str) -> bool:
+    """Tell whether a page is one of this server's own.
+
+    That it names the same host is not enough: whoever owns a domain can point it at this machine once their page is
+    there. Addresses, and names without a domain, are nobody's to point elsewhere.
+    """
+    try:
+        page = urlsplit(origin)
+        name = page.hostname or ""
+        if not name or page.netloc != host:
+            return False
+        return "." not in name or bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False

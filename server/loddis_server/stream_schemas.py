@@ -76,7 +76,9 @@ class FrameAlarms(BaseModel):
 
     new: list[int] = Field(description="Ids of tracks that are confirmed and announced with this frame.")
     ended: list[int] = Field(description="Ids of announced tracks that were lost with this frame.")
-    held_back: bool = Field(description="Whether announcements wait, since the sensor's shutter is closed.")
+    held_back: bool = Field(
+        description="Whether announcements wait, since the sensor's shutter is closed or its picture frozen."
+    )
     score_threshold: float = Field(
         description="Least score of the detections; adapted where a false-alarm rate is held."
     )

@@ -192,3 +192,10 @@ def test_without_keys_a_websocket_of_a_foreign_page_is_refused(repository: Path)
         assert authorise(websocket(settings, origin=origin), "detect").name is None
     with pytest.raises(ProblemError, match=r"pages of https://evil\.example may not"):
         authorise(websocket(settings, origin="https://evil.example"), "detect")
+
+
+def test_a_foreign_page_whose_name_was_pointed_here_changes_nothing(http: httpx.Client) -> None:
+    port = http.base_url.port
+    for host, status in ((f"evil.example:{port}", 403), (f"localhost:{port}", 404), (f"127.0.0.1:{port}", 404)):
+        answer = http.post(UNLOAD, headers={"Origin": f"http://{host}", "Host": host})
+        assert answer.status_code == status, host

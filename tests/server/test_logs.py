@@ -86,3 +86,12 @@ def test_a_line_of_a_stream_names_it() -> None:
         of_stream, other = stream.getvalue().splitlines()
         assert shown in re.sub(r"\x1b\[[0-9;]*m", "", of_stream)
         assert "stream_id" not in other
+
+
+def test_what_a_client_chose_steers_no_terminal() -> None:
+    stream = io.StringIO()
+    configure_logs("info", "console", stream=stream)
+    logging.getLogger("loddis_server.test").info("request", extra={"path": "/a\n12:00:00 INFO forged \x1b[2J"})
+    (line,) = stream.getvalue().splitlines()
+    assert "\x1b[2J" not in line
+    assert r"path='/a\n12:00:00" in line

@@ -267,7 +267,7 @@ def test_messages_that_no_client_writes_are_named(http: httpx.Client, document: 
     ("body", "header", "fault"),
     [
         (b"{", None, "is not JSON"),
-        (b"", None, "expected a frame, got 0 bytes"),
+        (b"", None, "expected a body, got 0 bytes"),
         (b"{}", "3", "the JSON has 3 bytes by its header, the whole body 2"),
         (b"{}", "-1", "must be a number of bytes"),
         (b"{}", str(10**12), "may have 8388608 bytes"),

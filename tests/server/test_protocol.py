@@ -6,6 +6,7 @@ import contextlib
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 
-from loddis_server import protocol
+from loddis_server import endless, protocol
 from support.frame_files import png_file, spot_frame
 from support.live_server import LiveServer, settings_for, wait_until
 
@@ -257,3 +258,88 @@ def test_an_answer_that_nobody_reads_is_given_up(repository: Path, monkeypatch: 
             connections = server.server.server_state.connections
             wait_until(lambda: server.service.admission.in_flight == 0 and bool(connections))
             wait_until(lambda: not connections)
+
+
+HANDSHAKE = (
+    b"GET /v1/streams/wire/frames HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
+
+
+def test_a_websocket_does_not_open_in_the_midst_of_another_answer(strict: LiveServer) -> None:
+    with RawConnection(strict) as connection:
+        connection.send(head(Content_Length=str(len(PNG))) + PNG + HANDSHAKE + b"\r\n")
+        status, document = connection.answer()
+        assert (status, document["frame"]["width"]) == (200, 96)
+        assert connection.is_closed_by_server()
+    assert not any(stream.stream_id == "wire" for stream in strict.service.streams)
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 5\r\n\r\nabcde", b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"])
+def test_a_websockets_handshake_has_no_body(strict: LiveServer, framing: bytes) -> None:
+    with RawConnection(strict) as connection:
+        connection.send(HANDSHAKE + framing)
+        status, document = connection.answer()
+        assert (status, document["type"]) == (400, "/problems/malformed-request")
+        assert connection.is_closed_by_server()
+
+
+def create_stream(**headers: str) -> bytes:
+    return head(Content_Type="application/json", **headers).replace(b"/v1/detect", b"/v1/streams")
+
+
+def test_a_description_of_a_stream_has_limits_of_time_and_size(strict: LiveServer) -> None:
+    with RawConnection(strict) as connection:
+        connection.send(create_stream(Content_Length="100") + b"{")
+        assert connection.answer()[0] == 408
+    with RawConnection(strict) as connection:
+        connection.send(create_stream(Content_Length="100000"))
+        assert connection.answer()[0] == 413
+
+
+def test_who_may_not_create_streams_is_told_before_the_body_comes(repository: Path) -> None:
+    with LiveServer(settings_for(repository, api_key="secret")) as server, RawConnection(server) as connection:
+        connection.send(create_stream(Content_Length="100"))
+        assert connection.answer()[0] == 401
+
+
+@pytest.mark.parametrize("path", ["detections", "preview"])
+def test_a_listener_that_does_not_read_is_let_go(repository: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setattr(endless, "UNREAD_S", 0.3)
+    with LiveServer(settings_for(repository)) as server, httpx.Client(base_url=server.url, trust_env=False) as http:
+        frame = np.random.default_rng(0).integers(0, 256, (400, 400), dtype=np.uint8)
+        headers = {"X-Stream-Id": "busy", "X-Frame-Width": "400", "X-Frame-Height": "400", "X-Frame-Dtype": "uint8"}
+
+        def send() -> None:
+            assert http.post("/v1/detect", content=frame.tobytes(), headers=headers).status_code == 200
+
+        send()
+        stream = server.service.streams.find("busy")
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.connect(("127.0.0.1", server.port))
+            query = "?fps=30&scale=4" if path == "preview" else ""
+            deaf.sendall(f"GET /v1/streams/busy/{path}{query} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            wait_until(lambda: len(stream.hub) == 1)
+            deadline = time.monotonic() + TIMEOUT_S
+            while len(stream.hub) and time.monotonic() < deadline:
+                send()
+            assert len(stream.hub) == 0
+            wait_until(lambda: len(server.server.server_state.connections) == 1)  # that of the sender
+
+
+def test_a_websocket_whose_answers_nobody_reads_is_let_go(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endless, "UNREAD_S", 0.3)
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 96), dtype=np.uint8).tobytes()
+    frame = b"\x82\xfe" + len(pixels).to_bytes(2, "big") + bytes(4) + pixels  # masked with zeros
+    query = b"/frames?width=96&height=64&dtype=uint8&score_threshold=0"
+    with LiveServer(settings_for(repository)) as server, socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.settimeout(TIMEOUT_S)
+        deaf.connect(("127.0.0.1", server.port))
+        deaf.sendall(HANDSHAKE.replace(b"/frames", query) + b"\r\n")
+        assert deaf.recv(4096).startswith(b"HTTP/1.1 101")
+        with pytest.raises(ConnectionError):  # it goes on to send, and is thrown out all the same
+            deaf.sendall(frame * 5000)
+        wait_until(lambda: not server.server.server_state.connections)
+        wait_until(lambda: not server.server.server_state.tasks)

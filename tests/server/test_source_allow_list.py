@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
+import socket
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from loddis_server.sources import opening
 from loddis_server.sources.addresses import parse_camera_url
 from loddis_server.sources.allow_list import RefusedError, SourceAllowList
-from loddis_server.sources.opening import OpeningError, open_medium
+from loddis_server.sources.opening import OpeningError, check_allowed, open_medium
 from loddis_server.sources.settings import SourceSettings
 
 
@@ -237,3 +239,23 @@ class TestDevices:
     def test_nonsense_is_not_asked_of_it(self, options: dict[str, object]) -> None:
         with pytest.raises(ValidationError):
             SourceSettings.model_validate({"device": "/dev/video0", **options})
+
+
+@pytest.mark.parametrize(
+    ("hosts", "is_asked"),
+    [((), False), (("other.invalid",), False), (("camera.invalid:8554",), False), (("10.0.0.0/8",), True)],
+)
+def test_a_name_that_nothing_could_allow_is_refused_unasked(
+    monkeypatch: pytest.MonkeyPatch, hosts: tuple[str, ...], is_asked: bool
+) -> None:
+    asked: list[str] = []
+
+    def getaddrinfo(host: str, *_: object, **__: object) -> list[object]:
+        asked.append(host)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    refused = contextlib.nullcontext() if is_asked else pytest.raises(RefusedError)
+    with refused:
+        check_allowed(SourceSettings(url=SecretStr("rtsp://camera.invalid/a")), SourceAllowList(hosts=hosts))
+    assert asked == ["camera.invalid"] * is_asked

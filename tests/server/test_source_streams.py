@@ -13,7 +13,7 @@ import pytest
 from loddis_server.stream_schemas import StreamRequest, StreamStatusDocument
 from support.live_server import LiveServer, settings_for, wait_until
 from support.moving import moving_spot
-from support.videos import video
+from support.recordings import video
 
 
 @pytest.fixture(scope="module")
@@ -177,3 +177,11 @@ def test_stopping_ends_sources_and_leaves_no_process(repository: Path, clips: Pa
         assert found.pid is not None
     assert not Path(f"/proc/{found.pid}").exists()
     assert stream.ended == "the server is stopping"
+
+
+def test_the_documented_requests_can_be_sent(http: httpx.Client) -> None:
+    schema = http.get("/openapi.json").json()["components"]["schemas"]["StreamRequest"]
+    assert schema["examples"]
+    for example in schema["examples"]:
+        response = http.post("/v1/streams", json=example)
+        assert response.json()["type"] == "/problems/source-not-allowed", response.text

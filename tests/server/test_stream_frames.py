@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from loddis_runtime.detector import Detector
 from support.frame_files import png_file, spot_frame
 from support.live_server import LiveServer, settings_for, wait_until
 from support.moving import moving_spot
@@ -167,3 +169,44 @@ def test_the_end_of_the_stream_closes_the_connection(live: LiveServer) -> None:
             socket.recv(timeout=10)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1001
+
+
+def test_the_last_frame_is_answered_before_the_connection_closes(
+    live: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = live.service.models.find().detector
+    infer, gate = Detector.infer, threading.Event()
+
+    def gated(self: Detector, prepared: Any) -> Any:
+        assert self is detector
+        assert gate.wait(10)
+        return infer(self, prepared)
+
+    monkeypatch.setattr(Detector, "infer", gated)
+    with opened(live, RAW, stream_id="leaving") as socket:
+        stream = live.service.streams.find("leaving")
+        socket.send(spot_frame((30, 20)).tobytes())
+        wait_until(lambda: not stream.is_idle)
+        url = f"{live.url}/v1/streams/leaving"
+        deletion = threading.Thread(target=lambda: httpx.delete(url, trust_env=False), daemon=True)
+        deletion.start()
+        wait_until(lambda: stream.ended is not None)
+        gate.set()
+        message = answer(socket)
+        assert (message["type"], len(message["detections"])) == ("frame", 1)
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=10)
+        deletion.join(10)
+    assert closed.value.rcvd is not None
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1001, "it was deleted")
+
+
+def test_an_index_that_no_counter_holds_is_refused(live: LiveServer) -> None:
+    with opened(live, RAW) as socket:
+        socket.send(json.dumps({"frame_index": 10**18}))
+        assert answer(socket)["problem"]["type"] == "/problems/bad-parameter"
+        socket.send(json.dumps({"frame_index": 10**18 - 1}))
+        socket.send(spot_frame().tobytes())
+        assert answer(socket)["frame_index"] == 10**18 - 1
+        socket.send(spot_frame().tobytes())
+        assert answer(socket)["frame_index"] == 10**18

@@ -13,7 +13,7 @@ import pytest
 
 from support.live_server import LiveServer, wait_until
 from support.moving import moving_spot
-from support.videos import video
+from support.recordings import video
 
 
 def lines(response: httpx.Response) -> list[Any]:
@@ -99,3 +99,21 @@ def test_a_client_that_leaves_midway_leaves_nothing_behind(live: LiveServer) -> 
     with httpx.Client(base_url=live.url, trust_env=False) as http, pytest.raises(ConnectionAbortedError):
         http.post("/v1/videos", content=body())
     wait_until(lambda: not any(stream.kind == "video" for stream in live.service.streams), timeout_s=20)
+
+
+def test_a_video_whose_stream_is_deleted_ends_with_the_reason(live: LiveServer, http: httpx.Client) -> None:
+    content = video(list(moving_spot(60)), container="mpegts", codec="mpeg2video", pix_fmt="yuv420p")
+    with (
+        socket.create_connection(("127.0.0.1", live.port), timeout=20) as connection,
+        connection.makefile("rb") as file,
+    ):
+        connection.sendall(f"POST /v1/videos HTTP/1.1\r\nHost: a\r\nContent-Length: {len(content)}\r\n\r\n".encode())
+        connection.sendall(content[: len(content) // 2])  # the rest never comes
+        found = [json.loads(next(line for line in file if line.startswith(b"{")))]
+        assert http.delete(f"/v1/streams/{found[0]['stream_id']}").status_code == 204
+        found += [json.loads(line) for line in file if line.startswith(b"{")]
+    *_, problem, end = found
+    assert [message["type"] for message in found].count("problem") == 1
+    assert problem["problem"]["type"] == "/problems/unknown-stream"
+    assert (end["type"], end["reason"]) == ("end", problem["problem"]["detail"])
+    assert "it was deleted" in end["reason"]

@@ -18,7 +18,7 @@ from loddis_runtime.frames import Frame
 from loddis_server import problems
 from loddis_server.admission import Ticket
 from loddis_server.bodies import plan_body
-from loddis_server.metrics import Stage
+from loddis_server.metrics import Stage, shown_ms
 from loddis_server.middleware import started_at
 from loddis_server.models import ServedModel
 from loddis_server.openapi import FRAME_BODY, FRAME_HEADERS, PNG_ANSWER, STREAM_HEADERS, problem_answers
@@ -45,7 +45,6 @@ router = APIRouter(tags=["detection"], dependencies=[Depends(require_scope("dete
 
 ENLARGED_UP_TO_PX = 2**20  # pictures of larger frames are drawn at their own size
 LARGEST_SIDE_PX = 1_000_000  # of a PNG: more is not written
-SHOWN_STAGES: tuple[Stage, ...] = ("decode", "queue", "prepare", "infer", "finish", "total")
 
 ANSWERS = problem_answers(
     [
@@ -190,7 +189,7 @@ def detection_document(job: DetectionJob, detections: Detections) -> dict[str, A
         "model": {"name": job.model.name, "version": job.model.version},
         "frame": {"width": frame.shape[1], "height": frame.shape[0], "dtype": frame.dtype.name},
         "detections": detections.to_records(),
-        "timing_ms": {stage: round(job.seconds[stage] * 1000, 3) for stage in SHOWN_STAGES},
+        "timing_ms": shown_ms(job.seconds),
         "request_id": request_id_of(),
     }
 

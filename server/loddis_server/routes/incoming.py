@@ -23,6 +23,7 @@ from loddis_server.service import Service
 __all__ = [
     "answer_in_time",
     "outcomes",
+    "read_in_time",
     "receive_body",
     "server_timing",
     "unless_left",
@@ -32,25 +33,36 @@ T = TypeVar("T")
 
 
 async def receive_body(request: Request, service: Service) -> tuple[bytes, float]:
-    """Read the body of a request; gives it and the seconds since the request came.
+    """Read the body of a request, a frame or several; gives it and the seconds since the request came.
 
     Raises:
         ProblemError: It is empty, too large, or not here in time.
         ClientDisconnect: The other side left.
     """
-    settings = service.settings
-    started = started_at(request.scope)
-    try:
-        async with asyncio.timeout(started + settings.request_timeout_s - time.perf_counter()):
-            body = await read_body(request.receive, request.headers, max_bytes=settings.max_body_bytes)
-    except TimeoutError:
-        raise ProblemError(
-            problems.UPLOAD_TIMEOUT,
-            f"the body was not here {settings.request_timeout_s:g} s after the head of the request",
-        ) from None
-    seconds = time.perf_counter() - started
+    body = await read_in_time(request, service, max_bytes=service.settings.max_body_bytes)
+    seconds = time.perf_counter() - started_at(request.scope)
     service.metrics.stages["receive"].observe(seconds)
     return body, seconds
+
+
+async def read_in_time(request: Request, service: Service, *, max_bytes: int) -> bytes:
+    """Read a body that holds no frame.
+
+    Not left to the framework: it would read the body of whoever comes, of any size and however long that takes, before
+    it asks who they are.
+
+    Raises:
+        ProblemError: It is empty, too large, or not here in time.
+        ClientDisconnect: The other side left.
+    """
+    limit_s = service.settings.request_timeout_s
+    try:
+        async with asyncio.timeout(started_at(request.scope) + limit_s - time.perf_counter()):
+            return await read_body(request.receive, request.headers, max_bytes=max_bytes)
+    except TimeoutError:
+        raise ProblemError(
+            problems.UPLOAD_TIMEOUT, f"the body was not here {limit_s:g} s after the head of the request"
+        ) from None
 
 
 @asynccontextmanager

@@ -17,7 +17,6 @@ from starlette.responses import Response
 
 from loddis_server import problems
 from loddis_server.admission import Ticket
-from loddis_server.bodies import read_body
 from loddis_server.middleware import started_at
 from loddis_server.models import ModelState, ServedModel
 from loddis_server.models.finding import parse_reference
@@ -34,7 +33,7 @@ from loddis_server.oip.signature import configuration, metadata, read_input
 from loddis_server.openapi import protocol_answers
 from loddis_server.problems import ProblemError
 from loddis_server.routes.context import service_of
-from loddis_server.routes.incoming import answer_in_time, outcomes, receive_body
+from loddis_server.routes.incoming import answer_in_time, outcomes, read_in_time, receive_body
 from loddis_server.security import require_scope
 from loddis_server.service import Service
 from loddis_server.settings import ServerSettings
@@ -322,7 +321,7 @@ def _read(
 async def _small_document(request: Request) -> dict[str, Any]:
     """Read the JSON object of a request that carries no tensors; it may be left out."""
     try:
-        body = await read_body(request.receive, request.headers, max_bytes=SMALL_BODY_BYTES)
+        body = await read_in_time(request, service_of(request), max_bytes=SMALL_BODY_BYTES)
     except ProblemError as error:
         if error.kind is problems.EMPTY_BODY:
             return {}

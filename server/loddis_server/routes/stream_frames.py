@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable
 from typing import Annotated, Literal, NoReturn
 
 import orjson
 from fastapi import APIRouter, Path, Query, WebSocket
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.types import Message
 from starlette.websockets import WebSocketDisconnect
 
+from loddis_server import endless
 from loddis_server.bodies import BodyPlan, FrameReader, plan_body
 from loddis_server.problems import BAD_PARAMETER, INTERNAL, MALFORMED_REQUEST, ProblemError
 from loddis_server.routes.context import request_id_of
@@ -33,6 +36,7 @@ logger = logging.getLogger(__name__)
 router = APIRouter()
 
 GOING_AWAY = 1001
+LARGEST_INDEX = 10**18 - 1  # as X-Frame-Index has it: it fits 64 bits, with room to count on
 
 
 class FramesQuery(BaseModel):
@@ -60,7 +64,7 @@ class FrameNote(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    frame_index: int | None = Field(default=None, ge=0)
+    frame_index: int | None = Field(default=None, ge=0, le=LARGEST_INDEX)
     timestamp_s: float | None = Field(default=None, allow_inf_nan=False)
     reset: bool = False
 
@@ -88,12 +92,13 @@ async def exchange(
         if answering.done():
             answering.result()
         else:
-            await websocket.close(GOING_AWAY, stream.ended)
+            await exchange_.close()
     except WebSocketDisconnect:
         logger.debug("client left", extra={"stream_id": stream_id})
     finally:
         answering.cancel()
         over.cancel()
+        await asyncio.gather(answering, return_exceptions=True)  # what it ended by was told, or nobody is left
 
 
 class _Exchange:
@@ -105,6 +110,12 @@ class _Exchange:
         self._stream = stream
         self._query = query
         self._note = FrameNote()
+        self._answering = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Close the connection; a frame that was let in is answered first."""
+        async with self._answering:
+            await self._unless_unread(self._websocket.close(GOING_AWAY, self._stream.ended))
 
     async def answer_all(self, plan: BodyPlan) -> NoReturn:
         """Answer frame after frame.
@@ -120,6 +131,10 @@ class _Exchange:
         message = await self._websocket.receive()
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", GOING_AWAY))
+        async with self._answering:
+            await self._answer(message, plan)
+
+    async def _answer(self, message: Message, plan: BodyPlan) -> None:
         note = self._note
         try:
             data: bytes | None = message.get("bytes")
@@ -130,18 +145,30 @@ class _Exchange:
             document = await self._detect(plan(data), note)
         except ProblemError as error:
             self._service.metrics.rejected.labels(error.kind.slug).inc()
-            line = problem_line(
-                error, instance=self._websocket.url.path, request_id=request_id_of(), frame_index=note.frame_index
-            )
-            document = orjson.dumps(line)
+            document = self._problem(error, note)
         except Exception:
             logger.exception("frame failed", extra={"stream_id": self._stream.stream_id})
-            failure = ProblemError(INTERNAL, "an unexpected error; the server's log has it")
-            line = problem_line(
-                failure, instance=self._websocket.url.path, request_id=request_id_of(), frame_index=note.frame_index
-            )
-            document = orjson.dumps(line)
-        await self._websocket.send_text(document.decode())
+            document = self._problem(ProblemError(INTERNAL, "an unexpected error; the server's log has it"), note)
+        await self._unless_unread(self._websocket.send_text(document.decode()))
+
+    async def _unless_unread(self, sending: Awaitable[None]) -> None:
+        """Send; pings do not end a connection whose other side reads nothing, since they are not sent either.
+
+        Raises:
+            WebSocketDisconnect: Nothing was read for half a minute.
+        """
+        try:
+            async with asyncio.timeout(endless.UNREAD_S):
+                await sending
+        except TimeoutError:
+            self._websocket.scope["state"][endless.ABORT]()
+            raise WebSocketDisconnect(GOING_AWAY) from None
+
+    def _problem(self, error: ProblemError, note: FrameNote) -> bytes:
+        line = problem_line(
+            error, instance=self._websocket.url.path, request_id=request_id_of(), frame_index=note.frame_index
+        )
+        return orjson.dumps(line)
 
     async def _detect(self, reader: FrameReader, note: FrameNote) -> bytes:
         with self._service.admission.enter() as ticket:

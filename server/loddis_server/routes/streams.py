@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 from starlette.responses import StreamingResponse
 
 from loddis_server import problems
@@ -13,6 +16,7 @@ from loddis_server.endless import EndlessResponse
 from loddis_server.openapi import BINARY, problem_answers
 from loddis_server.problems import ProblemError
 from loddis_server.routes.context import service_of
+from loddis_server.routes.incoming import read_in_time
 from loddis_server.security import require_scope
 from loddis_server.stream_schemas import StreamList, StreamRequest, StreamStatusDocument
 from loddis_server.streams.hub import Message, Subscription
@@ -26,6 +30,7 @@ __all__ = ["router"]
 router = APIRouter(tags=["streams"])
 
 HEARTBEAT_S = 10.0  # between signs of life where a stream says nothing, so that proxies keep the connection
+LARGEST_REQUEST_BYTES = 64 * 2**10
 NDJSON = "application/x-ndjson"
 SSE = "text/event-stream"
 
@@ -41,24 +46,36 @@ manage_scope = Depends(require_scope("manage"))
     dependencies=[manage_scope],
     responses=problem_answers(
         [
+            problems.EMPTY_BODY,
+            problems.MALFORMED_REQUEST,
             problems.UNAUTHORISED,
             problems.FORBIDDEN,
             problems.UNKNOWN_MODEL,
             problems.STREAM_CONFLICT,
             problems.SOURCE_NOT_ALLOWED,
+            problems.UPLOAD_TIMEOUT,
+            problems.BODY_TOO_LARGE,
             problems.BAD_PARAMETER,
             problems.TOO_MANY_STREAMS,
             problems.NOT_READY,
         ]
     ),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/StreamRequest"}}},
+        }
+    },
 )
-async def create_stream(request: Request, wanted: StreamRequest) -> StreamStatusDocument:
+async def create_stream(request: Request) -> StreamStatusDocument:
     """Open a stream whose frames the server fetches: RTSP, HTTP MJPEG, a file or a V4L2 device.
 
     Only sources that the operator allows are read. The answer comes at once; the source's state tells how it goes:
     `connecting`, `live`, `stalled`, `ended` or `failed`, with the cause.
     """
-    streams = service_of(request).streams
+    service = service_of(request)
+    streams = service.streams
+    wanted = _parse_request(await read_in_time(request, service, max_bytes=LARGEST_REQUEST_BYTES))
     stream = await streams.create(wanted.stream_id, wanted.source, model=wanted.model, settings=wanted.settings)
     return stream_status(stream, streams.source_status(stream))
 
@@ -133,10 +150,11 @@ async def listen(request: Request, stream_id: StreamId) -> Response:
     """
     service = service_of(request)
     stream = service.streams.find(stream_id)
-    listener = _subscribe(stream, service.streams.settings.max_listeners)
+    listener, resources = _subscribe(stream, service.streams.settings.max_listeners)
     if SSE in request.headers.get("accept", ""):
-        return EndlessResponse(_messages(listener, _as_event, b": nothing new\n\n"), media_type=SSE)
-    return EndlessResponse(_messages(listener, _as_line, b"\n"), media_type=NDJSON)
+        chunks = _messages(listener, _as_event, b": nothing new\n\n")
+        return EndlessResponse(chunks, media_type=SSE, resources=resources)
+    return EndlessResponse(_messages(listener, _as_line, b"\n"), media_type=NDJSON, resources=resources)
 
 
 @router.get(
@@ -158,27 +176,45 @@ async def watch(request: Request, stream_id: StreamId, options: Annotated[Previe
     """Watch a stream live. Pictures are drawn only while somebody watches, once for all who want the same."""
     service = service_of(request)
     stream = service.streams.find(stream_id)
-    listener = _subscribe(stream, service.streams.settings.max_listeners)
-    parts = picture_parts(stream, listener, options, run_in_worker=service.pipeline.run_in_worker)
-    return EndlessResponse(parts, media_type=f"multipart/x-mixed-replace; boundary={BOUNDARY}")
+    listener, resources = _subscribe(stream, service.streams.settings.max_listeners)
+    parts = picture_parts(stream, listener, options)
+    media_type = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
+    return EndlessResponse(parts, media_type=media_type, resources=resources)
 
 
-def _subscribe(stream: LiveStream, limit: int) -> Subscription:
+def _parse_request(body: bytes) -> StreamRequest:
+    """Read what stream is wanted.
+
+    Raises:
+        ProblemError: It is no JSON.
+        RequestValidationError: It says what no stream has.
+    """
+    try:
+        return StreamRequest.model_validate_json(body)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False)
+        if faults[0]["type"] == "json_invalid":
+            raise ProblemError(problems.MALFORMED_REQUEST, f"expected JSON; {faults[0]['msg']}") from None
+        raise RequestValidationError([{**fault, "loc": ("body", *fault["loc"])} for fault in faults]) from None
+
+
+def _subscribe(stream: LiveStream, limit: int) -> tuple[Subscription, AsyncExitStack]:
+    """Listen, and give what ends that."""
     if len(stream.hub) >= limit:
         raise ProblemError(
             problems.TOO_MANY_LISTENERS, f"{len(stream.hub)} listen to {stream.stream_id}, this server takes {limit}"
         )
-    return stream.hub.subscribe()
+    resources = AsyncExitStack()
+    return resources.enter_context(stream.hub.subscribe()), resources
 
 
 async def _messages(
     listener: Subscription, encode: Callable[[Message], bytes], heartbeat: bytes
 ) -> AsyncGenerator[bytes]:
     """Give what a stream says until it ends."""
-    with listener:
-        while not listener.ended:
-            message = await listener.next(timeout_s=HEARTBEAT_S)
-            yield heartbeat if message is None else encode(message)
+    while not listener.ended:
+        message = await listener.next(timeout_s=HEARTBEAT_S)
+        yield heartbeat if message is None else encode(message)
 
 
 def _as_line(message: Message) -> bytes:

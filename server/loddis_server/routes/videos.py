@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive
 
 from loddis_server import problems
-from loddis_server.bodies import FrameReader
+from loddis_server.bodies import reader_of_pixels
 from loddis_server.endless import DuplexResponse
 from loddis_server.openapi import BINARY, problem_answers
 from loddis_server.problems import ProblemError, ProblemType
@@ -29,6 +29,7 @@ from loddis_server.sources.status import SourceFrame
 from loddis_server.sources.uploads import VideoDecoder, VideoError
 from loddis_server.streams.documents import problem_line
 from loddis_server.streams.live import LiveStream
+from loddis_server.streams.media_time import MediaTime
 from loddis_server.streams.session import FrameOptions
 
 __all__ = ["router"]
@@ -90,14 +91,11 @@ async def detect_video(request: Request, query: Annotated[BatchQuery, Query()]) 
     service = service_of(request)
     if service.state != "ready":
         raise ProblemError(problems.NOT_READY, f"the server is {service.state}")
-    stream = service.streams.open_video(model=query.model)
-    video = _Video(service, stream, query, request)
-    try:
+    async with contextlib.AsyncExitStack() as resources:
+        video = _Video(service, service.streams.open_video(model=query.model), query, request)
+        resources.push_async_callback(video.close)
         await video.open()
-    except BaseException:
-        await video.close()
-        raise
-    return DuplexResponse(video.lines(), media_type=NDJSON)
+        return DuplexResponse(video.lines(), media_type=NDJSON, resources=resources.pop_all())
 
 
 class _Video:
@@ -114,7 +112,7 @@ class _Video:
         self._feeder: asyncio.Task[None] | None = None
         self._frames: AsyncIterator[SourceFrame] | None = None
         self._first: SourceFrame | None = None
-        self._last_pts_s: float | None = None
+        self._times = MediaTime()
         self._is_whole = False
 
     async def open(self) -> None:
@@ -140,43 +138,39 @@ class _Video:
     async def lines(self) -> AsyncGenerator[bytes]:
         """Give one line a frame, and the last."""
         reason = "the video is over"
-        try:
-            frame = self._first
-            while frame is not None and self._frames is not None:
+        frame = self._first
+        while frame is not None and self._frames is not None:
+            try:
+                self._check_open()
                 yield await self._line(frame)
-                try:
-                    frame = await self._while_fed(anext(self._frames, None))
-                except (ProblemError, VideoError) as error:
-                    problem = error if isinstance(error, ProblemError) else _problem_of(error)
-                    reason = problem.detail
-                    yield self._problem(problem, frame_index=None)
-                    break
-            end = {"type": "end", "stream_id": self._stream.stream_id, "reason": reason, "frames": self._stream.frames}
-            yield orjson.dumps(end) + b"\n"
-        finally:
-            await self.close()
+                frame = await self._while_fed(anext(self._frames, None))
+            except (ProblemError, VideoError) as error:
+                problem = error if isinstance(error, ProblemError) else _problem_of(error)
+                reason = problem.detail
+                yield self._problem(problem, frame_index=None)
+                break
+        end = {"type": "end", "stream_id": self._stream.stream_id, "reason": reason, "frames": self._stream.frames}
+        yield orjson.dumps(end) + b"\n"
 
     async def close(self) -> None:
         """Let go of everything."""
         if self._feeder is not None:
             self._feeder.cancel()
-            await asyncio.wait([self._feeder])
+            await asyncio.gather(self._feeder, return_exceptions=True)  # what ended it was told, or nobody is left
         await self._resources.aclose()
         with contextlib.suppress(ProblemError):  # the server's end may have been quicker
             await self._service.streams.remove(self._stream.stream_id, "the video is over")
 
     async def _line(self, frame: SourceFrame) -> bytes:
         """Detect in a frame; what is wrong with it is the line."""
-        forward = frame.pts_s is not None and (self._last_pts_s is None or frame.pts_s > self._last_pts_s)
-        self._last_pts_s = frame.pts_s if forward else self._last_pts_s
         options = FrameOptions(
             frame_index=frame.index,
-            timestamp_s=frame.pts_s if forward else None,
+            timestamp_s=self._times.take(frame.pts_s),
             score_threshold=self._query.score_threshold,
             max_detections=self._query.max_detections,
         )
         try:
-            answer = await self._stream.detect(FrameReader(lambda: frame.image, is_quick=True), options)
+            answer = await self._stream.detect(reader_of_pixels(frame.image), options)
         except ProblemError as error:
             return self._problem(error, frame_index=frame.index)
         except Exception:
@@ -224,21 +218,30 @@ class _Video:
         return None
 
     async def _while_fed(self, wanted: Any) -> SourceFrame | None:
-        """Wait for a frame, as long as the upload goes on.
+        """Wait for a frame, as long as the upload and the stream go on.
 
         Raises:
-            ProblemError, ClientDisconnect: What ended the upload.
+            ProblemError, ClientDisconnect: What ended the upload, or the stream.
             VideoError: What ended the decoding.
         """
         assert self._feeder is not None  # noqa: S101
         frame: asyncio.Task[SourceFrame | None] = asyncio.ensure_future(wanted)
+        over = asyncio.ensure_future(self._stream.over.wait())
         try:
-            await asyncio.wait((frame, self._feeder), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((frame, self._feeder, over), return_when=asyncio.FIRST_COMPLETED)
+            self._check_open()
             if not frame.done():
                 self._feeder.result()  # it ends by what went wrong, and not otherwise
             return await frame
         finally:
             frame.cancel()
+            over.cancel()
+
+    def _check_open(self) -> None:
+        """Check that the stream has not ended, as it does when it is deleted or the server stops."""
+        if self._stream.ended is not None:
+            kind = problems.NOT_READY if self._service.state == "draining" else problems.UNKNOWN_STREAM
+            raise ProblemError(kind, f"the stream of this video has ended: {self._stream.ended}")
 
 
 def _problem_of(error: VideoError) -> ProblemError:

@@ -103,6 +103,15 @@ class SourceAllowList(BaseModel):
     def _rules(self) -> tuple[HostRule, ...]:
         return tuple(parse_host_rule(host) for host in self.hosts)
 
+    def check_name(self, camera: CameraAddress) -> None:
+        """Check that some entry may stand for a camera, before its name is asked for: names are not told to anybody.
+
+        Raises:
+            RefusedError: None does, whatever addresses the name has.
+        """
+        if not any(self._fits_port(rule, camera) and rule.name in (None, camera.host) for rule in self._rules):
+            raise RefusedError(f"{camera.host}:{camera.port} is not on the list of allowed hosts")
+
     def check_addresses(self, camera: CameraAddress, addresses: list[IpAddress]) -> None:
         """Check every address that a camera's name stands for, since any may be connected to.
 
@@ -166,8 +175,12 @@ class SourceAllowList(BaseModel):
         return any(real.is_relative_to(os.path.realpath(folder)) for folder in self.folders)
 
     @staticmethod
-    def _allows(rule: HostRule, camera: CameraAddress, address: IpAddress) -> bool:
-        if rule.port not in (ANY_PORT, camera.port) and not (rule.port is None and camera.has_default_port):
+    def _fits_port(rule: HostRule, camera: CameraAddress) -> bool:
+        return rule.port in (ANY_PORT, camera.port) or (rule.port is None and camera.has_default_port)
+
+    @classmethod
+    def _allows(cls, rule: HostRule, camera: CameraAddress, address: IpAddress) -> bool:
+        if not cls._fits_port(rule, camera):
             return False
         if rule.network is None:
             return rule.name == camera.host and not is_special(address)

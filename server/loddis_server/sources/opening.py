@@ -110,7 +110,7 @@ def check_allowed(settings: SourceSettings, allow: SourceAllowList) -> None:
     with contextlib.suppress(OpeningError, OSError):
         if settings.url is not None:
             camera = parse_camera_url(settings.url.get_secret_value())
-            allow.check_addresses(camera, _resolve(camera))
+            allow.check_addresses(camera, _resolve(camera, allow))
         elif settings.path is not None:
             os.close(allow.open_path(settings.path))
         elif settings.device is not None:
@@ -143,7 +143,7 @@ def open_upload_medium(*, max_pixels: int, max_spool_bytes: int, memory_bytes: i
 
 
 def _camera(settings: SourceSettings, camera: CameraAddress, allow: SourceAllowList, request: Request) -> Medium:
-    addresses = _resolve(camera)
+    addresses = _resolve(camera, allow)
     allow.check_addresses(camera, addresses)
     connection = _connect(camera, addresses, timeout_s=settings.open_timeout_s)
     return Medium(
@@ -159,8 +159,9 @@ def _camera(settings: SourceSettings, camera: CameraAddress, allow: SourceAllowL
     )
 
 
-def _resolve(camera: CameraAddress) -> list[IpAddress]:
+def _resolve(camera: CameraAddress, allow: SourceAllowList) -> list[IpAddress]:
     """Ask for a name once: what is checked is what is connected to, whatever the name stands for later."""
+    allow.check_name(camera)
     try:
         answers = socket.getaddrinfo(camera.host, camera.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):

@@ -89,6 +89,7 @@ class Source:
         if self._handover is not None:
             self._handover.close()
         if self._supervisor is not None:
+            self._supervisor.interrupt()  # at once: of many that are stopped together, none waits for the one before
             await asyncio.to_thread(self._supervisor.stop)
 
     async def __aenter__(self) -> Source:

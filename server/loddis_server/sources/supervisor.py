@@ -81,12 +81,16 @@ class Supervisor:
         """Begin."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the child and the thread."""
+    def interrupt(self) -> None:
+        """Let the child and the thread end; does not wait for them."""
         self._stopped.set()
         with self._lock:
             if self._child is not None:
                 self._child.interrupt()
+
+    def stop(self) -> None:
+        """End the child and the thread."""
+        self.interrupt()
         self._thread.join(STOP_TIMEOUT_S)
 
     def _run(self) -> None:

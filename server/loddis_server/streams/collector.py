@@ -46,7 +46,7 @@ SERIES = (
     _Series(
         "loddis_stream_false_alarms_per_hour",
         "False alarms held, where a rate is to be held.",
-        lambda stream: None if stream.session.control is None else stream.session.control.status().held_per_hour,
+        lambda stream: None if (held := stream.session.false_alarms()) is None else held.held_per_hour,
     ),
     _Series(
         "loddis_stream_scene_distance",

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from loddis_server.metrics import Stage
+from loddis_server.metrics import Stage, shown_ms
 from loddis_server.models import ServedModel
 from loddis_server.problems import ProblemError, problem_document
 from loddis_server.scene_health import DriftReport, HealthReport
 from loddis_server.streams.session import StreamResult
 from loddis_server.tracking import Track
 
-__all__ = ["SHOWN_STAGES", "frame_document", "problem_line", "track_record"]
-
-SHOWN_STAGES: tuple[Stage, ...] = ("decode", "prepare", "queue", "infer", "finish", "total")
+__all__ = ["drift_record", "frame_document", "health_record", "problem_line", "track_record"]
 
 
 def frame_document(
@@ -56,7 +54,7 @@ def frame_document(
         },
         "health": health_record(result.health),
         "drift": drift_record(result.drift),
-        "timing_ms": {stage: round(seconds[stage] * 1000, 3) for stage in SHOWN_STAGES if stage in seconds},
+        "timing_ms": shown_ms(seconds),
     }
 
 

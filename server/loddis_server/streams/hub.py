@@ -65,7 +65,8 @@ class Subscription:
         while not self._waiting:
             self._changed.clear()
             try:
-                await asyncio.wait_for(self._changed.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await self._changed.wait()
             except TimeoutError:
                 return None
         message = self._waiting.popleft()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from loddis_runtime.detector import PreparedFrame
 from loddis_runtime.frames import Frame
 from loddis_runtime.stream import StreamWindow
-from loddis_server.bodies import FrameReader
+from loddis_server.bodies import FrameReader, reader_of_pixels
 from loddis_server.models import ServedModel
 from loddis_server.pipeline import DetectionJob, FrameJob, Place
 from loddis_server.scene_health import CanaryFrame
@@ -65,9 +65,10 @@ class StreamJob(FrameJob[StreamResult]):
 
     def finish_alike(self, jobs: Sequence[StreamJob], raw: NDArray[np.float32]) -> list[StreamResult]:
         """Track, watch the sensor, and put the answer together."""
-        return [job._conclude(candidates) for job, candidates in zip(jobs, raw, strict=True)]
+        return [job.conclude(candidates) for job, candidates in zip(jobs, raw, strict=True)]
 
-    def _conclude(self, candidates: NDArray[np.float32]) -> StreamResult:
+    def conclude(self, candidates: NDArray[np.float32]) -> StreamResult:
+        """Make the outcome of this frame's candidates ``(K, 6)``."""
         if self.prepared is None or self._window is None:
             raise RuntimeError("a frame that was not prepared cannot be finished")
         return self._session.conclude(self.prepared, self._window, candidates, self._options)
@@ -83,8 +84,7 @@ class CanaryJob(DetectionJob):
     """
 
     def __init__(self, canary: CanaryFrame, model: ServedModel, *, score_threshold: float) -> None:
-        reader = FrameReader(lambda: canary.key_frame, is_quick=True)
-        super().__init__(reader, model, NoPlace(), score_threshold=score_threshold)
+        super().__init__(reader_of_pixels(canary.key_frame), model, NoPlace(), score_threshold=score_threshold)
         self._window = canary.frames
 
     def prepare(self, frame: Frame) -> PreparedFrame:

@@ -6,14 +6,12 @@ A frame that was let in is worked on to its end, whether or not whoever sent it 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 import time
 import zlib
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Literal
 
 from loddis_runtime.errors import ConfigError, DuplicateFrameError, FrameError, LateFrameError, StreamError
@@ -23,12 +21,13 @@ from loddis_server.metrics import Stage
 from loddis_server.models import ModelLease, ServedModel
 from loddis_server.pipeline import Pipeline, Place
 from loddis_server.problems import BAD_FRAME, BAD_PARAMETER, LATE_FRAME, UNKNOWN_STREAM, ProblemError
-from loddis_server.scene_health import FrameArchive
-from loddis_server.streams.documents import drift_record, frame_document
+from loddis_server.streams.documents import frame_document
 from loddis_server.streams.hub import Hub, Message
 from loddis_server.streams.jobs import CanaryJob, NoPlace, StreamJob
+from loddis_server.streams.pictures import SharedPictures
 from loddis_server.streams.session import FrameOptions, StreamResult, StreamSession
 from loddis_server.streams.settings import StreamSettings, StreamsSettings
+from loddis_server.streams.unlike_frames import UnlikeFrames
 
 __all__ = ["LiveStream", "StreamAnswer", "StreamKind"]
 
@@ -64,10 +63,11 @@ class LiveStream:
         limits: Of all streams.
         pipeline: That its frames go through.
         on_result: Called on the event loop with each result, for metrics and events.
-        archive: That keeps frames of scenes unlike the training domains.
+        unlike_frames: Keeps frames of scenes unlike the training domains, if they are to be kept.
 
     Attributes:
         latest: The newest result; what a preview shows.
+        pictures: Of the newest results.
         frames: That were detected on.
         refused: Frames that were refused, late ones included.
         alarms: Tracks that were announced.
@@ -86,15 +86,20 @@ class LiveStream:
         limits: StreamsSettings,
         pipeline: Pipeline,
         on_result: Callable[[LiveStream, StreamResult], None],
-        archive: FrameArchive | None = None,
+        unlike_frames: UnlikeFrames | None = None,
     ) -> None:
         self.stream_id = stream_id
         self.kind: StreamKind = kind
         self.settings = settings
         self._lend = lend
         self._lease = lend()
-        self.session = StreamSession(self.model.detector, settings, seed=zlib.crc32(stream_id.encode()))
+        try:
+            self.session = StreamSession(self.model.detector, settings, seed=zlib.crc32(stream_id.encode()))
+        except BaseException:
+            self._lease.release()
+            raise
         self.hub = Hub(limits.listener_capacity)
+        self.pictures = SharedPictures(pipeline.run_in_worker)
         self.created_at = time.time()
         self.last_frame_s = time.monotonic()
         self.latest: StreamResult | None = None
@@ -105,7 +110,7 @@ class LiveStream:
         self.over = asyncio.Event()
         self._pipeline = pipeline
         self._on_result = on_result
-        self._archive = archive
+        self._unlike_frames = unlike_frames
         self._turn = asyncio.Lock()
         self._under_way: set[asyncio.Task[StreamAnswer]] = set()
         self._ends: deque[float] = deque(maxlen=RATE_FRAMES)
@@ -115,6 +120,11 @@ class LiveStream:
     def model(self) -> ServedModel:
         """That detects."""
         return self._lease.model
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no frame is under way."""
+        return not self._under_way
 
     @property
     def fps(self) -> float:
@@ -139,6 +149,7 @@ class LiveStream:
         Raises:
             ProblemError: It is late, cannot be used, or the stream has ended.
         """
+        self._check_open()
         place = place or NoPlace()
         place.hold()
         task = asyncio.get_running_loop().create_task(self._detect(reader, options, place))
@@ -151,8 +162,6 @@ class LiveStream:
         started = time.perf_counter()
         stream_id_var.set(self.stream_id)
         async with self._turn:
-            if self.ended is not None:
-                raise ProblemError(UNKNOWN_STREAM, f"the stream {self.stream_id} has ended: {self.ended}")
             self._keep_model_current()
             job = StreamJob(reader, self.model, place, session=self.session, options=options)
             try:
@@ -177,65 +186,74 @@ class LiveStream:
             self._ends.append(self.last_frame_s)
             self._lags.append(job.seconds["total"])
             self.hub.publish(message)
-            self._on_result(self, result)
-            await self._run_canary(result)
-            await self._archive_unlike(result)
+            try:  # the frame has its answer: what is done on the side does not take it away
+                self._on_result(self, result)
+                await self._run_canary(result)
+                await self._keep_unlike(result)
+            except Exception:
+                logger.exception("aftermath of a frame failed", extra={"frame_index": result.window.frame_index})
         return StreamAnswer(result, message, job.seconds)
 
     async def _run_canary(self, result: StreamResult) -> None:
-        """Detect on a copy with targets in it, if it is the canary's turn; nobody sees the outcome but the canary."""
-        injected = self.session.canary_frame(result)
-        if injected is None or self.session.canary is None:
+        """Detect on a copy with a target in it, if it is the canary's turn; nobody sees the outcome but the canary."""
+        canary = self.session.canary
+        if canary is None:
             return
-        job = CanaryJob(injected, self.model, score_threshold=result.threshold)
-        try:
-            self.session.canary.judge(injected, await self._pipeline.submit(job))
-        except Exception:
-            logger.warning("the canary could not be run", exc_info=True, extra={"stream_id": self.stream_id})
+        injected = await self._pipeline.run_in_worker(lambda: self.session.canary_frame(result))
+        if injected is None:
+            return
+        # At the threshold of the stream's alarms: a request may have asked for other detections.
+        job = CanaryJob(injected, self.model, score_threshold=self.session.threshold)
+        canary.judge(injected, await self._pipeline.submit(job))
 
-    async def _archive_unlike(self, result: StreamResult) -> None:
+    async def _keep_unlike(self, result: StreamResult) -> None:
         """Keep the frame if the scene is unlike what the model was trained on."""
-        if self._archive is None or not result.drift.is_unlike:
+        unlike_frames = self._unlike_frames
+        if unlike_frames is None or not result.drift.is_unlike:
             return
-        about = {
-            "stream_id": self.stream_id,
-            "frame_index": result.window.frame_index,
-            "model": self.model.reference,
-            "drift": drift_record(result.drift),
-            "detections": result.detections.to_records(),
-        }
-        captured_at = time.time() if result.options.captured_at is None else result.options.captured_at
-        offer = partial(self._archive.offer, result.frame, captured_at_s=captured_at, about=about)
-        await self._pipeline.run_in_worker(offer)
+        await self._pipeline.run_in_worker(
+            lambda: unlike_frames.keep(result, stream_id=self.stream_id, model=self.model)
+        )
 
     def _keep_model_current(self) -> None:
         """Go on with the version that the stream's reference means now; with the old one while there is none."""
         if self._lease.is_current:
             return
-        with contextlib.suppress(ProblemError):
-            old, self._lease = self._lease, self._lend()
-            self.session.adopt(self.model.detector)
-            old.release()
-            logger.info(
-                "stream goes on with another model", extra={"stream_id": self.stream_id, "model": self.model.reference}
-            )
+        try:
+            lease = self._lend()
+        except ProblemError:
+            return
+        old, self._lease = self._lease, lease
+        self.session.adopt(self.model.detector)
+        old.release()
+        logger.info(
+            "stream goes on with another model", extra={"stream_id": self.stream_id, "model": self.model.reference}
+        )
+
+    def _check_open(self) -> None:
+        if self.ended is not None:
+            raise ProblemError(UNKNOWN_STREAM, f"the stream {self.stream_id} has ended: {self.ended}")
 
     def say(self, kind: Literal["source"], document: dict[str, Any]) -> None:
         """Tell listeners something else than a frame's result."""
         self.hub.publish(Message(kind, {"type": kind, "stream_id": self.stream_id, **document}))
 
     async def end(self, reason: str) -> None:
-        """End: frames under way are finished, listeners told, the model given back. A second call does nothing."""
+        """End: frames that were let in are answered, listeners told, the model given back.
+
+        A second call does nothing.
+        """
         if self.ended is not None:
             return
         self.ended = reason
-        async with self._turn:
-            self.hub.publish(
-                Message("end", {"type": "end", "stream_id": self.stream_id, "reason": reason, "frames": self.frames})
-            )
-            self.session.close()
-            self._lease.release()
-            self.over.set()
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+        self.hub.publish(
+            Message("end", {"type": "end", "stream_id": self.stream_id, "reason": reason, "frames": self.frames})
+        )
+        self.session.close()
+        self._lease.release()
+        self.over.set()
 
     def _done(self, task: asyncio.Task[StreamAnswer]) -> None:
         """Forget a task; who waited for it has its outcome, and if nobody did, nobody wants it."""
@@ -247,11 +265,14 @@ class LiveStream:
 def _problem_of(error: BaseException) -> BaseException:
     """Give the problem that a frame's failure is to whoever sent it."""
     if isinstance(error, DuplicateFrameError | LateFrameError):
-        return ProblemError(
-            LATE_FRAME,
-            str(error),
-            errors=[{"parameter": "X-Frame-Index", "message": f"must be above {error.last_index}"}],
+        index, last = error.frame_index, error.last_index
+        is_late_by_index = index is not None and last is not None and index <= last
+        fault = (
+            {"parameter": "X-Frame-Index", "message": f"must be above {error.last_index}"}
+            if is_late_by_index
+            else {"parameter": "X-Frame-Timestamp", "message": "must be above that of the last frame"}
         )
+        return ProblemError(LATE_FRAME, str(error), errors=[fault])
     if isinstance(error, ConfigError):
         return ProblemError(BAD_PARAMETER, str(error))
     if isinstance(error, FrameError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import logging
 import time
@@ -11,7 +10,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from loddis_server.bodies import FrameReader
+from loddis_server.bodies import reader_of_pixels
 from loddis_server.models import ModelStore, ServedModel
 from loddis_server.models.finding import parse_reference
 from loddis_server.pipeline import Pipeline
@@ -24,22 +23,24 @@ from loddis_server.problems import (
     UNKNOWN_STREAM,
     ProblemError,
 )
-from loddis_server.scene_health import FrameArchive
 from loddis_server.sources.allow_list import RefusedError, SourceAllowList
 from loddis_server.sources.opening import check_allowed
 from loddis_server.sources.settings import SourceSettings
 from loddis_server.sources.source import Source
-from loddis_server.sources.status import SourceStatus
+from loddis_server.sources.status import SourceFrame, SourceStatus
 from loddis_server.streams.live import LiveStream, StreamKind
+from loddis_server.streams.media_time import MediaTime
 from loddis_server.streams.reporting import StreamReporter
 from loddis_server.streams.session import FrameOptions
 from loddis_server.streams.settings import STREAM_ID, SourceStreamSettings, StreamSettings, StreamsSettings
+from loddis_server.streams.unlike_frames import UnlikeFrames
 
 __all__ = ["StreamRegistry"]
 
 logger = logging.getLogger(__name__)
 
 SWEEP_S = 1.0
+END_TIMEOUT_S = 5.0  # for whoever asked for the end; a frame that hangs holds up no answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,8 @@ class StreamRegistry:
         self._streams: dict[str, LiveStream] = {}
         self._fetched: dict[str, _Fetched] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._ending: set[asyncio.Task[None]] = set()
+        self._awaited = {camera.stream_id for camera in settings.cameras}  # their ids and places are kept for them
         self._is_closed = False
 
     def __iter__(self) -> Iterator[LiveStream]:
@@ -169,28 +172,44 @@ class StreamRegistry:
     async def remove(self, stream_id: str, reason: str) -> None:
         """End a stream and forget it; listeners are told why.
 
+        It is forgotten at once. Its end, which its last frame may hold up, goes on whether or not anybody waits for it.
+
         Raises:
             ProblemError: There is none of that name.
         """
-        stream = self.find(stream_id)
-        del self._streams[stream_id]
-        fetched = self._fetched.pop(stream_id, None)
-        if fetched is not None:
-            fetched.task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await fetched.task
-            await fetched.source.stop()
-        await stream.end(reason)
-        logger.info("stream ended", extra={"stream_id": stream_id, "reason": reason, "frames": stream.frames})
+        await asyncio.wait((self._begin_end(stream_id, reason),), timeout=END_TIMEOUT_S)
 
     async def stop(self) -> None:
-        """End all streams, and take no new ones."""
+        """End all streams, and take no new ones; returns once they have ended."""
         self._is_closed = True
         for task in self._tasks:
             task.cancel()
         for stream in self:
-            with contextlib.suppress(ProblemError):  # somebody else was quicker
-                await self.remove(stream.stream_id, "the server is stopping")
+            self._begin_end(stream.stream_id, "the server is stopping")
+        if self._ending:
+            await asyncio.wait(self._ending)
+
+    def _begin_end(self, stream_id: str, reason: str) -> asyncio.Task[None]:
+        """Forget a stream, and end it in a task of its own: whoever asked for that may leave."""
+        stream = self.find(stream_id)
+        del self._streams[stream_id]
+        task = asyncio.get_running_loop().create_task(
+            self._end(stream, self._fetched.pop(stream_id, None), reason), context=contextvars.Context()
+        )
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        return task
+
+    async def _end(self, stream: LiveStream, fetched: _Fetched | None, reason: str) -> None:
+        try:
+            if fetched is not None:
+                fetched.task.cancel()
+                await fetched.source.stop()
+            await stream.end(reason)
+        except Exception:
+            logger.exception("stream could not be ended", extra={"stream_id": stream.stream_id})
+        else:
+            logger.info("stream ended", extra={"stream_id": stream.stream_id, "reason": reason, "frames": stream.frames})
 
     def _add(self, stream_id: str, kind: StreamKind, *, model: str | None, settings: StreamSettings) -> LiveStream:
         if self._is_closed:
@@ -201,10 +220,13 @@ class StreamRegistry:
                 "a stream's id is 1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit, "
                 f"got {stream_id[:100]!r}",
             )
-        if len(self._streams) >= self.settings.max_streams:
+        if kind == "pushed" and stream_id in self._awaited:
+            raise ProblemError(STREAM_CONFLICT, f"the frames of the stream {stream_id} will come from its source")
+        kept = len(self._awaited - {stream_id})
+        if len(self._streams) + kept >= self.settings.max_streams:
             raise ProblemError(
                 TOO_MANY_STREAMS,
-                f"there are {len(self._streams)} streams, this server takes {self.settings.max_streams}",
+                f"there are {len(self._streams) + kept} streams, this server takes {self.settings.max_streams}",
             )
         stream = LiveStream(
             stream_id,
@@ -214,22 +236,16 @@ class StreamRegistry:
             limits=self.settings,
             pipeline=self._pipeline,
             on_result=self._reporter.report_result,
-            archive=self._archive(stream_id) if kind != "video" else None,
+            unlike_frames=None if kind == "video" else self._unlike_frames(stream_id),
         )
         self._streams[stream_id] = stream
         logger.info("stream opened", extra={"stream_id": stream_id, "kind": kind, "model": stream.model.reference})
         return stream
 
-    def _archive(self, stream_id: str) -> FrameArchive | None:
-        """Give the folder of a stream's unlike frames, if they are kept."""
+    def _unlike_frames(self, stream_id: str) -> UnlikeFrames | None:
+        """Give where a stream's unlike frames are kept, if they are."""
         wanted = self.settings.unlike_frames
-        if wanted is None:
-            return None
-        try:
-            return FrameArchive(wanted.folder / stream_id, wanted.limits)
-        except OSError as error:
-            logger.error("unlike frames are not kept", extra={"stream_id": stream_id, "cause": str(error)})
-            return None
+        return None if wanted is None else UnlikeFrames(wanted.folder / stream_id, wanted.limits)
 
     async def _open_camera(self, camera: SourceStreamSettings) -> None:
         """Open a stream of the settings; one that cannot be is told in the log, and keeps no other from starting."""
@@ -237,18 +253,35 @@ class StreamRegistry:
             await self.create(camera.stream_id, camera.source, model=camera.model, settings=camera.settings)
         except ProblemError as error:
             logger.error("camera cannot be read", extra={"stream_id": camera.stream_id, "cause": error.detail})
+        except Exception:
+            logger.exception("camera cannot be read", extra={"stream_id": camera.stream_id})
+        finally:
+            self._awaited.discard(camera.stream_id)
 
     async def _fetch(self, stream: LiveStream, source: Source) -> None:
         """Take a source's frames to its stream until it ends. A frame that cannot be used is no reason to stop."""
-        async for frame in source.frames():
-            options = FrameOptions(frame_index=frame.index, captured_at=frame.captured_at)
-            reader = FrameReader(lambda image=frame.image: image, is_quick=True)  # type: ignore[misc]
-            try:
-                await stream.detect(reader, options)
-            except ProblemError as error:
-                logger.warning("frame refused", extra={"stream_id": stream.stream_id, "cause": error.detail})
-            except Exception:
-                logger.exception("frame failed", extra={"stream_id": stream.stream_id, "frame_index": frame.index})
+        cause: str | None = None
+        times = MediaTime()
+        try:
+            async for frame in source.frames():
+                # A file may be read faster than it was recorded: its own times tell what a frame stands for.
+                timestamp_s = None if source.settings.is_live else times.take(frame.pts_s)
+                options = FrameOptions(frame_index=frame.index, timestamp_s=timestamp_s, captured_at=frame.captured_at)
+                before, cause = cause, await self._refusal(stream, frame, options)
+                if cause is not None and cause != before:  # of many in a row, the log hears of the first
+                    logger.warning("frames refused", extra={"stream_id": stream.stream_id, "cause": cause})
+        except Exception:
+            logger.exception("source failed", extra={"stream_id": stream.stream_id})
+
+    async def _refusal(self, stream: LiveStream, frame: SourceFrame, options: FrameOptions) -> str | None:
+        """Take a frame to its stream; say why it could not be used, if it could not."""
+        try:
+            await stream.detect(reader_of_pixels(frame.image), options)
+        except ProblemError as error:
+            return error.detail
+        except Exception:
+            logger.exception("frame failed", extra={"stream_id": stream.stream_id, "frame_index": frame.index})
+        return None
 
     def _source_changed(self, stream: LiveStream, status: SourceStatus) -> None:
         stream.say("source", {"state": status.state, "cause": status.cause, "restarts": status.restarts})
@@ -260,9 +293,9 @@ class StreamRegistry:
             await asyncio.sleep(SWEEP_S)
             now = time.monotonic()
             for stream in self:
-                if stream.kind == "pushed" and now - stream.last_frame_s > self.settings.idle_timeout_s:
-                    with contextlib.suppress(ProblemError):
-                        await self.remove(stream.stream_id, f"no frame for {self.settings.idle_timeout_s:g} s")
+                is_left = stream.is_idle and now - stream.last_frame_s > self.settings.idle_timeout_s
+                if stream.kind == "pushed" and is_left:
+                    self._begin_end(stream.stream_id, f"no frame for {self.settings.idle_timeout_s:g} s")
 
 
 def _is_called(model: ServedModel, reference: str) -> bool:

@@ -1,12 +1,14 @@
 """What is remembered from one frame of a stream to the next, and what is made of it.
 
-Everything here runs on worker threads, one frame at a time and in order; the event loop's side is `live`.
+Frames come one at a time and in order, on worker threads; the event loop's side is `live`. What tells how it goes
+(`threshold`, `false_alarms`) may be asked from any thread meanwhile.
 
 Legend: K candidates of the network.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +21,7 @@ from loddis_runtime.detector import Detector, PreparedFrame
 from loddis_runtime.errors import DuplicateFrameError, LateFrameError
 from loddis_runtime.frames import Frame
 from loddis_runtime.stream import StreamWindow
-from loddis_server.alarms import FalseAlarmControl
+from loddis_server.alarms import FalseAlarmControl, FalseAlarmStatus
 from loddis_server.events import thumbnail_png
 from loddis_server.scene_health import Canary, CanaryFrame, DriftMonitor, DriftReport, HealthReport, SensorHealth
 from loddis_server.streams.settings import StreamSettings
@@ -64,7 +66,7 @@ class StreamResult:
         alarms: Tracks that are announced with this frame: confirmed, and not held back.
         ended: Announced tracks that were lost with this frame.
         threshold: Least score of `detections`.
-        held_back: Whether announcements wait, since the sensor's shutter is, or just was, closed.
+        held_back: Whether announcements wait: the sensor's shutter is, or just was, closed, or its picture is frozen.
         health: Of the sensor.
         drift: Of the scene.
         pictures: By id of a track in `alarms`, its neighbourhood as PNG.
@@ -99,29 +101,40 @@ class StreamSession:
         self._detector = detector
         self._stream = detector.stream(max_gap=settings.max_gap)
         self._last_index: int | None = None
+        self._must_reset = False
         self.tracker = Tracker(settings.tracker)
-        self.control = _false_alarm_control(detector, settings)
+        self._control = _false_alarm_control(detector, settings)
+        self._controlling = threading.Lock()  # the control bears one thread, and is asked how it goes on another
         self.health = SensorHealth(settings.health)
         self.drift = DriftMonitor(detector.manifest.scenes, settings.drift)
+        self._was_unlike = False
         self._seed = seed
         self.canary = self._new_canary()
         self._announced: set[int] = set()
-        self._last_s: float | None = None
+        self._last_options = FrameOptions()
 
     @property
     def threshold(self) -> float:
         """Least score of a reported detection now."""
-        return self._detector.manifest.score_threshold if self.control is None else self.control.threshold
+        control = self._control
+        return self._detector.manifest.score_threshold if control is None else control.threshold
+
+    def false_alarms(self) -> FalseAlarmStatus | None:
+        """Give the rate of false alarms that is held; None where none is to be."""
+        with self._controlling:
+            return None if self._control is None else self._control.status()
 
     def prepare(self, frame: Frame, options: FrameOptions) -> tuple[PreparedFrame, StreamWindow]:
         """Take the next frame up to the network.
 
         Raises:
-            DuplicateFrameError, LateFrameError, FrameError, ConfigError: As `Stream.prepare`; the session is as before.
+            DuplicateFrameError, LateFrameError, FrameError, ConfigError: As `Stream.prepare`; the session is as before,
+                but for a reset that came with the frame.
         """
         if options.reset:
             self._stream.reset()
             self._last_index = None
+            self._must_reset = True
         index = options.frame_index
         if self._last_index is not None:  # which the window does not know once the model has been exchanged
             index = self._last_index + 1 if index is None else index
@@ -134,12 +147,15 @@ class StreamSession:
         return prepared, window
 
     def adopt(self, detector: Detector) -> None:
-        """Go on with another model: the window starts afresh; tracks live on if the classes are the same."""
+        """Go on with another model: the window starts afresh; tracks live on if the classes are the same.
+
+        What was learned of the other model's scores says nothing of this one's: the control of false alarms begins anew
+        at this model's own threshold.
+        """
         self._stream.close()
-        if detector.manifest.classes != self._detector.manifest.classes:
-            self.tracker.reset()
-            self._announced.clear()
         self._detector = detector
+        with self._controlling:
+            self._control = _false_alarm_control(detector, self._settings)
         self._stream = detector.stream(max_gap=self._settings.max_gap)
         self.drift = DriftMonitor(detector.manifest.scenes, self._settings.drift)
         self.canary = self._new_canary()
@@ -158,18 +174,23 @@ class StreamSession:
         """
         own = self.threshold
         threshold = own if options.score_threshold is None else options.score_threshold
-        lost = self.tracker.reset() if window.restart == "reset" else ()
         found = self._detector.finish(prepared, candidates, score_threshold=min(threshold, self._floor))
-        tracks = self.tracker.update(found, frame=prepared.frame, frame_index=window.frame_index, score_threshold=own)
+        lost = self.tracker.reset() if self._must_reset else ()
+        self._must_reset = False
+        tracks = self.tracker.update(
+            _best(found, self._floor, None),  # what one request wants to see makes no tracks
+            frame=prepared.frame,
+            frame_index=window.frame_index,
+            score_threshold=own,
+        )
         tracks = replace(tracks, ended=lost + tracks.ended)
-        elapsed_s = self._elapsed_s(options, missing=window.missing)
-        if self.control is not None:
-            self.control.observe(tracks, elapsed_s=elapsed_s)
         health = self.health.update(
             prepared.frame, timestamp_s=options.timestamp_s, camera_shift_xy=tracks.camera_shift_xy
         )
-        drift = self.drift.update(prepared)
-        alarms = self._announce(tracks, held_back=health.hold_alarms)
+        held_back = health.hold_alarms or "frozen" in health.conditions
+        self._observe(tracks, self._elapsed_s(options, missing=window.missing), held_back=held_back)
+        drift = self._drift(prepared, window)
+        alarms = self._announce(tracks, held_back=held_back)
         return StreamResult(
             frame=prepared.frame,
             window=window,
@@ -178,7 +199,7 @@ class StreamSession:
             alarms=alarms,
             ended=self._withdraw(tracks.ended),
             threshold=threshold,
-            held_back=health.hold_alarms,
+            held_back=held_back,
             health=health,
             drift=drift,
             pictures={track.track_id: thumbnail_png(prepared.frame, track.box_xyxy) for track in alarms},
@@ -211,16 +232,32 @@ class StreamSession:
     @property
     def _floor(self) -> float:
         """Least score that tracks are made of; clutter is known from what lies between it and the threshold."""
-        low = self.control.settings.score_floor if self.control is not None else LOW_SCORE
+        low = self._control.settings.score_floor if self._control is not None else LOW_SCORE
         return min(low, self.threshold)
 
     def _elapsed_s(self, options: FrameOptions, *, missing: int) -> float:
         """Give the time that a frame stands for; time in which nothing was looked at does not count."""
-        now_s = options.timestamp_s if options.timestamp_s is not None else options.captured_at
-        last_s, self._last_s = self._last_s, now_s
-        if now_s is None or last_s is None:
-            return 0.0
-        return min(max(now_s - last_s, 0.0) / (missing + 1), LONGEST_FRAME_S)
+        last, self._last_options = self._last_options, options
+        for now_s, last_s in ((options.timestamp_s, last.timestamp_s), (options.captured_at, last.captured_at)):
+            if now_s is not None and last_s is not None:
+                return min(max(now_s - last_s, 0.0) / (missing + 1), LONGEST_FRAME_S)
+        return 0.0
+
+    def _observe(self, tracks: TrackUpdate, elapsed_s: float, *, held_back: bool) -> None:
+        """Let the control of false alarms see a frame, unless alarms are held back: none is raised in such time."""
+        if self._control is None or held_back:
+            return
+        with self._controlling:
+            self._control.observe(tracks, elapsed_s=elapsed_s)
+
+    def _drift(self, prepared: PreparedFrame, window: StreamWindow) -> DriftReport:
+        """Compare the scene with the training domains; frames of another size or depth are another scene."""
+        if window.restart in ("size", "dtype"):
+            self.drift.reset()
+        drift = self.drift.update(prepared)
+        changed = drift.is_unlike != self._was_unlike  # which a monitor that starts afresh does not know
+        self._was_unlike = drift.is_unlike
+        return drift if drift.changed == changed else replace(drift, changed=changed)
 
     def _announce(self, tracks: TrackUpdate, *, held_back: bool) -> tuple[Track, ...]:
         """Give the confirmed tracks that nobody was told of; what is held back is told later, if it still lives."""

@@ -34,7 +34,7 @@ def stream_status(stream: LiveStream, source: SourceStatus | None) -> StreamStat
         listeners=len(stream.hub),
         lost_messages=stream.hub.lost,
         source=None if source is None else SourceInfo.model_validate(source, from_attributes=True),
-        false_alarms=None if session.control is None else session.control.status(),
+        false_alarms=session.false_alarms(),
         health=None if latest is None else HealthInfo(**health_record(latest.health)),
         drift=None if latest is None else DriftInfo(**drift_record(latest.drift)),
         canary=None if session.canary is None else session.canary.status(),
