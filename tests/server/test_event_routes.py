@@ -148,6 +148,8 @@ def test_a_cursor_is_what_these_tests_take_it_for(client: httpx.Client) -> None:
     ("query", "parameter"),
     [
         ("limit=0", "limit"),
+        ("since=1762056000", "since"),
+        ("until=0.5", "until"),
         ("limit=1001", "limit"),
         ("limit=ten", "limit"),
         ("limit=1&limit=2", "limit"),

@@ -41,6 +41,7 @@ manage_scope = Depends(require_scope("manage"))
     dependencies=[manage_scope],
     responses=problem_answers(
         [
+            problems.MALFORMED_REQUEST,
             problems.UNAUTHORISED,
             problems.FORBIDDEN,
             problems.UNKNOWN_MODEL,

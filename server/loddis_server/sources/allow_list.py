@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import re
@@ -44,6 +45,10 @@ class HostRule:
         """Whether it can only mean special addresses, so that whoever wrote it wants them."""
         network = self.network
         return network is not None and is_special(network[0]) and is_special(network[-1]) and network.prefixlen >= 8
+
+    def takes_port_of(self, camera: CameraAddress) -> bool:
+        """Tell whether it lets a camera's port be connected to."""
+        return self.port in (ANY_PORT, camera.port) or (self.port is None and camera.has_default_port)
 
 
 def parse_host_rule(text: str) -> HostRule:
@@ -102,6 +107,22 @@ class SourceAllowList(BaseModel):
     @cached_property
     def _rules(self) -> tuple[HostRule, ...]:
         return tuple(parse_host_rule(host) for host in self.hosts)
+
+    def check_name(self, camera: CameraAddress) -> None:
+        """Check whether any entry may mean the name of a camera; one that none may mean is not even looked up.
+
+        Args:
+            camera: As its URL says; an address needs no looking up, and `check_addresses` says more of it.
+
+        Raises:
+            RefusedError: None may.
+        """
+        with contextlib.suppress(ValueError):
+            ipaddress.ip_address(camera.host)
+            return
+        fitting = (rule for rule in self._rules if rule.takes_port_of(camera))
+        if not any(rule.network is not None or rule.name == camera.host for rule in fitting):
+            raise RefusedError(f"{camera.host}:{camera.port} is not on the list of allowed hosts")
 
     def check_addresses(self, camera: CameraAddress, addresses: list[IpAddress]) -> None:
         """Check every address that a camera's name stands for, since any may be connected to.
@@ -167,7 +188,7 @@ class SourceAllowList(BaseModel):
 
     @staticmethod
     def _allows(rule: HostRule, camera: CameraAddress, address: IpAddress) -> bool:
-        if rule.port not in (ANY_PORT, camera.port) and not (rule.port is None and camera.has_default_port):
+        if not rule.takes_port_of(camera):
             return False
         if rule.network is None:
             return rule.name == camera.host and not is_special(address)
