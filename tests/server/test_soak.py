@@ -31,6 +31,9 @@ def test_mixed_traffic_leaves_nothing_behind(tmp_path: Path) -> None:
     mixes = {mix.act.__name__ for mix in benchmark_module("soak_traffic").MIXES}
     assert answered == mixes  # none was idle
     assert figures["answers"]["raw_frames 200"] > 5
+    # Streams, videos and sources were at work, not only refused.
+    assert {"stateful_frames 409", "websocket_frames frame", "videos frame", "sources 204"} <= figures["answers"].keys()
+    assert figures["most at once"]["children"] > 0
 
 
 def samples_of(soak: ModuleType, resident_mib: list[float]) -> list[object]:
