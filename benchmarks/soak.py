@@ -2,20 +2,23 @@
 
     python benchmarks/soak.py --json benchmarks/results/soak.json
 
-Mixed traffic warms the server up, then it rests, without a connection; then comes the traffic that counts, and another
-rest. Memory is judged by the median slope between any two of its samples under that traffic (Theil-Sen), times its
-length: no single spike, nor a lucky last sample, decides it. Threads, files and child processes are judged at rest:
-there may be no more of them than at the first rest.
+A burst brings the server's pools of threads to their size, mixed traffic warms it up, and it rests, without a
+connection; then comes the traffic that counts, and another rest. Memory is judged by the median slope between any two
+of its samples under that traffic (Theil-Sen), times its length: no single spike, nor a lucky last sample, decides it.
+Threads, files and child processes are judged at rest: there may be no more of them than at the first rest.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +26,15 @@ from machine import describe_machine, keep_result
 from process_watch import ProcessSample, Watch, sample_process, theil_sen_slope
 from rich.console import Console
 from rich.table import Table
-from soak_traffic import Tally, run_traffic
+from soak_traffic import fill_pools, run_traffic
+from soak_visit import Tally
 
-from loddis_server.local import running_server_process
+from loddis_server.local import RunningServer, running_server_process
 
 WARM_UP_SHARE = 0.2  # of the whole time
 REST_S = 6.0  # a second more than the server lingers on a connection whose body it did not want
 REST_LIMIT_S = 30.0
+IDLE_S = 2.0  # after which a stream ends: some do under the traffic, and all do at rest
 KEPT_SAMPLES = 120  # in the JSON
 HELD = ("threads", "files", "children")
 
@@ -40,16 +45,13 @@ def main() -> None:
     seconds = 60 * options.minutes
     warm_up_s = WARM_UP_SHARE * seconds
     tally = Tally()
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        running_server_process(
-            options.model, settings={"LODDIS_LOG_LEVEL": "warning"}, log=Path(scratch) / "log"
-        ) as server,
-    ):
-        asyncio.run(run_traffic(server.url, seconds=warm_up_s, seed=options.seed, tally=tally))
+    with tempfile.TemporaryDirectory() as scratch, serving(options.model, Path(scratch)) as server:
+        traffic = partial(run_traffic, server.url, tally=tally, folder=Path(scratch))
+        asyncio.run(fill_pools(server.url))
+        asyncio.run(traffic(seconds=warm_up_s, seed=options.seed))
         first = rest(server.pid, None)
         with Watch(server.pid) as watch:
-            asyncio.run(run_traffic(server.url, seconds=seconds - warm_up_s, seed=options.seed + 1, tally=tally))
+            asyncio.run(traffic(seconds=seconds - warm_up_s, seed=options.seed + 1))
         last = rest(server.pid, first)
     result = {
         "machine": describe_machine("onnxruntime", "numpy", "fastapi", "uvicorn"),
@@ -74,6 +76,16 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the traffic")
     parser.add_argument("--json", type=Path, help="file for the figures")
     return parser.parse_args()
+
+
+def serving(model: str, folder: Path) -> AbstractContextManager[RunningServer]:
+    """Run a server that may read the videos of a folder, and ends idle streams before it is looked at."""
+    settings = {
+        "LODDIS_LOG_LEVEL": "warning",
+        "LODDIS_SOURCES": json.dumps({"folders": [str(folder)]}),
+        "LODDIS_STREAMS": json.dumps({"idle_timeout_s": IDLE_S}),
+    }
+    return running_server_process(model, settings=settings, log=folder / "log")
 
 
 def rest(pid: int, before: ProcessSample | None) -> ProcessSample:

@@ -1,6 +1,6 @@
 """What a server in use sees, as mixes: each is a client that does one thing over and over.
 
-A new route gets a function here, `async def name(visit: Visit) -> None`, and a line in `MIXES`.
+A new route gets a function here or in `soak_streams`, `async def name(visit: Visit) -> None`, and a line in `MIXES`.
 """
 
 from __future__ import annotations
@@ -8,78 +8,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import socket
-import struct
-from collections import Counter
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
-import numpy as np
-from fuzz_seeds import Body, seeds
+from fuzz_seeds import seeds
 from load_generator import detect_request
 from mutations import mutate
+from soak_streams import STREAM_MIXES, write_clip
+from soak_visit import Mix, Tally, Visit, noise, raw_body, reset_on_close
+from websockets.exceptions import WebSocketException
 
-__all__ = ["MIXES", "Mix", "Tally", "Visit", "run_traffic"]
+__all__ = ["MIXES", "fill_pools", "run_traffic"]
 
-FRAME_HW = (256, 320)
 TIMEOUT_S = 30.0
-ABORT = struct.pack("ii", 1, 0)  # SO_LINGER: closing resets the connection, as a client that crashes does
-
-
-@dataclass(slots=True)
-class Tally:
-    """How often what was answered, over all mixes."""
-
-    statuses: Counter[str] = field(default_factory=Counter)
-    """By mix and status."""
-    faults: list[str] = field(default_factory=list)
-    """What no client should see."""
-
-    def note(self, mix: str, response: httpx.Response) -> None:
-        """Count an answer; a server error other than a refusal is a fault."""
-        self.statuses[f"{mix} {response.status_code}"] += 1
-        if response.status_code >= 500 and response.status_code not in (501, 503):
-            self.faults.append(f"{mix}: {response.status_code} {response.text[:300]}")
-
-
-@dataclass(slots=True)
-class Visit:
-    """What a mix has to hand."""
-
-    mix: str
-    """Its name."""
-    url: str
-    """Of the server."""
-    client: httpx.AsyncClient
-    """With connections of its own."""
-    rng: random.Random
-    """Decides everything that is left to chance."""
-    tally: Tally
-    """Takes the answers."""
-
-    async def post(self, body: Body, query: str = "") -> None:
-        """Send a body to `POST /v1/detect`, and count the answer."""
-        headers = [(name.encode(), text.encode("latin-1", "replace")) for name, text in body.headers.items()]
-        with contextlib.suppress(httpx.LocalProtocolError):  # a header that no client of HTTP sends
-            answer = await self.client.post(f"/v1/detect{query}", content=body.content, headers=headers)
-            self.tally.note(self.mix, answer)
-
-
-@dataclass(frozen=True, slots=True)
-class Mix:
-    """One kind of client."""
-
-    act: Callable[[Visit], Awaitable[None]]
-    """What it does each time; its name is that of the mix."""
-    rate: float
-    """Times a second, on average; no more than one at a time."""
+BURST = 24  # requests at once that bring every pool of threads and connections to its size
+BURSTS = 3
 
 
 async def raw_frames(visit: Visit) -> None:
     """A camera's gateway: raw 16-bit frames, one after the other."""
-    await visit.post(_raw(visit.rng))
+    await visit.post(raw_body(visit.rng))
 
 
 async def files(visit: Visit) -> None:
@@ -89,7 +38,7 @@ async def files(visit: Visit) -> None:
 
 async def pictures(visit: Visit) -> None:
     """Somebody who looks: detections drawn into the frame."""
-    await visit.post(_raw(visit.rng), "?return=image&score_threshold=0.05")
+    await visit.post(raw_body(visit.rng), "?return=image&score_threshold=0.05")
 
 
 async def bad_input(visit: Visit) -> None:
@@ -106,31 +55,31 @@ async def operators(visit: Visit) -> None:
 
 async def vanishing(visit: Visit) -> None:
     """Clients that leave: in the head, in the body, or before they are answered."""
-    request = detect_request(_noise(visit.rng), visit.url)
+    request = detect_request(noise(visit.rng), visit.url)
     end = visit.rng.choice((visit.rng.randrange(100), visit.rng.randrange(len(request)), len(request)))
     parts = urlsplit(visit.url)
     _, writer = await asyncio.open_connection(parts.hostname, parts.port)
     if visit.rng.random() < 0.5:
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
+        reset_on_close(writer.get_extra_info("socket"))
     with contextlib.suppress(ConnectionError):
         writer.write(request[:end])
         await writer.drain()
         await asyncio.sleep(visit.rng.choice((0.0, 0.01, 0.1)))
         writer.close()
         await writer.wait_closed()
-    visit.tally.statuses[f"{visit.mix} left"] += 1
+    visit.tally.count(visit.mix, "left")
 
 
 async def slow_upload(visit: Visit) -> None:
     """A bad line: the body comes in pieces."""
-    request = detect_request(_noise(visit.rng), visit.url)
+    request = detect_request(noise(visit.rng), visit.url)
     parts = urlsplit(visit.url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     for start in range(0, len(request), 20_000):
         writer.write(request[start : start + 20_000])
         await asyncio.sleep(0.05)
     status = (await reader.readuntil(b"\r\n")).split()[1].decode()
-    visit.tally.statuses[f"{visit.mix} {status}"] += 1
+    visit.tally.count(visit.mix, status)
     writer.close()
     await writer.wait_closed()
 
@@ -143,10 +92,31 @@ MIXES = (
     Mix(operators, rate=2.0),
     Mix(vanishing, rate=5.0),
     Mix(slow_upload, rate=0.5),
+    *STREAM_MIXES,
 )
 
 
-async def run_traffic(url: str, *, seconds: float, seed: int, tally: Tally) -> None:
+async def fill_pools(url: str) -> None:
+    """Let a server start all threads and connections that it keeps, so that whatever comes later is a leak.
+
+    Pools start their threads as they are needed: for decoding, finishing, the model repository and the database. One
+    that met its first busy moment only in the traffic that counts would look like one.
+
+    Args:
+        url: Of the server.
+    """
+    rng = random.Random(0)
+    async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S, trust_env=False) as client:
+        for _ in range(BURSTS):
+            frames = (raw_body(rng) for _ in range(BURST))
+            files = (rng.choice(seeds()) for _ in range(BURST))
+            await asyncio.gather(
+                *(client.post("/v1/detect", content=body.content, headers=body.headers) for body in (*frames, *files)),
+                *(client.get(path) for path in ("/v1/models", "/v1/events") for _ in range(BURST)),
+            )
+
+
+async def run_traffic(url: str, *, seconds: float, seed: int, tally: Tally, folder: Path) -> None:
     """Let all mixes act for some time, then close every connection.
 
     Args:
@@ -154,28 +124,20 @@ async def run_traffic(url: str, *, seconds: float, seed: int, tally: Tally) -> N
         seconds: How long.
         seed: Of what is left to chance.
         tally: Takes the answers.
+        folder: That the server may read videos from; one is put there.
     """
+    write_clip(folder)
     ends = asyncio.get_running_loop().time() + seconds
 
     async def act_on(mix: Mix, client: httpx.AsyncClient) -> None:
         name = mix.act.__name__
-        visit = Visit(name, url, client, random.Random(f"{seed}:{name}"), tally)
+        visit = Visit(name, url, client, random.Random(f"{seed}:{name}"), tally, folder)
         while (left_s := ends - asyncio.get_running_loop().time()) > 0:
             try:
                 await mix.act(visit)
-            except (OSError, httpx.HTTPError, asyncio.IncompleteReadError) as error:
+            except (OSError, httpx.HTTPError, asyncio.IncompleteReadError, WebSocketException) as error:
                 tally.faults.append(f"{name}: no answer: {error!r}")
             await asyncio.sleep(min(left_s, visit.rng.expovariate(mix.rate)))
 
     async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S, trust_env=False) as client:
         await asyncio.gather(*(act_on(mix, client) for mix in MIXES))
-
-
-def _raw(rng: random.Random) -> Body:
-    frame = _noise(rng)
-    described = {"x-frame-width": str(frame.shape[1]), "x-frame-height": str(frame.shape[0])}
-    return Body("raw", frame.tobytes(), described | {"x-frame-dtype": str(frame.dtype)})
-
-
-def _noise(rng: random.Random) -> np.ndarray[tuple[int, ...], np.dtype[np.uint16]]:
-    return np.random.default_rng(rng.getrandbits(32)).integers(20_000, 21_000, FRAME_HW, dtype=np.uint16)

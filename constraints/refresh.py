@@ -1,6 +1,7 @@
 """Pin anew what the project installs: resolve with pip, install nothing, write run.txt and dev.txt.
 
-run.txt holds what a machine that only detects needs (server with all it can talk to, both ONNX Runtime builds, demo, client);
+run.txt holds what a machine that only detects needs (server with all that it can talk to, both ONNX Runtime builds,
+demo, client);
 dev.txt holds what tests, training and export need besides. Call it as `make constraints`.
 """
 
@@ -16,6 +17,7 @@ HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parent
 CLIENT: Final = "./clients/python"
 OWN: Final = {"loddis", "loddis-client"}
+HEADING: Final = "What detecting needs: extras server, postgresql, opentelemetry, cpu, demo and gpu, and the client."
 TORCH: Final = "torch==2.13.0"  # one exact release: a CPU build of it is what pip finds on machines without a GPU
 
 
@@ -41,9 +43,9 @@ def main() -> None:
     """Resolve the run environment first, so that the development environment holds the same versions."""
     run = resolve(".[server,postgresql,opentelemetry,cpu,demo]", CLIENT)
     run_path = HERE / "run.txt"
-    write(run_path, "What detecting needs: extras server, postgresql, opentelemetry, cpu, demo and gpu, and the client.", run)
+    write(run_path, HEADING, run)
     run = dict(sorted((resolve(".[server,gpu]", constraints=(run_path,)) | run).items()))
-    write(run_path, "What detecting needs: extras server, postgresql, opentelemetry, cpu, demo and gpu, and the client.", run)
+    write(run_path, HEADING, run)
     dev = resolve(".[dev]", CLIENT, TORCH, constraints=(run_path,))
     extra = {name: version for name, version in dev.items() if name not in run}
     write(HERE / "dev.txt", "What tests, training and export need besides run.txt (use both).", extra)

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError, WebSocketRequestValidatio
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from loddis_runtime.errors import FrameError
 from loddis_server import problems
@@ -28,6 +29,17 @@ from loddis_server.tracing import TracingMiddleware
 
 __all__ = ["create_app"]
 
+ROUTERS = (
+    detect.router,
+    batch.router,
+    streams.router,
+    videos.router,
+    stream_frames.router,
+    events.router,
+    models.router,
+    oip.router,
+    operation.router,
+)
 KINDS_BY_STATUS: dict[int, ProblemType] = {
     400: problems.MALFORMED_REQUEST,
     401: problems.UNAUTHORISED,
@@ -99,17 +111,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     if service.tracing is not None:
         app.add_middleware(TracingMiddleware, provider=service.tracing)
     app.add_middleware(RequestMiddleware, metrics=service.metrics)
-    for router in (
-        detect.router,
-        batch.router,
-        streams.router,
-        videos.router,
-        stream_frames.router,
-        events.router,
-        models.router,
-        oip.router,
-        operation.router,
-    ):
+    for router in ROUTERS:
         app.include_router(router)
     add_documentation(app)
     return app
@@ -166,4 +168,18 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         fallback = problems.INTERNAL if error.status_code >= 500 else problems.MALFORMED_REQUEST
         kind = ProblemType(fallback.slug, error.status_code, fallback.title, fallback.remedy)
     detail = details.get(error.status_code, str(error.detail))
-    return _refuse(request, ProblemError(kind, detail, headers=error.headers))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(_methods_at(request)))
+    return _refuse(request, ProblemError(kind, detail, headers=headers))
+
+
+def _methods_at(request: Request) -> set[str]:
+    """Give what all routes of a path take together; the framework names those of the first alone."""
+    routes = [*request.app.routes, *(route for router in ROUTERS for route in router.routes)]
+    return {
+        method
+        for route in routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }

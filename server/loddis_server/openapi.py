@@ -38,9 +38,25 @@ Detects moving small targets in infrared frames.
 Where the server has an API key, send `Authorization: Bearer KEY`.
 """
 
+STREAMS = """\
+Frames that belong together: cameras, videos, tracks, alarms.
+
+**`WS /v1/streams/{stream_id}/frames`** takes frames and gives answers over one WebSocket; OpenAPI has no words for it.
+
+- The stream is opened by its first connection, and outlives it: whoever connects again goes on with it.
+- A binary message is a frame: an image file, or raw pixels if the address says which, as in
+  `?width=640&height=512&dtype=uint16`. `model`, `score_threshold` and `max_detections` may stand there, too.
+- A text message speaks of the frame that follows it: `{"frame_index": 12, "timestamp_s": 0.48, "reset": false}`; each
+  part may be left out.
+- Every frame is answered by one text message, in order: a `FrameMessage`, or a `ProblemMessage` after which the stream
+  goes on.
+- A handshake that cannot be is refused with the status and problem document of an HTTP request. The connection is
+  closed with 1001 when the stream or the server ends, with 1009 after a message larger than `max_body_bytes`.
+"""
+
 TAGS = [
     {"name": "detection", "description": "Frames in, detections out."},
-    {"name": "streams", "description": "Frames that belong together: cameras, videos, tracks, alarms."},
+    {"name": "streams", "description": STREAMS},
     {"name": "models", "description": "What is served, and what could be."},
     {"name": "events", "description": "What happened on the streams: stored, queried, delivered."},
     {"name": "open inference protocol", "description": "For clients of KServe and Triton."},

@@ -21,6 +21,7 @@ from loddis_server.protocol import LimitedHttpProtocol
 from loddis_server.service import Service
 from loddis_server.settings import ServerSettings
 from loddis_server.systemd import Notifier
+from loddis_server.websocket_protocol import LimitedWebSocketProtocol
 
 __all__ = ["DetectionServer", "build_server", "listen", "serve"]
 
@@ -152,7 +153,7 @@ def build_server(settings: ServerSettings, *, notifier: Notifier | None = None) 
     config = uvicorn.Config(
         app,
         http=LimitedHttpProtocol,
-        ws="websockets-sansio",
+        ws=LimitedWebSocketProtocol,
         ws_max_size=settings.max_body_bytes,
         log_config=None,
         access_log=False,

@@ -190,6 +190,11 @@ def test_the_frameworks_errors_are_problems_too(
         assert response.headers["allow"]
 
 
+def test_a_wrong_method_is_told_all_that_the_path_takes(http: httpx.Client) -> None:
+    assert http.put("/v1/streams").headers["allow"] == "GET, POST"
+    assert http.put("/v1/streams/mast-3").headers["allow"] == "DELETE, GET"
+
+
 def test_every_fault_of_a_request_is_listed(http: httpx.Client) -> None:
     response = http.post("/v1/detect", content=PNG, params={"score_threshold": 2, "max_detections": "x", "what": 1})
     assert {fault["parameter"] for fault in response.json()["errors"]} == {"score_threshold", "max_detections", "what"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -148,6 +150,8 @@ def test_a_cursor_is_what_these_tests_take_it_for(client: httpx.Client) -> None:
     ("query", "parameter"),
     [
         ("limit=0", "limit"),
+        ("since=1762056000", "since"),
+        ("until=0.5", "until"),
         ("limit=1001", "limit"),
         ("limit=ten", "limit"),
         ("limit=1&limit=2", "limit"),
@@ -229,3 +233,24 @@ def test_openapi_describes_everything_that_can_be_asked(client: httpx.Client) ->
     for name in ("Event", "EventPage", "EventDetail", "EventDelivery"):
         assert all(field.get("description") or "$ref" in field for field in schemas[name]["properties"].values()), name
     Event.model_validate(schemas["Event"]["examples"][0])
+
+
+def test_queries_that_wait_for_the_database_keep_nothing_else_waiting(
+    server: LiveServer, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    query = server.service.events.store.query
+
+    def locked(*arguments: Any, **options: Any) -> Any:
+        assert released.wait(30)
+        return query(*arguments, **options)
+
+    monkeypatch.setattr(server.service.events.store, "query", locked)
+    with ThreadPoolExecutor(40) as pool:
+        waiting = [pool.submit(client.get, "/v1/events") for _ in range(40)]
+        try:
+            assert client.get("/v1/models").status_code == 200  # which looks into the repository, on a thread too
+            assert not any(answer.done() for answer in waiting)
+        finally:
+            released.set()
+        assert {answer.result().status_code for answer in waiting} == {200}

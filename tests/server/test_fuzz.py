@@ -54,3 +54,14 @@ def test_the_fuzzer_finds_decoders_that_raise_die_or_take_too_much(fuzzing: Modu
     assert all(cause.startswith("64 MiB of memory") for cause in causes.pop("jpeg"))
     assert causes == {}
     assert sum(outcomes.values()) + sum("died" in failure.cause for failure in failures) == 80
+
+
+def test_spoiled_videos_batches_and_tensors_are_answered_and_the_server_lives_on(tmp_path: Path) -> None:
+    out = tmp_path / "fuzz.json"
+    done = run_benchmark("fuzz_streams", "--cases", "56", "--seed", "1", "--json", str(out))
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(out.read_text())
+    assert found["failures"] == []
+    # The whole ones at the least.
+    assert {"video 200 frame", "batch 200", "tensor 200"} <= found["answers"].keys()
+    assert {"video 422", "tensor 400"} <= found["answers"].keys()

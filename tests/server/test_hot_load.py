@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from loddis_server.problems import ProblemError
 from support.bundles import write_spot_bundle
 from support.frame_files import png_file, spot_frame
 from support.live_server import LiveServer, settings_for, wait_until
+from support.moving import moving_spot
 
 TIMEOUT_S = 20.0
 PNG = png_file(spot_frame((40, 30)))
@@ -151,6 +153,51 @@ def test_swapping_under_load_drops_no_request(client: httpx.Client, root: Path) 
     assert {status for status, _ in answers} == {200}, [answer for answer in answers if answer[0] != 200][:3]
     wait_until(lambda: versions(client)["spot:2"]["state"] == "available")
     assert versions(client)["spot:1"]["leases"] == 0
+
+
+def test_a_stream_goes_on_with_the_newer_version_and_its_track_lives_on(client: httpx.Client, root: Path) -> None:
+    write_spot_bundle(root, version="2")
+    frames = moving_spot(1000, velocity_xy=(0.05, 0.02))  # slow enough to be in sight as long as it takes
+    answers: list[dict[str, Any]] = []
+    done = threading.Event()
+
+    def camera() -> None:
+        headers = {"X-Stream-Id": "mast", "X-Frame-Width": "96", "X-Frame-Height": "64", "X-Frame-Dtype": "uint8"}
+        with httpx.Client(base_url=client.base_url, timeout=TIMEOUT_S, trust_env=False) as own:
+            for index, frame in enumerate(frames):
+                response = own.post(
+                    "/v1/detect", content=frame.tobytes(), headers={**headers, "X-Frame-Index": str(index)}
+                )
+                answers.append({"status": response.status_code, **response.json()})
+                if done.is_set():
+                    return
+
+    thread = threading.Thread(target=camera)
+    thread.start()
+    try:
+        for coming, going in (("2", "1"), ("1", "2"), ("2", "1")):
+            seen = len(answers)
+            wait_until(lambda seen=seen: len(answers) > seen + 4)  # type: ignore[misc]
+            assert client.post(f"/v1/models/spot/{coming}/load").status_code == 200
+            assert client.post(f"/v1/models/spot/{going}/unload").status_code == 200
+            wait_until(lambda coming=coming: answers[-1]["model"]["version"] == coming)  # type: ignore[misc]
+    finally:
+        done.set()
+        thread.join(TIMEOUT_S)
+    assert {answer["status"] for answer in answers} == {200}
+    assert [answer["frame_index"] for answer in answers] == list(range(len(answers)))
+    assert [answer["window"]["missing"] for answer in answers] == [0] * len(answers)
+    swaps = [
+        (before["model"]["version"], after["model"]["version"])
+        for before, after in itertools.pairwise(answers)
+        if before["model"] != after["model"]
+    ]
+    assert swaps == [("1", "2"), ("2", "1"), ("1", "2")]
+    target = [next(track for track in answer["tracks"] if track["track_id"] == 1) for answer in answers]
+    assert [track["hits"] for track in target] == list(range(1, len(answers) + 1))
+    assert sum(len(answer["alarms"]["new"]) for answer in answers) == 1
+    wait_until(lambda: versions(client)["spot:1"]["state"] == "available")  # the stream has let go of it
+    assert versions(client)["spot:2"]["leases"] == 1
 
 
 def test_the_default_stays_until_it_has_a_successor(client: httpx.Client, root: Path) -> None:

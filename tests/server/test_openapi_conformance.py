@@ -11,10 +11,13 @@ own tests end them.
 from __future__ import annotations
 
 import os
+import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import hypothesis
 import hypothesis.strategies as st
 import numpy as np
@@ -24,11 +27,19 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from loddis_server.app import create_app
+from loddis_server.events import ID_PATTERN
 from loddis_server.settings import ServerSettings
+from loddis_server.streams.settings import STREAM_ID
+from support.events import make_event
 from support.frame_files import jpeg_file, npy_file, pgm_file, png_file, spot_frame, tiff_file
-from support.live_server import LiveServer, settings_for
+from support.live_server import LiveServer, settings_for, wait_until
+from support.moving import moving_spot
+from support.videos import video
 
 KEY = "the-key"
+STREAM = "mast-3"
+EVENT = make_event()
+PATTERNS = {"stream_id": STREAM_ID.pattern, "event_id": ID_PATTERN}
 EXAMPLES = int(os.environ.get("LODDIS_API_EXAMPLES", "30"))
 TIMEOUT_S = 15.0
 ENDLESS = "x-endless"
@@ -44,6 +55,7 @@ FILES = {
     "image/x-portable-graymap": pgm_file(FRAME),
     "application/x-npy": npy_file(FRAME.astype(np.uint16)),
     "application/octet-stream": png_file(FRAME),
+    "video/*": video(list(moving_spot(2))),
 }
 for media_type, whole in FILES.items():
     # Noise alone is never a frame, and would leave all answers but refusals unseen.
@@ -54,6 +66,11 @@ for media_type, whole in FILES.items():
 def guarded(repository: Path) -> Iterator[LiveServer]:
     """Give a server with a key, so that the security that the document states is there to be checked."""
     with LiveServer(settings_for(repository, api_key=KEY, max_frame_pixels=2**20, max_body_bytes=2**21)) as server:
+        httpx.post(
+            f"{server.url}/v1/detect", content=png_file(FRAME), headers={"X-Stream-Id": STREAM, "X-API-Key": KEY}
+        )
+        server.service.events.record(EVENT)
+        wait_until(lambda: server.service.events.status.store.waiting == 0)
         yield server
 
 
@@ -64,7 +81,7 @@ api = schemathesis.openapi.from_dict(DOCUMENT, config=schemathesis.Config.from_d
 
 @api.hook
 def map_path_parameters(context: schemathesis.HookContext, values: dict[str, Any]) -> dict[str, Any]:
-    """Ask for what exists about every other time: names made up are never those of a model or a problem."""
+    """Ask for what exists about every other time: names made up are never those of a model, a stream or a problem."""
     return {name: _existing(name, value) for name, value in values.items()} if values else values
 
 
@@ -75,8 +92,18 @@ def map_query(context: schemathesis.HookContext, values: dict[str, Any]) -> dict
 
 
 def _existing(name: str, value: Any) -> Any:
-    known = {"name": "spot", "version": "1", "model": "spot:1", "slug": "overloaded"}
-    return known[name] if name in known and isinstance(value, str) and len(value) % 2 else value
+    known = {
+        "name": "spot",
+        "version": "1",
+        "model": "spot:1",
+        "slug": "overloaded",
+        "stream_id": STREAM,
+        "event_id": EVENT.id,
+    }
+    if name not in known or not isinstance(value, str) or zlib.crc32(value.encode("utf-8", "replace")) % 2 == 0:
+        return value
+    # What is made up to be refused stays as it is.
+    return known[name] if re.fullmatch(PATTERNS.get(name, ".*"), value, re.DOTALL) else value
 
 
 finite = api.exclude(lambda context: context.operation.definition.raw.get(ENDLESS, False))

@@ -18,6 +18,7 @@ from support.frame_files import spot_frame
 from support.live_server import LiveServer, settings_for
 
 RUN_S = 0.1  # of the network: long beside all else, so that a busy machine does not decide what is measured
+ATTEMPTS = 3  # of a load, while the machine does other work: the last one counts, whatever it was like
 
 
 class SteadyNetwork:
@@ -25,6 +26,7 @@ class SteadyNetwork:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.gains_by_batches = False
+        self._overrun_s = 0.0
         infer = Detector.infer
         steady = self
 
@@ -32,9 +34,15 @@ class SteadyNetwork:
             ends = time.perf_counter() + RUN_S * (1 if steady.gains_by_batches else len(prepared))
             raw = infer(detector, prepared)
             time.sleep(max(0.0, ends - time.perf_counter()))
+            steady._overrun_s = max(steady._overrun_s, time.perf_counter() - ends)
             return raw
 
         monkeypatch.setattr(Detector, "infer", infer_steadily)
+
+    def reset_overrun(self) -> float:
+        """Give by how much the worst run took longer than it was to, seconds, and forget it."""
+        overrun_s, self._overrun_s = self._overrun_s, 0.0
+        return overrun_s
 
 
 @pytest.fixture
@@ -51,8 +59,12 @@ def test_at_four_times_the_capacity_who_is_let_in_waits_no_longer_than_one_run(
     capacity = (4 if gains_by_batches else 1) / RUN_S  # frames a second, in batches of four
     with LiveServer(settings_for(repository, max_batch_size=4, queue_capacity=8)) as server:
         requests = [generator.detect_request(spot_frame((40, 30), dtype=np.uint16), server.url)]
-        alone = asyncio.run(generator.closed_loop(server.url, requests, clients=1, seconds=1.0))
-        load = asyncio.run(generator.open_loop(server.url, requests, rate=4 * capacity, seconds=4.0))
+        for attempt in range(ATTEMPTS):
+            alone = asyncio.run(generator.closed_loop(server.url, requests, clients=1, seconds=1.0))
+            load = asyncio.run(generator.open_loop(server.url, requests, rate=4 * capacity, seconds=4.0))
+            # Who is late with the load itself, or with the sleep that is the network's, measures the machine.
+            if max(load.worst_lag_s, network.reset_overrun()) < 0.2 * RUN_S or attempt == ATTEMPTS - 1:
+                break
     assert {answer.status for answer in load.answers} == {200, 503}
     assert all(answer.retry_after_s is not None for answer in load.answers if answer.status == 503)
     settled_s = 1.5  # the burst at the start is let in whole, and worked off by then

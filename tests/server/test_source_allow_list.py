@@ -176,6 +176,32 @@ class TestUrls:
         assert connected == [("192.0.2.7", 554)]
         assert asked == ["camera.example"]
 
+    @pytest.mark.parametrize(
+        ("hosts", "looked_up"),
+        [
+            ((), False),
+            (("other.example",), False),
+            (("camera.example:8554",), False),  # another port
+            (("camera.example",), True),
+            (("10.0.0.0/8",), True),  # in which the name may lie
+        ],
+    )
+    def test_a_name_that_no_entry_may_mean_is_refused_without_asking_for_it(
+        self, monkeypatch: pytest.MonkeyPatch, hosts: tuple[str, ...], looked_up: bool
+    ) -> None:
+        asked: list[str] = []
+
+        def resolve(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+            asked.append(host)
+            raise OSError("no such name")
+
+        monkeypatch.setattr(opening.socket, "getaddrinfo", resolve)
+        settings = SourceSettings.model_validate({"url": "rtsp://camera.example/live"})
+        # While a name that may be allowed is not known, nothing speaks against trying again later.
+        with contextlib.nullcontext() if looked_up else pytest.raises(RefusedError, match="not on the list"):
+            opening.check_allowed(settings, SourceAllowList(hosts=hosts))
+        assert asked == ["camera.example"] * looked_up
+
 
 class TestFiles:
     @pytest.fixture

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 from loddis_server.events.courier import ReceiverStatus
 from loddis_server.events.delivery import Delivery
@@ -19,6 +23,11 @@ from loddis_server.metrics import Metrics
 __all__ = ["EventLog", "EventLogStatus"]
 
 logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+READERS = 4  # threads that ask the database; no more than it keeps connections for
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +51,7 @@ class EventLog:
         metrics: To count in.
 
     Attributes:
-        store: To query.
+        store: To query; on an event loop by `ask`.
         on_stored: Called with events that are durable now, on the thread that stored them; it must be quick.
 
     Raises:
@@ -52,6 +61,7 @@ class EventLog:
     def __init__(self, settings: EventSettings, metrics: Metrics) -> None:
         self.store = EventStore(settings.url, receivers=settings.receivers, lock_timeout_s=settings.lock_timeout_s)
         self.on_stored: Callable[[Sequence[Event]], None] = lambda _: None
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="loddis-event-reader")
         self._delivery = Delivery(self.store, settings, metrics)
         self._writer = EventWriter(self.store, settings, metrics, on_stored=self._stored)
 
@@ -78,6 +88,11 @@ class EventLog:
         """Hand over an event, from any thread; see `EventWriter.record`."""
         self._writer.record(event, thumbnail_png)
 
+    async def ask(self, question: Callable[P, T], /, *arguments: P.args, **options: P.kwargs) -> T:
+        """Call a method of the store on a thread of the log's own: while the database is locked, nothing else waits."""
+        call = partial(question, *arguments, **options)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, call)
+
     def stop(self, *, timeout_s: float) -> bool:
         """Store what was handed over, end the deliveries under way, end the threads.
 
@@ -90,6 +105,7 @@ class EventLog:
         deadline = time.monotonic() + timeout_s
         is_stored = self._writer.stop(timeout_s=timeout_s)
         self._delivery.stop(timeout_s=max(0.0, deadline - time.monotonic()))
+        self._readers.shutdown(wait=False, cancel_futures=True)
         self.store.close()
         return is_stored
 

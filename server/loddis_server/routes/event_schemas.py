@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from loddis_server.events import Cursor, DeliveryState, Event, EventFilter, EventKind, Order
 
@@ -12,12 +13,23 @@ __all__ = ["EventDelivery", "EventDetail", "EventPage", "EventQuery"]
 
 PAGE_EVENTS = 100
 LARGEST_PAGE_EVENTS = 1000
+NUMBER = re.compile(r"\s*[-+]?[0-9._]+(?:[eE][-+]?[0-9]+)?\s*")
 
 
 def _is_cursor(text: str | None) -> str | None:
     if text is not None:
         Cursor.decode(text)
     return text
+
+
+def _is_written_out(value: Any) -> Any:
+    if isinstance(value, str) and NUMBER.fullmatch(value):
+        raise ValueError("a time must be written as 2025-11-02T04:00:00Z")
+    return value
+
+
+# A number would be taken for seconds, or for milliseconds, since 1970, as its size suggests.
+Time = Annotated[AwareDatetime, BeforeValidator(_is_written_out)]
 
 
 class EventQuery(BaseModel):
@@ -36,12 +48,12 @@ class EventQuery(BaseModel):
     kind: list[EventKind] = Field(
         default=[], max_length=16, description="Events of this kind; may be there several times. All kinds if none."
     )
-    since: AwareDatetime | None = Field(
+    since: Time | None = Field(
         default=None,
         description="Captured then or later; with an offset from UTC, such as `Z`.",
         examples=["2025-11-02T04:00:00Z"],
     )
-    until: AwareDatetime | None = Field(
+    until: Time | None = Field(
         default=None, description="Captured before; as `since`.", examples=["2025-11-02T05:00:00Z"]
     )
     min_score: float | None = Field(

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Annotated, ParamSpec, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from loddis_server.events import ID_PATTERN, Cursor, StoreUnavailableError
+from loddis_server.events import ID_PATTERN, Cursor, EventLog, StoreUnavailableError
 from loddis_server.openapi import problem_answers
 from loddis_server.problems import (
     BAD_PARAMETER,
@@ -52,9 +51,8 @@ async def list_events(request: Request, query: Annotated[EventQuery, Query()]) -
     if after is not None and after.order != query.order:
         raise parameter_fault("cursor", f"it is of pages with the {after.order} first, got order={query.order}")
     # One more than asked for tells whether there are more.
-    found = await _ask(
-        service_of(request).events.store.query, query.wanted, limit=query.limit + 1, order=query.order, after=after
-    )
+    events = service_of(request).events
+    found = await _ask(events, events.store.query, query.wanted, limit=query.limit + 1, order=query.order, after=after)
     page = found[: query.limit]
     if len(found) > query.limit or (page and query.order == "oldest"):
         return EventPage(events=page, next_cursor=Cursor.after(page[-1], query.order).encode())
@@ -68,7 +66,8 @@ async def list_events(request: Request, query: Annotated[EventQuery, Query()]) -
 )
 async def get_event(request: Request, event_id: EventId) -> EventDetail:
     """Give an event, and the receivers that have yet to get it or have refused it."""
-    found = await _ask(service_of(request).events.store.get, event_id)
+    events = service_of(request).events
+    found = await _ask(events, events.store.get, event_id)
     if found is None:
         raise _unknown(event_id)
     event, deliveries = found
@@ -89,19 +88,19 @@ async def get_event(request: Request, event_id: EventId) -> EventDetail:
 )
 async def get_thumbnail(request: Request, event_id: EventId) -> Response:
     """Give the picture of an event, where `has_thumbnail` says that there is one."""
-    store = service_of(request).events.store
-    picture = await _ask(store.thumbnail, event_id)
+    events = service_of(request).events
+    picture = await _ask(events, events.store.thumbnail, event_id)
     if picture is None:
-        if await _ask(store.get, event_id) is None:
+        if await _ask(events, events.store.get, event_id) is None:
             raise _unknown(event_id)
         raise ProblemError(NO_THUMBNAIL, "the event is about no single target, or came without a picture")
     return Response(picture, media_type="image/png", headers=UNCHANGING)
 
 
-async def _ask(question: Callable[P, T], /, *arguments: P.args, **options: P.kwargs) -> T:
-    """Ask the database, on a thread."""
+async def _ask(events: EventLog, question: Callable[P, T], /, *arguments: P.args, **options: P.kwargs) -> T:
+    """Ask the database; say so if it cannot be asked."""
     try:
-        return await run_in_threadpool(question, *arguments, **options)
+        return await events.ask(question, *arguments, **options)
     except StoreUnavailableError as error:
         raise ProblemError(EVENTS_UNAVAILABLE, f"the event database is {error.fault}") from error
 

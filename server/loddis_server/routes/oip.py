@@ -105,13 +105,23 @@ async def server_metadata() -> dict[str, Any]:
     return {"name": "loddis-server", "version": importlib.metadata.version("loddis"), "extensions": EXTENSIONS}
 
 
-@router.get("/v2/health/live", summary="Is the server alive?", responses={503: {"description": "It hangs."}})
+@router.get(
+    "/v2/health/live",
+    summary="Is the server alive?",
+    response_class=Response,
+    responses={503: {"description": "It hangs."}},
+)
 async def live(request: Request) -> Response:
     """Answer 200 as `/livez` does."""
     return Response(status_code=200 if service_of(request).is_alive else 503)
 
 
-@router.get("/v2/health/ready", summary="Is the server ready?", responses={503: {"description": "Not now."}})
+@router.get(
+    "/v2/health/ready",
+    summary="Is the server ready?",
+    response_class=Response,
+    responses={503: {"description": "Not now."}},
+)
 async def ready(request: Request) -> Response:
     """Answer 200 as `/readyz` does."""
     return Response(status_code=200 if service_of(request).state == "ready" else 503)

@@ -76,8 +76,7 @@ KINDS: dict[str, ProblemType] = {
             "required": True,
             "description": "Any container and codec that FFmpeg reads: Matroska, MP4, AVI, MPEG-TS, motion JPEG …",
             "content": {"video/*": {"schema": BINARY}, "application/octet-stream": {"schema": BINARY}},
-        },
-        "x-endless": True,
+        }
     },
 )
 async def detect_video(request: Request, query: Annotated[BatchQuery, Query()]) -> Response:

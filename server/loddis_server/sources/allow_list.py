@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import re
@@ -44,6 +45,10 @@ class HostRule:
         """Whether it can only mean special addresses, so that whoever wrote it wants them."""
         network = self.network
         return network is not None and is_special(network[0]) and is_special(network[-1]) and network.prefixlen >= 8
+
+    def takes_port_of(self, camera: CameraAddress) -> bool:
+        """Tell whether it lets a camera's port be connected to."""
+        return self.port in (ANY_PORT, camera.port) or (self.port is None and camera.has_default_port)
 
 
 def parse_host_rule(text: str) -> HostRule:
@@ -104,12 +109,19 @@ class SourceAllowList(BaseModel):
         return tuple(parse_host_rule(host) for host in self.hosts)
 
     def check_name(self, camera: CameraAddress) -> None:
-        """Check that some entry may stand for a camera, before its name is asked for: names are not told to anybody.
+        """Check whether any entry may mean the name of a camera; one that none may mean is not even looked up.
+
+        Args:
+            camera: As its URL says; an address needs no looking up, and `check_addresses` says more of it.
 
         Raises:
-            RefusedError: None does, whatever addresses the name has.
+            RefusedError: None may.
         """
-        if not any(self._fits_port(rule, camera) and rule.name in (None, camera.host) for rule in self._rules):
+        with contextlib.suppress(ValueError):
+            ipaddress.ip_address(camera.host)
+            return
+        fitting = (rule for rule in self._rules if rule.takes_port_of(camera))
+        if not any(rule.network is not None or rule.name == camera.host for rule in fitting):
             raise RefusedError(f"{camera.host}:{camera.port} is not on the list of allowed hosts")
 
     def check_addresses(self, camera: CameraAddress, addresses: list[IpAddress]) -> None:
@@ -175,12 +187,8 @@ class SourceAllowList(BaseModel):
         return any(real.is_relative_to(os.path.realpath(folder)) for folder in self.folders)
 
     @staticmethod
-    def _fits_port(rule: HostRule, camera: CameraAddress) -> bool:
-        return rule.port in (ANY_PORT, camera.port) or (rule.port is None and camera.has_default_port)
-
-    @classmethod
-    def _allows(cls, rule: HostRule, camera: CameraAddress, address: IpAddress) -> bool:
-        if not cls._fits_port(rule, camera):
+    def _allows(rule: HostRule, camera: CameraAddress, address: IpAddress) -> bool:
+        if not rule.takes_port_of(camera):
             return False
         if rule.network is None:
             return rule.name == camera.host and not is_special(address)

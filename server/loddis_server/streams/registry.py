@@ -209,7 +209,9 @@ class StreamRegistry:
         except Exception:
             logger.exception("stream could not be ended", extra={"stream_id": stream.stream_id})
         else:
-            logger.info("stream ended", extra={"stream_id": stream.stream_id, "reason": reason, "frames": stream.frames})
+            logger.info(
+                "stream ended", extra={"stream_id": stream.stream_id, "reason": reason, "frames": stream.frames}
+            )
 
     def _add(self, stream_id: str, kind: StreamKind, *, model: str | None, settings: StreamSettings) -> LiveStream:
         if self._is_closed:

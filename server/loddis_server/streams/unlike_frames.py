@@ -36,7 +36,7 @@ class UnlikeFrames:
             self._archive = self._archive or FrameArchive(self._folder, self._limits)
         except OSError as error:
             if not self._is_failing:
-                logger.error("unlike frames are not kept", extra={"stream": stream_id, "cause": str(error)})
+                logger.error("unlike frames are not kept", extra={"stream_id": stream_id, "cause": str(error)})
             self._is_failing = True
             return
         self._is_failing = False
