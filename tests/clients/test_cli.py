@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from loddis_client import cli
 from loddis_client.cli import run
 from support.live_server import LiveServer
-from support.videos import video
+from support.recordings import video
 
 README = Path(__file__).parents[2] / "clients" / "python" / "README.md"
 

@@ -33,7 +33,7 @@ from loddis_client import (
 from loddis_client.cli import run
 from support.live_server import LiveServer, wait_until
 from support.moving import moving_spot
-from support.videos import video
+from support.recordings import video
 
 FRAMES = 12
 _names = itertools.count()

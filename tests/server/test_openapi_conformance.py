@@ -34,7 +34,7 @@ from support.events import make_event
 from support.frame_files import jpeg_file, npy_file, pgm_file, png_file, spot_frame, tiff_file
 from support.live_server import LiveServer, settings_for, wait_until
 from support.moving import moving_spot
-from support.videos import video
+from support.recordings import video
 
 KEY = "the-key"
 STREAM = "mast-3"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,20 @@ def test_cameras_of_the_settings_are_read_from_the_start(
         assert http.get("/v1/streams/forbidden").status_code == 404
     (refusal,) = (record for record in caplog.records if record.message == "camera cannot be read")
     assert (vars(refusal)["stream_id"], "not in an allowed folder" in vars(refusal)["cause"]) == ("forbidden", True)
+
+
+def test_the_end_of_a_source_is_told_and_its_place_is_given_away_when_needed(
+    repository: Path, clips: Path, tmp_path: Path
+) -> None:
+    wanted = {"stream_id": "first", "source": {"path": str(clips / "crossing.mkv")}}
+    with serving(repository, clips, tmp_path, max_streams=1) as (_, http):
+        assert http.post("/v1/streams", json=wanted).status_code == 201
+        with http.stream("GET", "/v1/streams/first/detections") as response:
+            messages = [json.loads(line) for line in response.iter_lines() if line]
+        assert (messages[-1]["type"], messages[-1]["reason"]) == ("end", "its source is ended")
+        assert status(http, "first").source is not None  # it still says how it ended
+        assert http.post("/v1/streams", json={**wanted, "stream_id": "second"}).status_code == 201
+        assert http.get("/v1/streams/first").status_code == 404
 
 
 def test_stopping_ends_sources_and_leaves_no_process(repository: Path, clips: Path, tmp_path: Path) -> None:

@@ -226,6 +226,8 @@ class StreamRegistry:
             raise ProblemError(STREAM_CONFLICT, f"the frames of the stream {stream_id} will come from its source")
         kept = len(self._awaited - {stream_id})
         if len(self._streams) + kept >= self.settings.max_streams:
+            self._forget_oldest_ended()
+        if len(self._streams) + kept >= self.settings.max_streams:
             raise ProblemError(
                 TOO_MANY_STREAMS,
                 f"there are {len(self._streams) + kept} streams, this server takes {self.settings.max_streams}",
@@ -243,6 +245,13 @@ class StreamRegistry:
         self._streams[stream_id] = stream
         logger.info("stream opened", extra={"stream_id": stream_id, "kind": kind, "model": stream.model.reference})
         return stream
+
+    def _forget_oldest_ended(self) -> None:
+        """Make room by the stream that has been over for longest, if one is."""
+        for stream in self:
+            if stream.over.is_set():
+                self._begin_end(stream.stream_id, "its place was needed")
+                return
 
     def _unlike_frames(self, stream_id: str) -> UnlikeFrames | None:
         """Give where a stream's unlike frames are kept, if they are."""
@@ -274,6 +283,8 @@ class StreamRegistry:
                     logger.warning("frames refused", extra={"stream_id": stream.stream_id, "cause": cause})
         except Exception:
             logger.exception("source failed", extra={"stream_id": stream.stream_id})
+        # It stays in the list, to say how it ended, until it is deleted or its place is needed.
+        await stream.end(source.status.cause or f"its source is {source.status.state}")
 
     async def _refusal(self, stream: LiveStream, frame: SourceFrame, options: FrameOptions) -> str | None:
         """Take a frame to its stream; say why it could not be used, if it could not."""
