@@ -190,7 +190,7 @@ def test_problems_are_described(http: httpx.Client) -> None:
 def test_a_network_that_hangs_is_no_life(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with LiveServer(settings_for(repository)) as server:
         assert httpx.get(f"{server.url}/livez", trust_env=False).status_code == 200
-        monkeypatch.setattr(server.service.pipeline.batcher, "_busy_since", -1e9)
+        monkeypatch.setattr(server.service.pipeline.batcher, "_busy_since", {0: -1e9})
         response = httpx.get(f"{server.url}/livez", trust_env=False)
         assert response.status_code == 503
         assert response.json() == {"status": "stalled"}
