@@ -220,3 +220,18 @@ def add_schemas(document: dict[str, Any]) -> None:
         schema = TypeAdapter(model).json_schema(ref_template=f"{SCHEMAS}{{model}}")
         schemas.update(schema.pop("$defs", {}))
         schemas[name] = schema
+    _add_key_header(document)
+
+
+def _add_key_header(document: dict[str, Any]) -> None:
+    """Say that a key may come in a header of its own wherever it may come as a bearer token."""
+    document["components"].setdefault("securitySchemes", {})["header"] = {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "The same key in a header of its own.",
+    }
+    for path in document["paths"].values():
+        for operation in path.values():
+            if {"bearer": []} in operation.get("security", []) and {"header": []} not in operation["security"]:
+                operation["security"].append({"header": []})

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import logging
 import os
 import signal
 import socket
+from collections.abc import Callable
 from types import FrameType
 
 import cv2
@@ -48,6 +50,9 @@ class DetectionServer(uvicorn.Server):
         config: Of uvicorn.
         service: What drains.
         notifier: Tells systemd how the service is, if it was started by it.
+
+    Attributes:
+        on_ready: Called once the models are loaded.
     """
 
     def __init__(self, config: uvicorn.Config, service: Service, *, notifier: Notifier | None = None) -> None:
@@ -58,6 +63,7 @@ class DetectionServer(uvicorn.Server):
         self._draining: asyncio.Task[None] | None = None
         self._watchdog: asyncio.Task[None] | None = None
         self.interrupted = False
+        self.on_ready: Callable[[], None] = lambda: None
         service.on_started = self._on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -123,7 +129,9 @@ class DetectionServer(uvicorn.Server):
         """Say that the models are loaded, or end if they could not be."""
         if self._service.state == "failed":
             self._end()
-        elif self._notifier is not None and self._service.state == "ready":
+            return
+        self.on_ready()
+        if self._notifier is not None and self._service.state == "ready":
             names = ", ".join(model.reference for model in self._service.models)
             self._notifier.ready(f"serving {names}")
 
@@ -181,6 +189,7 @@ def serve(settings: ServerSettings) -> None:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what does not decode is answered, not logged
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nobody asks for
     server = build_server(settings, notifier=Notifier.from_environment())
+    server.on_ready = _settle_memory
     server.run(sockets=listen(settings.host, settings.port))
     server.raise_failure()
     logger.info("stopped")
@@ -191,6 +200,12 @@ def serve(settings: ServerSettings) -> None:
         os._exit(INTERRUPTED if server.interrupted else 0)
     if server.interrupted:
         raise KeyboardInterrupt
+
+
+def _settle_memory() -> None:
+    """Leave all that is there for good to itself: the collector would look through it again and again, and in vain."""
+    gc.collect()
+    gc.freeze()
 
 
 def listen(host: str, port: int) -> list[socket.socket]:

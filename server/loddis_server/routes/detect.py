@@ -24,6 +24,7 @@ from loddis_server.models import ServedModel
 from loddis_server.openapi import FRAME_BODY, FRAME_HEADERS, PNG_ANSWER, STREAM_HEADERS, problem_answers
 from loddis_server.pipeline import DetectionJob
 from loddis_server.routes.context import request_id_of, service_of
+from loddis_server.routes.direct import direct_route
 from loddis_server.routes.incoming import (
     answer_in_time,
     outcomes,
@@ -41,7 +42,11 @@ from loddis_server.streams.session import FrameOptions
 
 __all__ = ["detection_document", "router"]
 
-router = APIRouter(tags=["detection"], dependencies=[Depends(require_scope("detect"))])
+router = APIRouter(
+    tags=["detection"],
+    dependencies=[Depends(require_scope("detect"))],
+    route_class=direct_route("detect", DetectQuery),
+)
 
 ENLARGED_UP_TO_PX = 2**20  # pictures of larger frames are drawn at their own size
 LARGEST_SIDE_PX = 1_000_000  # of a PNG: more is not written

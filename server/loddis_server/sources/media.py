@@ -8,6 +8,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import av
@@ -67,6 +68,7 @@ def read_media(request: Request) -> Iterator[Message]:
     for message in frames:
         if pacer is not None and isinstance(message, FrameMessage):
             pacer.wait(message.pts_s)
+            message = replace(message, captured_at=time.time())  # a camera would give it now
         yield message
     yield Ended()
 

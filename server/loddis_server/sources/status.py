@@ -19,7 +19,8 @@ class SourceFrame:
 
     Attributes:
         index: Counts frame periods from 0; grows, also over reconnections, and leaves out what was lost.
-        captured_at: When its bytes arrived, seconds since 1970 (UTC).
+        captured_at: When its bytes arrived, or when it was due in a file that is played at its own pace, seconds since
+            1970 (UTC).
         pts_s: Presentation time within its connection, seconds; None if the medium has none.
         image: ``(H, W)`` uint8 or uint16; its size may change from frame to frame.
         connection: Counts the connections that frames came over, from 0.

@@ -120,7 +120,8 @@ class FrameMessage:
 
     Attributes:
         image: ``(H, W)``.
-        captured_at: When its bytes arrived, seconds since 1970 (UTC).
+        captured_at: When its bytes arrived, or when it was due in a file that is played at its own pace, seconds since
+            1970 (UTC).
         pts_s: Presentation time, seconds; None if the medium has none.
         damaged: Frames that this child has left out so far, because they did not arrive whole.
     """
