@@ -40,6 +40,7 @@ class RequestSpan:
         self.span = span
         self._tracer = tracer
         self._context = set_span_in_context(span)
+        self._began_ns = time.time_ns()
 
     @property
     def trace_id(self) -> str:
@@ -55,7 +56,8 @@ class RequestSpan:
         """
         if self.span.is_recording():
             ended_ns = time.time_ns()
-            started_ns = ended_ns - round(seconds * 1e9)
+            # Stages are timed from the moment the head of the request was parsed, a little before its span begins.
+            started_ns = max(ended_ns - round(seconds * 1e9), self._began_ns)
             self._tracer.start_span(name, self._context, start_time=started_ns).end(ended_ns)
 
 

@@ -87,7 +87,8 @@ def test_the_image_holds_nothing_that_only_builds(image_root: Path, capsys: pyte
     )
     with capsys.disabled():
         print(f"\nserver image: {all_mb:.0f} MB, {ours_mb:.0f} MB of it in /opt/loddis")
-    assert ours_mb < 480, f"/opt/loddis takes {ours_mb:.0f} MB: what came in?"
+    # OpenCV, ONNX Runtime and NumPy take 310 MB, SciPy 145, PyAV with FFmpeg 105, SQLAlchemy 30.
+    assert ours_mb < 720, f"/opt/loddis takes {ours_mb:.0f} MB: what came in?"
 
 
 def test_the_process_has_no_rights_to_lose(server: Container) -> None:
