@@ -20,9 +20,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import av
 import httpx
 import numpy as np
+from clips import write_clip
 from fuzz_seeds import Body
 from fuzz_seeds import seeds as frame_seeds
 from machine import describe_machine, keep_result
@@ -153,15 +153,9 @@ def seeds() -> tuple[Body, ...]:
 def video(container: str, codec: str, pix_fmt: str) -> bytes:
     """Encode a few frames of noise."""
     rng = np.random.default_rng(0)
+    frames = [rng.integers(0, 200, SIZE_HW, dtype=np.uint8) for _ in range(FRAMES)]
     out = io.BytesIO()
-    with av.open(out, "w", format=container) as file:
-        stream: Any = file.add_stream(codec, rate=25)
-        stream.height, stream.width = SIZE_HW
-        stream.pix_fmt = pix_fmt
-        for _ in range(FRAMES):
-            frame = av.VideoFrame.from_ndarray(rng.integers(0, 200, SIZE_HW, dtype=np.uint8), format="gray8")
-            file.mux(stream.encode(frame.reformat(format=pix_fmt)))
-        file.mux(stream.encode())
+    write_clip(out, frames, size_hw=SIZE_HW, fps=25, container=container, codec=codec, pix_fmt=pix_fmt)
     return out.getvalue()
 
 

@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import av
 import httpx
+from clips import write_clip
 from fuzz_seeds import Body, seeds
 from soak_visit import FRAME_HW, Mix, Visit, noise, raw_body, reset_on_close
 from websockets.asyncio.client import ClientConnection, connect
@@ -21,7 +21,7 @@ from websockets.frames import CloseCode
 
 from loddis_runtime.scenes import Scene, SceneConfig
 
-__all__ = ["CLIP", "STREAM_MIXES", "write_clip"]
+__all__ = ["CLIP", "STREAM_MIXES", "write_camera"]
 
 STREAMS = ("mast-1", "mast-2", "mast-3")
 SOCKETS = ("socket-1", "socket-2")
@@ -217,19 +217,15 @@ STREAM_MIXES = (
 )
 
 
-def write_clip(folder: Path) -> None:
-    """Write the video that is uploaded, and that a source reads: a second of a rendered scene, 16-bit."""
+def write_camera(folder: Path) -> None:
+    """Write the video that is uploaded, and that a source reads."""
     (folder / CLIP).write_bytes(_clip())
 
 
 @cache
 def _clip() -> bytes:
+    """Give a second of a rendered scene, 16-bit."""
     out = io.BytesIO()
-    with av.open(out, "w", format="matroska") as file:
-        stream = file.add_stream("ffv1", rate=CLIP_FRAMES)
-        stream.height, stream.width = FRAME_HW
-        stream.pix_fmt = "gray16le"
-        for scene in Scene(SceneConfig(size_hw=FRAME_HW, frames=CLIP_FRAMES, seed=0, bit_depth=16)):
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(scene.image, format="gray16le")))
-        file.mux(stream.encode())
+    scene = Scene(SceneConfig(size_hw=FRAME_HW, frames=CLIP_FRAMES, seed=0, bit_depth=16))
+    write_clip(out, (frame.image for frame in scene), size_hw=FRAME_HW, fps=CLIP_FRAMES)
     return out.getvalue()

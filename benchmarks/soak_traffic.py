@@ -15,7 +15,7 @@ import httpx
 from fuzz_seeds import seeds
 from load_generator import detect_request
 from mutations import mutate
-from soak_streams import STREAM_MIXES, write_clip
+from soak_streams import STREAM_MIXES, write_camera
 from soak_visit import Mix, Tally, Visit, noise, raw_body, reset_on_close
 from websockets.exceptions import WebSocketException
 
@@ -126,7 +126,7 @@ async def run_traffic(url: str, *, seconds: float, seed: int, tally: Tally, fold
         tally: Takes the answers.
         folder: That the server may read videos from; one is put there.
     """
-    write_clip(folder)
+    write_camera(folder)
     ends = asyncio.get_running_loop().time() + seconds
 
     async def act_on(mix: Mix, client: httpx.AsyncClient) -> None:

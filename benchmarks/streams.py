@@ -16,12 +16,13 @@ import multiprocessing
 import os
 import tempfile
 import time
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-import av
 import httpx
 import numpy as np
+from clips import write_clip
 from machine import describe_machine, keep_result
 from process_watch import sample_process
 from rich.console import Console
@@ -43,7 +44,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         clips = [
-            write_clip(folder / f"{seed}.mkv", options.seconds + WARM_UP_S + 10, seed) for seed in range(max(counts))
+            write_scene(folder / f"{seed}.mkv", options.seconds + WARM_UP_S + 10, seed) for seed in range(max(counts))
         ]
         settings = {
             "LODDIS_SOURCES__FOLDERS": json.dumps([scratch]),
@@ -80,18 +81,11 @@ def parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def write_clip(path: Path, seconds: float, seed: int) -> Path:
+def write_scene(path: Path, seconds: float, seed: int) -> Path:
     """Write a clip of a scene, lossless; its frames go back and forth, so that it is as long as needed."""
     scene = [frame.image for frame in Scene(SceneConfig(size_hw=SIZE_HW, frames=60, seed=seed, bit_depth=16))]
     turn = [*scene, *scene[-2:0:-1]]
-    with av.open(str(path), "w") as file:
-        stream = file.add_stream("ffv1", rate=FPS)
-        stream.height, stream.width = SIZE_HW
-        stream.pix_fmt = "gray16le"
-        for index in range(round(seconds * FPS)):
-            frame = av.VideoFrame.from_ndarray(turn[index % len(turn)], format="gray16le")
-            file.mux(stream.encode(frame))
-        file.mux(stream.encode())
+    write_clip(path, islice(cycle(turn), round(seconds * FPS)), size_hw=SIZE_HW, fps=FPS)
     return path
 
 

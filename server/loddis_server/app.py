@@ -19,10 +19,10 @@ from loddis_server import problems
 from loddis_server.batching import StoppedError
 from loddis_server.middleware import RequestMiddleware
 from loddis_server.openapi import DESCRIPTION, TAGS, add_schemas
-from loddis_server.problems import ProblemError, ProblemType, problem_response
+from loddis_server.problems import ProblemError, ProblemType
 from loddis_server.routes import batch, detect, events, models, oip, operation, stream_frames, streams, videos
-from loddis_server.routes.context import request_id_of, service_of
 from loddis_server.routes.documentation import add_documentation
+from loddis_server.routes.refusals import refusal_answer
 from loddis_server.service import Service
 from loddis_server.settings import ServerSettings
 from loddis_server.tracing import TracingMiddleware
@@ -117,26 +117,20 @@ def create_app(settings: ServerSettings) -> FastAPI:
     return app
 
 
-def _refuse(request: Request, error: ProblemError) -> Response:
-    """Count a refusal and answer it."""
-    service_of(request).metrics.rejected.labels(error.kind.slug).inc()
-    return problem_response(error, instance=request.url.path, request_id=request_id_of())
-
-
 async def _on_problem(request: Request, error: Exception) -> Response:
     """Answer what was refused on purpose."""
     assert isinstance(error, ProblemError)  # noqa: S101
-    return _refuse(request, error)
+    return refusal_answer(request, error)
 
 
 async def _on_frame_error(request: Request, error: Exception) -> Response:
     """Answer frames that the runtime refuses."""
-    return _refuse(request, ProblemError(problems.BAD_FRAME, str(error)))
+    return refusal_answer(request, ProblemError(problems.BAD_FRAME, str(error)))
 
 
 async def _on_stopped(request: Request, error: Exception) -> Response:
     """Answer frames that the server has no time for before it ends."""
-    return _refuse(request, ProblemError(problems.NOT_READY, str(error)))
+    return refusal_answer(request, ProblemError(problems.NOT_READY, str(error)))
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
@@ -155,7 +149,7 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
             message = f"{message}, got {str(fault['input'])[:100]!r}"
         faults.append({"parameter": parameter or str(place), "message": message})
     detail = "; ".join(f"{fault['parameter']}: {fault['message']}" for fault in faults)
-    return _refuse(request, ProblemError(problems.BAD_PARAMETER, detail, errors=faults))
+    return refusal_answer(request, ProblemError(problems.BAD_PARAMETER, detail, errors=faults))
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
@@ -171,7 +165,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {})
     if error.status_code == 405:
         headers["Allow"] = ", ".join(sorted(_methods_at(request)))
-    return _refuse(request, ProblemError(kind, detail, headers=headers))
+    return refusal_answer(request, ProblemError(kind, detail, headers=headers))
 
 
 def _methods_at(request: Request) -> set[str]:

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 __all__ = ["ABORT", "DuplexResponse", "EndlessResponse"]
 
-ABORT = "loddis.abort"  # key of a scope, or a WebSocket's state: ends its connection at once, unsent data included
+ABORT = "loddis.abort"  # key of a scope: ends its connection at once, what waits to be sent included
 UNREAD_S = 30.0
 
 

@@ -21,7 +21,7 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from loddis_server.endless import ABORT
+from loddis_server.endless import ABORT, UNREAD_S
 from loddis_server.problems import (
     HEAD_TIMEOUT,
     HEAD_TOO_LARGE,
@@ -35,7 +35,6 @@ __all__ = ["MAX_HEAD_BYTES", "LimitedHttpProtocol"]
 MAX_HEAD_BYTES = 32 * 1024
 HEAD_TIMEOUT_S = 10.0
 LINGER_S = 5.0
-UNREAD_S = 30.0
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
@@ -96,7 +95,6 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False  # opened now, the WebSocket would have that answer in its midst
             return
         self._clear_deadline()
-        self.app_state = {**self.app_state, ABORT: self.transport.abort}  # all that is handed on to its scope
         self.handle_websocket_upgrade()
 
     def _upgrade_offered(self) -> bool:

@@ -13,7 +13,7 @@ from loddis_server.models import ModelState, ServedModel, VersionStatus
 from loddis_server.problems import ProblemType
 
 __all__ = [
-    "BatchQuery",
+    "DetectOptions",
     "DetectQuery",
     "DetectResponse",
     "Detection",
@@ -36,7 +36,7 @@ __all__ = [
 MAX_DETECTIONS = 100_000
 
 
-class BatchQuery(BaseModel):
+class DetectOptions(BaseModel):
     """How to detect. Parameters that are not listed are refused, so that a typing error does not go unseen."""
 
     model_config = ConfigDict(extra="forbid")
@@ -63,7 +63,7 @@ class BatchQuery(BaseModel):
     )
 
 
-class DetectQuery(BatchQuery):
+class DetectQuery(DetectOptions):
     """How to detect in one frame."""
 
     return_: Literal["json", "image"] = Field(

@@ -30,8 +30,6 @@ __all__ = [
     "WindowInfo",
 ]
 
-STREAM_ID_PATTERN = STREAM_ID.pattern
-
 
 class TrackInfo(BaseModel):
     """A target over time."""
@@ -172,7 +170,7 @@ class StreamRequest(BaseModel):
     )
 
     stream_id: str | None = Field(
-        default=None, pattern=STREAM_ID_PATTERN, description="Its name; one is made up if none."
+        default=None, pattern=STREAM_ID.pattern, description="Its name; one is made up if none."
     )
     source: SourceSettings = Field(description="Where the frames come from; only what the operator allows.")
     model: str | None = Field(

@@ -16,7 +16,8 @@ from loddis_server.sources import pacing
 from loddis_server.sources.child import serve
 from loddis_server.sources.pacing import Pacer
 from loddis_server.sources.wire import Failed, FrameMessage, Message, Opened, Request, receive_message
-from support.videos import TIMEOUT_S, levels, write_video
+from support.recordings import write_video
+from support.sources import TIMEOUT_S, levels
 
 
 def said(request: Request) -> list[Message]:

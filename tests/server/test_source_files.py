@@ -20,7 +20,8 @@ from loddis_server.sources.allow_list import SourceAllowList
 from loddis_server.sources.settings import SourceSettings
 from loddis_server.sources.source import Source
 from loddis_server.sources.status import SourceFrame
-from support.videos import TIMEOUT_S, levels, read_all, write_video
+from support.recordings import write_video
+from support.sources import TIMEOUT_S, levels, read_all
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ import pytest
 from loddis_server.sources.allow_list import SourceAllowList
 from loddis_server.sources.media_error import MediaError
 from loddis_server.sources.multipart import authorisation
-from support.videos import read_all
+from support.sources import read_all
 
 ALLOW = SourceAllowList(hosts=("127.0.0.1:*",))
 COUNT = 6

@@ -19,7 +19,7 @@ from loddis_server.sources.settings import SourceSettings
 from loddis_server.sources.source import Source
 from loddis_server.sources.status import SourceFrame
 from support.rtsp import RtspServer, counter_in, free_port, missing_for_rtsp, wrong_indices
-from support.videos import TIMEOUT_S, read_all
+from support.sources import TIMEOUT_S, read_all
 
 ALLOW = SourceAllowList(hosts=("127.0.0.1:*",))
 FPS = 25

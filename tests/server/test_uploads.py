@@ -14,7 +14,8 @@ import pytest
 
 from loddis_server.sources.status import SourceFrame
 from loddis_server.sources.uploads import VideoDecoder, VideoError, VideoLimits
-from support.videos import TIMEOUT_S, levels, write_video
+from support.recordings import write_video
+from support.sources import TIMEOUT_S, levels
 
 FAST_START = {"movflags": "faststart"}
 

@@ -7,10 +7,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from support.recordings import write_video
 
 __all__ = ["SIZE_HW", "spot_frame", "write_coco_domain", "write_drone_csv_domain"]
 
@@ -64,7 +65,15 @@ def write_drone_csv_domain(
             seed += 1
             places = track(seed, frames)
             pictures = [spot_frame(place, seed=seed * 1000 + i, level=level) for i, place in enumerate(places)]
-            write_video(root / "videos" / f"{name}.mp4", pictures)
+            # H.264, nearly without loss
+            write_video(
+                root / "videos" / f"{name}.mp4",
+                pictures,
+                codec="libx264",
+                array_format="gray",
+                pix_fmt="yuv420p",
+                options={"crf": "4"},
+            )
             with (root / "labels" / f"{name}.csv").open("w", newline="") as handle:
                 writer = csv.writer(handle)
                 writer.writerow(["frame", "label", "x", "y", "width", "height"])
@@ -72,17 +81,6 @@ def write_drone_csv_domain(
                     writer.writerow([index, label, *(f"{value:.2f}" for value in box_xywh(place))])
     (root / "splits.json").write_text(json.dumps(names))
     return root
-
-
-def write_video(path: Path, frames: list[NDArray[np.uint8]]) -> None:
-    """Write frames as H.264, nearly without loss."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=30, options={"crf": "4"})
-        stream.height, stream.width = frames[0].shape
-        stream.pix_fmt = "yuv420p"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="gray")))
-        container.mux(stream.encode())
 
 
 def write_coco_domain(

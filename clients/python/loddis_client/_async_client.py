@@ -11,12 +11,12 @@ from typing import Any, Literal, cast, overload
 
 import httpx
 
-from loddis_client._client import check_many
 from loddis_client._duplex import VideoExchange
 from loddis_client._encoding import video_chunks
 from loddis_client._errors import LoddisClientError, UsageError
 from loddis_client._messages import MessageReader, parse_batch, parse_stream_result
 from loddis_client._models import DetectionResult, ModelInfo
+from loddis_client._parallel import check_many
 from loddis_client._requests import (
     DEFAULT_URL,
     Request,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any, Literal, cast, overload
 
@@ -16,6 +14,7 @@ from loddis_client._encoding import video_chunks
 from loddis_client._errors import LoddisClientError, UsageError
 from loddis_client._messages import MessageReader, parse_batch, parse_stream_result
 from loddis_client._models import DetectionResult, ModelInfo
+from loddis_client._parallel import check_many, in_parallel
 from loddis_client._requests import (
     DEFAULT_URL,
     Request,
@@ -298,7 +297,7 @@ class Client:
                     raise
                 return error
 
-        return _in_parallel(one, frames, concurrency=concurrency, ordered=ordered)
+        return in_parallel(one, frames, concurrency=concurrency, ordered=ordered)
 
     def models(self) -> tuple[ModelInfo, ...]:
         """List the models that the server has."""
@@ -388,37 +387,3 @@ class Client:
 def _messages_of(exchange: VideoExchange) -> Iterator[StreamMessage]:
     with exchange:
         yield from exchange.messages()
-
-
-def check_many(*, concurrency: int, on_error: str) -> None:
-    """Refuse options of `detect_many` that make no sense."""
-    if concurrency < 1:
-        raise UsageError(f"concurrency must be at least 1, got {concurrency}")
-    if on_error not in ("raise", "yield"):
-        raise UsageError(f"on_error must be 'raise' or 'yield', got {on_error!r}")
-
-
-def _in_parallel(
-    one: Any, frames: Iterable[Any], *, concurrency: int, ordered: bool
-) -> Iterator[DetectionResult | LoddisClientError]:
-    pool = ThreadPoolExecutor(concurrency, thread_name_prefix="loddis-client")
-    running: deque[Future[DetectionResult | LoddisClientError]] = deque()
-    try:
-        for frame in frames:
-            running.append(pool.submit(one, frame))
-            if len(running) >= concurrency:
-                yield _next_done(running, ordered=ordered).result()
-        while running:
-            yield _next_done(running, ordered=ordered).result()
-    finally:
-        for future in running:
-            future.cancel()
-        pool.shutdown(wait=True)
-
-
-def _next_done(running: deque[Future[Any]], *, ordered: bool) -> Future[Any]:
-    if ordered:
-        return running.popleft()
-    done = next(iter(wait(running, return_when=FIRST_COMPLETED).done))
-    running.remove(done)
-    return done

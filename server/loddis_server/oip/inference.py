@@ -14,9 +14,9 @@ from loddis_runtime.detector import PreparedFrame
 from loddis_runtime.frames import Frame
 from loddis_server.admission import Ticket
 from loddis_server.bodies import QUICK_BYTES, FrameReader
+from loddis_server.jobs import DetectionJob
 from loddis_server.models import ServedModel
 from loddis_server.oip.signature import FRAMES, pad
-from loddis_server.pipeline import DetectionJob
 from loddis_server.problems import BAD_PARAMETER, NOT_IMPLEMENTED, ProblemError
 
 __all__ = ["make_jobs", "outputs_of", "read_options"]

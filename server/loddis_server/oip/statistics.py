@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from loddis_server.jobs import DetectionJob
 from loddis_server.models import ServedModel
-from loddis_server.pipeline import DetectionJob
 
 __all__ = ["Statistics"]
 

@@ -16,16 +16,17 @@ from loddis_server import problems
 from loddis_server.admission import Ticket
 from loddis_server.bodies import MULTIPART, read_part
 from loddis_server.forms import Part, boundary_of, frame_parts
+from loddis_server.jobs import DetectionJob
 from loddis_server.middleware import started_at
 from loddis_server.models import ServedModel
 from loddis_server.openapi import BINARY, problem_answers
-from loddis_server.pipeline import DetectionJob
-from loddis_server.problems import ProblemError, problem_document
+from loddis_server.problems import ProblemError
 from loddis_server.routes.context import request_id_of, service_of
 from loddis_server.routes.detect import detection_document
 from loddis_server.routes.incoming import answer_in_time, receive_body, unless_left
 from loddis_server.routes.parameters import refuse_repetition
-from loddis_server.schemas import BatchQuery
+from loddis_server.routes.refusals import refusal
+from loddis_server.schemas import DetectOptions
 from loddis_server.security import require_scope
 from loddis_server.service import Service
 from loddis_server.stream_schemas import BatchResponse
@@ -79,7 +80,7 @@ FORM: dict[str, Any] = {
     },
     openapi_extra=FORM,
 )
-async def detect_batch(request: Request, query: Annotated[BatchQuery, Query()]) -> Response:
+async def detect_batch(request: Request, query: Annotated[DetectOptions, Query()]) -> Response:
     """Find moving small targets in several frames, each of which stands for itself.
 
     A frame that cannot be used has a problem document in its place; the others are answered.
@@ -108,7 +109,7 @@ async def detect_batch(request: Request, query: Annotated[BatchQuery, Query()]) 
 
 
 async def _outcome(
-    request: Request, service: Service, ticket: Ticket, model: ServedModel, query: BatchQuery, part: Part
+    request: Request, service: Service, ticket: Ticket, model: ServedModel, query: DetectOptions, part: Part
 ) -> dict[str, Any]:
     """Detect in one part; what is wrong with it is its outcome."""
     try:
@@ -121,18 +122,14 @@ async def _outcome(
         finally:
             job.abandon()
     except FrameError as error:
-        return _refused(request, service, part, ProblemError(problems.BAD_FRAME, str(error)))
+        return _refused(request, part, ProblemError(problems.BAD_FRAME, str(error)))
     except ProblemError as error:
-        return _refused(request, service, part, error)
+        return _refused(request, part, error)
     job.seconds["total"] = time.perf_counter() - started_at(request.scope)
     service.metrics.frames.labels(model.name).inc()
     service.metrics.detections.labels(model.name).inc(len(detections))
     return {"name": part.file_name, "result": detection_document(job, detections), "problem": None}
 
 
-def _refused(request: Request, service: Service, part: Part, error: ProblemError) -> dict[str, Any]:
-    service.metrics.rejected.labels(error.kind.slug).inc()
-    problem = problem_document(
-        error.kind, error.detail, instance=request.url.path, request_id=request_id_of(), errors=error.errors
-    )
-    return {"name": part.file_name, "result": None, "problem": problem}
+def _refused(request: Request, part: Part, error: ProblemError) -> dict[str, Any]:
+    return {"name": part.file_name, "result": None, "problem": refusal(request, error)}

@@ -17,12 +17,12 @@ from loddis_runtime.drawing import draw_detections
 from loddis_runtime.frames import Frame
 from loddis_server import problems
 from loddis_server.admission import Ticket
-from loddis_server.bodies import plan_body
+from loddis_server.bodies import FrameReader, plan_body
+from loddis_server.jobs import DetectionJob
 from loddis_server.metrics import Stage, shown_ms
 from loddis_server.middleware import started_at
 from loddis_server.models import ServedModel
 from loddis_server.openapi import FRAME_BODY, FRAME_HEADERS, PNG_ANSWER, STREAM_HEADERS, problem_answers
-from loddis_server.pipeline import DetectionJob
 from loddis_server.routes.context import request_id_of, service_of
 from loddis_server.routes.direct import direct_route
 from loddis_server.routes.incoming import (
@@ -113,11 +113,9 @@ async def _detect(
     request: Request, query: DetectQuery, service: Service, ticket: Ticket, model: ServedModel
 ) -> Response:
     """Answer a frame that stands for itself."""
-    plan = plan_body(request.headers, max_pixels=service.settings.max_frame_pixels)
-    body, receive_s = await receive_body(request, service)
-    ticket.confirm()
+    reader, receive_s = await _receive_frame(request, service, ticket)
     job = DetectionJob(
-        plan(body), model, ticket, score_threshold=query.score_threshold, max_detections=query.max_detections
+        reader, model, ticket, score_threshold=query.score_threshold, max_detections=query.max_detections
     )
     job.note("receive", receive_s)
     async with answer_in_time(request, service):
@@ -136,10 +134,7 @@ async def _detect_in_stream(
     request: Request, query: DetectQuery, service: Service, ticket: Ticket, headers: StreamHeaders
 ) -> Response:
     """Answer a frame of a stream. Once it is taken into the stream it is worked on, whoever waits."""
-    plan = plan_body(request.headers, max_pixels=service.settings.max_frame_pixels)
-    body, receive_s = await receive_body(request, service)
-    ticket.confirm()
-    reader = plan(body)
+    reader, receive_s = await _receive_frame(request, service, ticket)
     stream = service.streams.open(headers.stream_id, model=query.model)
     options = FrameOptions(
         frame_index=headers.frame_index,
@@ -160,6 +155,14 @@ async def _detect_in_stream(
     seconds["total"] = time.perf_counter() - started_at(request.scope)
     service.metrics.stages["total"].observe(seconds["total"])
     return _answer(picture or answer.message.json, picture, seconds)
+
+
+async def _receive_frame(request: Request, service: Service, ticket: Ticket) -> tuple[FrameReader, float]:
+    """Receive the body of a request; gives the way to its frame, and the seconds since the request came."""
+    plan = plan_body(request.headers, max_pixels=service.settings.max_frame_pixels)
+    body, receive_s = await receive_body(request, service)
+    ticket.confirm()
+    return plan(body), receive_s
 
 
 def _answer(content: bytes, picture: bytes | None, seconds: dict[Stage, float]) -> Response:

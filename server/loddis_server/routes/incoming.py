@@ -14,9 +14,9 @@ from starlette.types import Receive
 
 from loddis_server import problems
 from loddis_server.bodies import read_body
+from loddis_server.jobs import FrameJob
 from loddis_server.metrics import Stage
 from loddis_server.middleware import started_at
-from loddis_server.pipeline import FrameJob
 from loddis_server.problems import ProblemError
 from loddis_server.service import Service
 

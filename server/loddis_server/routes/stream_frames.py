@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable
 from typing import Annotated, Literal, NoReturn
 
 import orjson
@@ -18,13 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.types import Message
 from starlette.websockets import WebSocketDisconnect
 
-from loddis_server import endless
 from loddis_server.bodies import BodyPlan, FrameReader, plan_body
 from loddis_server.problems import BAD_PARAMETER, INTERNAL, MALFORMED_REQUEST, ProblemError
-from loddis_server.routes.context import request_id_of
+from loddis_server.routes.refusals import refusal_line
+from loddis_server.schemas import DetectOptions
 from loddis_server.security import authorise
 from loddis_server.service import Service
-from loddis_server.streams.documents import problem_line
 from loddis_server.streams.live import LiveStream
 from loddis_server.streams.session import FrameOptions
 from loddis_server.streams.settings import STREAM_ID
@@ -39,19 +37,14 @@ GOING_AWAY = 1001
 LARGEST_INDEX = 10**18 - 1  # as X-Frame-Index has it: it fits 64 bits, with room to count on
 
 
-class FramesQuery(BaseModel):
+class FramesQuery(DetectOptions):
     """What all frames of a connection have in common."""
-
-    model_config = ConfigDict(extra="forbid")
 
     width: int | None = Field(default=None, ge=1, description="Raw pixels only: width, pixels.")
     height: int | None = Field(default=None, ge=1, description="Raw pixels only: height, pixels.")
     dtype: Literal["uint8", "uint16", "float32"] | None = Field(
         default=None, description="Raw pixels only: their type, little-endian."
     )
-    model: str | None = Field(default=None, min_length=1, max_length=200)
-    score_threshold: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
-    max_detections: int | None = Field(default=None, ge=1, le=100_000)
 
     def headers(self) -> dict[str, str]:
         """Say the same of raw pixels as the headers of a request would."""
@@ -115,7 +108,7 @@ class _Exchange:
     async def close(self) -> None:
         """Close the connection; a frame that was let in is answered first."""
         async with self._answering:
-            await self._unless_unread(self._websocket.close(GOING_AWAY, self._stream.ended))
+            await self._websocket.close(GOING_AWAY, self._stream.ended)
 
     async def answer_all(self, plan: BodyPlan) -> NoReturn:
         """Answer frame after frame.
@@ -144,31 +137,14 @@ class _Exchange:
             self._note = FrameNote()
             document = await self._detect(plan(data), note)
         except ProblemError as error:
-            self._service.metrics.rejected.labels(error.kind.slug).inc()
             document = self._problem(error, note)
         except Exception:
             logger.exception("frame failed", extra={"stream_id": self._stream.stream_id})
             document = self._problem(ProblemError(INTERNAL, "an unexpected error; the server's log has it"), note)
-        await self._unless_unread(self._websocket.send_text(document.decode()))
-
-    async def _unless_unread(self, sending: Awaitable[None]) -> None:
-        """Send; pings do not end a connection whose other side reads nothing, since they are not sent either.
-
-        Raises:
-            WebSocketDisconnect: Nothing was read for half a minute.
-        """
-        try:
-            async with asyncio.timeout(endless.UNREAD_S):
-                await sending
-        except TimeoutError:
-            self._websocket.scope["state"][endless.ABORT]()
-            raise WebSocketDisconnect(GOING_AWAY) from None
+        await self._websocket.send_text(document.decode())
 
     def _problem(self, error: ProblemError, note: FrameNote) -> bytes:
-        line = problem_line(
-            error, instance=self._websocket.url.path, request_id=request_id_of(), frame_index=note.frame_index
-        )
-        return orjson.dumps(line)
+        return orjson.dumps(refusal_line(self._websocket, error, frame_index=note.frame_index))
 
     async def _detect(self, reader: FrameReader, note: FrameNote) -> bytes:
         with self._service.admission.enter() as ticket:

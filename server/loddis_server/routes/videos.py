@@ -19,15 +19,15 @@ from loddis_server.bodies import reader_of_pixels
 from loddis_server.endless import DuplexResponse
 from loddis_server.openapi import BINARY, problem_answers
 from loddis_server.problems import ProblemError, ProblemType
-from loddis_server.routes.context import request_id_of, service_of
+from loddis_server.routes.context import service_of
 from loddis_server.routes.parameters import refuse_repetition
+from loddis_server.routes.refusals import refusal_line
 from loddis_server.routes.streams import NDJSON
-from loddis_server.schemas import BatchQuery
+from loddis_server.schemas import DetectOptions
 from loddis_server.security import require_scope
 from loddis_server.service import Service
 from loddis_server.sources.status import SourceFrame
 from loddis_server.sources.uploads import VideoDecoder, VideoError
-from loddis_server.streams.documents import problem_line
 from loddis_server.streams.live import LiveStream
 from loddis_server.streams.media_time import MediaTime
 from loddis_server.streams.session import FrameOptions
@@ -79,7 +79,7 @@ KINDS: dict[str, ProblemType] = {
         }
     },
 )
-async def detect_video(request: Request, query: Annotated[BatchQuery, Query()]) -> Response:
+async def detect_video(request: Request, query: Annotated[DetectOptions, Query()]) -> Response:
     """Find and track moving small targets in a video.
 
     The answer begins with the first frame, while the rest is still sent: read it as it comes. What is wrong with the
@@ -100,11 +100,11 @@ async def detect_video(request: Request, query: Annotated[BatchQuery, Query()]) 
 class _Video:
     """One upload, from its first byte to the last answer."""
 
-    def __init__(self, service: Service, stream: LiveStream, query: BatchQuery, request: Request) -> None:
+    def __init__(self, service: Service, stream: LiveStream, query: DetectOptions, request: Request) -> None:
         self._service = service
         self._stream = stream
         self._query = query
-        self._path = request.url.path
+        self._request = request
         self._receive: Receive = request.receive
         self._decoder = VideoDecoder(service.settings.videos)
         self._resources = contextlib.AsyncExitStack()
@@ -179,9 +179,7 @@ class _Video:
         return answer.message.json + b"\n"
 
     def _problem(self, error: ProblemError, *, frame_index: int | None) -> bytes:
-        self._service.metrics.rejected.labels(error.kind.slug).inc()
-        line = problem_line(error, instance=self._path, request_id=request_id_of(), frame_index=frame_index)
-        return orjson.dumps(line) + b"\n"
+        return orjson.dumps(refusal_line(self._request, error, frame_index=frame_index)) + b"\n"
 
     async def _feed(self, first: bytes) -> None:
         """Pass the body on to the decoder, then watch whether the other side stays."""

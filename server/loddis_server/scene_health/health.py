@@ -39,7 +39,8 @@ class HealthReport:
         began: That hold with this frame and did not before.
         ended: That held before and do not with this frame.
         unknown: That cannot be told now: history is missing, or the scene has nothing to tell them by.
-        hold_alarms: Whether alarms are to be held back: in a shutter event and for some frames after it.
+        hold_alarms: Whether alarms are to be held back: in a shutter event and for some frames after it, and while the
+            picture is frozen.
         restarted: Whether everything was forgotten before this frame, as its size or dtype is another.
         measures: What conditions were judged by, as far as it is known. `change`: mean difference from the frame
             before, levels. `unchanged_frames`. `contrast`: over what is usual. `noise`: sigma of a pixel, levels.

@@ -7,12 +7,11 @@ from typing import Any
 
 from loddis_server.metrics import Stage, shown_ms
 from loddis_server.models import ServedModel
-from loddis_server.problems import ProblemError, problem_document
 from loddis_server.scene_health import DriftReport, HealthReport
 from loddis_server.streams.session import StreamResult
 from loddis_server.tracking import Track
 
-__all__ = ["drift_record", "frame_document", "health_record", "problem_line", "track_record"]
+__all__ = ["drift_record", "frame_document", "health_record", "track_record"]
 
 
 def frame_document(
@@ -93,12 +92,6 @@ def drift_record(drift: DriftReport) -> dict[str, Any]:
         "most_unlike": {one.measure: round(one.deviation, 3) for one in drift.most_unlike},
         "cause": drift.cause,
     }
-
-
-def problem_line(error: ProblemError, *, instance: str, request_id: str, frame_index: int | None) -> dict[str, Any]:
-    """Describe what went wrong with a frame, between answers to others."""
-    problem = problem_document(error.kind, error.detail, instance=instance, request_id=request_id, errors=error.errors)
-    return {"type": "problem", "frame_index": frame_index, "problem": problem}
 
 
 def _rounded(values: Any) -> list[float]:

@@ -11,8 +11,8 @@ from loddis_runtime.detector import PreparedFrame
 from loddis_runtime.frames import Frame
 from loddis_runtime.stream import StreamWindow
 from loddis_server.bodies import FrameReader, reader_of_pixels
+from loddis_server.jobs import DetectionJob, FrameJob, Place
 from loddis_server.models import ServedModel
-from loddis_server.pipeline import DetectionJob, FrameJob, Place
 from loddis_server.scene_health import CanaryFrame
 from loddis_server.streams.session import FrameOptions, StreamResult, StreamSession
 

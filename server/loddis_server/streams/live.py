@@ -16,10 +16,11 @@ from typing import Any, Literal
 
 from loddis_runtime.errors import ConfigError, DuplicateFrameError, FrameError, LateFrameError, StreamError
 from loddis_server.bodies import FrameReader
+from loddis_server.jobs import Place
 from loddis_server.logs import stream_id_var
 from loddis_server.metrics import Stage
 from loddis_server.models import ModelLease, ServedModel
-from loddis_server.pipeline import Pipeline, Place
+from loddis_server.pipeline import Pipeline
 from loddis_server.problems import BAD_FRAME, BAD_PARAMETER, LATE_FRAME, UNKNOWN_STREAM, ProblemError
 from loddis_server.streams.documents import frame_document
 from loddis_server.streams.hub import Hub, Message

@@ -22,10 +22,10 @@ class StreamReporter:
 
     Args:
         metrics: To count in.
-        events: That keeps events; none where they are not kept.
+        events: That keeps events.
     """
 
-    def __init__(self, metrics: Metrics, events: EventLog | None) -> None:
+    def __init__(self, metrics: Metrics, events: EventLog) -> None:
         self._metrics = metrics
         self._events = events
 
@@ -64,8 +64,6 @@ class StreamReporter:
         score: float | None = None,
         picture: bytes | None = None,
     ) -> None:
-        if self._events is None:
-            return
         captured_at = None if result is None else result.options.captured_at
         event = Event(
             kind=kind,

@@ -187,7 +187,7 @@ class StreamSession:
         health = self.health.update(
             prepared.frame, timestamp_s=options.timestamp_s, camera_shift_xy=tracks.camera_shift_xy
         )
-        held_back = health.hold_alarms or "frozen" in health.conditions
+        held_back = health.hold_alarms
         self._observe(tracks, self._elapsed_s(options, missing=window.missing), held_back=held_back)
         drift = self._drift(prepared, window)
         alarms = self._announce(tracks, held_back=held_back)
