@@ -63,7 +63,7 @@ def draw_result(result: StreamResult, *, scale: int) -> bytes:
         x1, y1, x2, y2 = (round(side * scale) for side in track.box_xyxy)
         corners = (x1 - MARGIN_PX, y1 - MARGIN_PX, x2 + MARGIN_PX, y2 + MARGIN_PX)
         draw_marks(picture, corners, colour)
-        draw_text(picture, f"#{track.track_id}", (corners[0], corners[3] + 12, corners[2], corners[3]), colour)
+        draw_text(picture, f"#{track.track_id}", (corners[0], corners[3] + 18, corners[2], corners[3]), colour)
         centre = np.array(track.centroid_xy) * scale
         ahead = centre + np.array(track.velocity_xy) * scale * 10
         cv2.line(picture, _pixel(centre), _pixel(ahead), colour, 1, cv2.LINE_AA)
