@@ -206,7 +206,8 @@ class SensorHealth:
 
     def _holds_alarms(self) -> bool:
         since = self._frames_since_shutter
-        return since is not None and since <= self.settings.hold_back_frames
+        shutter = since is not None and since <= self.settings.hold_back_frames
+        return shutter or self._states["frozen"].holds
 
     def _measure_in_turn(self, frame: Frame) -> None:
         """Measure one of what changes slowly, each in every so many frames."""
