@@ -32,12 +32,12 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
-from torch_reference import detector_of_graph
 from variant_bundles import write_variant_bundle
 
 from loddis_runtime import Detector, LoddisError, load
 from loddis_runtime.bundle import GraphPrecision
 from loddis_runtime.detector import Device
+from loddis_trainer.from_bundle import detector_of_bundle
 from loddis_trainer.models import LoddisDetector
 
 TURN_S = 0.3  # that a side has in a row, unless a single call takes longer
@@ -194,8 +194,7 @@ def whole_side(detector: Detector) -> Side:
 def torch_sides(bundle: Path, options: argparse.Namespace, missing: list[dict[str, str]]) -> list[Side]:
     """Give the same weights in torch, eager and compiled, batch 1."""
     with load(bundle, device="cpu", precision="fp32", threads=options.threads) as detector:
-        model = detector_of_graph(str(bundle / "model.fp32.onnx"), detector.manifest)
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = detector_of_bundle(detector.bundle).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         frames = torch.from_numpy(random_frames(detector, 1)).to(memory_format=torch.channels_last)
         sides = [torch_side(detector, model, frames, "torch eager")]
         try:
@@ -249,7 +248,7 @@ def matrix_product(chip: str) -> Side:
 
 def gflop_of(detector: Detector) -> float:
     """Count the arithmetic of a frame, two operations a multiply-add, from the same weights in torch."""
-    model = detector_of_graph(str(detector.bundle.graph_path("fp32")), detector.manifest)
+    model = detector_of_bundle(detector.bundle)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         model(torch.from_numpy(random_frames(detector, 1)))
     return float(counter.get_total_flops()) / 1e9

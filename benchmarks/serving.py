@@ -23,12 +23,12 @@ from machine import describe_machine, keep_result
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from torch_reference import detector_of_graph
 
 from loddis_client import Client
 from loddis_runtime import Detector, load
 from loddis_runtime.scenes import Scene, SceneConfig
 from loddis_server.local import running_server
+from loddis_trainer.from_bundle import detector_of_bundle
 
 TURN = 10  # frames that a side has in a row
 SETTLE = 3  # and before them some that are not counted
@@ -73,8 +73,7 @@ def parse_options() -> argparse.Namespace:
 
 def measured_sides(detector: Detector, client: Client) -> dict[str, Callable[[NDArray[Any]], object]]:
     """Name what is measured: each takes a frame."""
-    reference = detector_of_graph(str(detector.bundle.graph_path("fp32")), detector.manifest)
-    reference = reference.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    reference = detector_of_bundle(detector.bundle).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def in_torch(frame: NDArray[Any]) -> object:
         with torch.inference_mode():

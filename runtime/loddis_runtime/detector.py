@@ -5,8 +5,6 @@ Legend: B batch, T frames of the window, H W pixels of the frame, h w network pi
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
@@ -23,19 +21,18 @@ from loddis_runtime.detections import Detections
 from loddis_runtime.engines import Engine
 from loddis_runtime.engines.choice import Device, Precision, choose_engine
 from loddis_runtime.engines.threads import available_cores, check_threads
-from loddis_runtime.errors import ConfigError, FrameError, ModelNotFoundError
+from loddis_runtime.errors import ConfigError, FrameError
 from loddis_runtime.frames import as_frame
-from loddis_runtime.manifest import MANIFEST_NAME, Manifest
+from loddis_runtime.manifest import Manifest
 from loddis_runtime.photometry import measure_batch
 from loddis_runtime.preparation import PreparedFrame, stack_window, still_window, window_frame
-from loddis_runtime.repository import ModelRepository, shipped_repository
+from loddis_runtime.repository import ModelRepository, open_bundle
 from loddis_runtime.selection import select
 from loddis_runtime.stream import Stream
 
 __all__ = ["Detector", "Device", "Precision", "PreparedFrame", "load"]
 
 MAX_BATCH = 32  # frames that `detect_batch` hands to the network at once; bounds its memory
-NAME = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]*)(:(?P<version>[0-9]+))?")
 
 
 class Detector:
@@ -339,23 +336,7 @@ def load(
         raise ConfigError(f"device must be one of {', '.join(get_args(Device))}, got {device!r}")
     if precision not in get_args(Precision):
         raise ConfigError(f"precision must be one of {', '.join(get_args(Precision))}, got {precision!r}")
-    bundle = _open_bundle(name_or_path, repository)
+    bundle = open_bundle(name_or_path, repository)
     cores = available_cores() if threads is None else check_threads(threads)
     engine = choose_engine(bundle, device=device, precision=precision, threads=cores)
     return Detector(bundle, engine, threads=cores)
-
-
-def _open_bundle(name_or_path: str | Path, repository: ModelRepository | str | Path | None) -> Bundle:
-    """Tell names from paths, and open the bundle."""
-    if isinstance(name_or_path, Path) or os.sep in name_or_path or not (match := NAME.fullmatch(name_or_path)):
-        return Bundle.open(Path(name_or_path))
-    if repository is None:
-        repository = shipped_repository()
-    elif not isinstance(repository, ModelRepository):
-        repository = ModelRepository(Path(repository))
-    try:
-        return repository.open(match["name"], match["version"])
-    except ModelNotFoundError as error:
-        if (Path(name_or_path) / MANIFEST_NAME).is_file():
-            raise ModelNotFoundError(f"{error}; for the folder of that name, write ./{name_or_path}") from None
-        raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +11,9 @@ from loddis_runtime.bundle import Bundle
 from loddis_runtime.errors import BundleError, ModelNotFoundError
 from loddis_runtime.manifest import MANIFEST_NAME
 
-__all__ = ["ModelRepository", "RepositoryEntry", "shipped_repository"]
+__all__ = ["ModelRepository", "RepositoryEntry", "open_bundle", "shipped_repository"]
+
+NAME = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]*)(:(?P<version>[0-9]+))?")
 
 
 class RepositoryEntry(NamedTuple):
@@ -86,6 +90,30 @@ class ModelRepository:
 def shipped_repository() -> ModelRepository:
     """Give the models that come with this package."""
     return ModelRepository(Path(__file__).parent / "models")
+
+
+def open_bundle(name_or_path: str | Path, repository: ModelRepository | str | Path | None = None) -> Bundle:
+    """Open the bundle that a name, ``NAME`` or ``NAME:VERSION``, or a path stands for.
+
+    Args:
+        name_or_path: Of the bundle.
+        repository: Where names are looked up; the models that come with this package if none.
+
+    Raises:
+        ModelNotFoundError, BundleError, ChecksumError: As `ModelRepository.open`.
+    """
+    if isinstance(name_or_path, Path) or os.sep in name_or_path or not (match := NAME.fullmatch(name_or_path)):
+        return Bundle.open(Path(name_or_path))
+    if repository is None:
+        repository = shipped_repository()
+    elif not isinstance(repository, ModelRepository):
+        repository = ModelRepository(Path(repository))
+    try:
+        return repository.open(match["name"], match["version"])
+    except ModelNotFoundError as error:
+        if (Path(name_or_path) / MANIFEST_NAME).is_file():
+            raise ModelNotFoundError(f"{error}; for the folder of that name, write ./{name_or_path}") from None
+        raise
 
 
 def _is_version(text: str) -> bool:

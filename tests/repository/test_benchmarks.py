@@ -115,20 +115,3 @@ def test_the_processing_benchmark_measures_every_stage(tmp_path: Path) -> None:
         assert set(figures["milliseconds"]) == {"320 x 256 uint8", "640 x 512 uint16", "512 x 512 uint8"}
         assert all(set(one) == stages and min(one.values()) > 0 for one in figures["milliseconds"].values())
         assert ("share of the network, one target" in figures) == (not more)
-
-
-def test_torch_reference_is_the_shipped_network() -> None:
-    """The torch side of the benchmark runs the bundle's own weights: it finds what the bundle finds."""
-    code = (
-        "import numpy as np, torch; from loddis_runtime import load; from torch_reference import detector_of_graph\n"
-        "d = load('sky-nano', precision='fp32', threads=1)\n"
-        "m = detector_of_graph(str(d.bundle.graph_path('fp32')), d.manifest)\n"
-        "x = np.random.default_rng(0).random((1, d.manifest.window, *d.manifest.size_hw), dtype=np.float32)\n"
-        "with torch.no_grad(): a = m(torch.from_numpy(x)).numpy()\n"
-        "b = d.engine.infer(x)\n"
-        "assert np.abs(a[..., 4] - b[..., 4]).max() < 1e-4, np.abs(a - b).max()\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT / "benchmarks", capture_output=True, text=True, timeout=200, check=False
-    )
-    assert done.returncode == 0, done.stderr

@@ -46,7 +46,11 @@ class FitConfig(BaseModel):
     resume: bool = Field(default=False, description="Go on from OUT/last.")
     init: Path | None = Field(
         default=None,
-        description="Checkpoint whose weights to start from, as for a second stage; fresh ones by default.",
+        description="Checkpoint or bundle, or name of a shipped bundle, whose weights to start from; else fresh ones.",
+    )
+    init_part: Literal["all", "body"] = Field(
+        default="all",
+        description="What to take of `init`; body: all but the head, which starts afresh, as for other classes.",
     )
 
     classes: list[str] = Field(

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from pydantic import ValidationError
+from torch import Tensor, nn
 
+from loddis_runtime.bundle import Bundle
+from loddis_runtime.errors import LoddisError
+from loddis_runtime.manifest import MANIFEST_NAME
+from loddis_runtime.repository import open_bundle
 from loddis_trainer.checkpoint import CheckpointInfo, read_info, read_weights, restore_checkpoint
 from loddis_trainer.config import FitConfig
+from loddis_trainer.data import TrainingLoader
 from loddis_trainer.errors import CheckpointError, TrainingError
+from loddis_trainer.from_bundle import measure_norms, read_bundle_weights
 from loddis_trainer.training_model import TrainingModel
 
 __all__ = ["Stages", "read_earlier_run", "start_from"]
 
 Stages: TypeAlias = tuple[dict[str, Any], ...]
 """Configurations of the trainings that the first weights came from, oldest first."""
+
+HEAD = "detector.head."
+NORM_BATCHES = 8  # that normalisations of a bundle are measured on
 
 # A resumed run may differ from the one it goes on from in these, and in nothing else.
 FREE_ON_RESUME = {
@@ -49,22 +61,61 @@ def read_earlier_run(config: FitConfig) -> CheckpointInfo | None:
     return info
 
 
-def start_from(folder: Path, model: TrainingModel) -> Stages:
-    """Put the weights of a checkpoint into a model, and give the configurations that they came from.
+def start_from(config: FitConfig, model: TrainingModel, loader: TrainingLoader) -> Stages:
+    """Put the weights of `config.init`, if there is one, into a model, and give the configurations that they came from.
 
-    The branches come along where they fit; for another number of domains they start afresh.
+    The branches come along where they fit; for another number of domains they start afresh. A bundle has none, and of
+    its configurations only the graphs are left.
+
+    Args:
+        config: The run.
+        model: In which weights are set.
+        loader: Of what will be trained on: normalisations of a bundle are measured on it.
 
     Raises:
         CheckpointError: It is missing, half-written, or of another variant, window or number of classes.
     """
-    info, weights = read_info(folder), read_weights(folder)
+    if config.init is None:
+        return ()
+    if (config.init / MANIFEST_NAME).is_file() or not config.init.exists():
+        bundle = _open_bundle(config.init)
+        _take_weights(config, model, {f"detector.{name}": one for name, one in read_bundle_weights(bundle).items()})
+        _measure_norms(config, model, loader)
+        return ()
+    info = read_info(config.init)
+    _take_weights(config, model, read_weights(config.init))
+    return (*info.earlier, info.config)
+
+
+def _open_bundle(name_or_path: Path) -> Bundle:
+    try:
+        return open_bundle(str(name_or_path))
+    except LoddisError as error:
+        raise CheckpointError(f"{name_or_path} is no checkpoint to start from, and no bundle: {error}") from error
+
+
+def _take_weights(config: FitConfig, model: TrainingModel, weights: Mapping[str, Tensor]) -> None:
+    """Copy the weights that are asked for; those of the detector have to fit."""
     own = model.state_dict()
+    if config.init_part == "body":
+        weights = {name: value for name, value in weights.items() if not name.startswith(HEAD)}
     missing = [name for name in own if name.startswith("detector.") and name not in weights]
+    if config.init_part == "body":
+        missing = [name for name in missing if not name.startswith(HEAD)]
     if missing:
-        raise CheckpointError(f"{folder} does not fit: it has no weight '{missing[0]}'")
+        raise CheckpointError(f"{config.init} does not fit: it has no weight '{missing[0]}'")
     for name, value in weights.items():
         if name in own and own[name].shape == value.shape:
             own[name].copy_(value)
         elif name.startswith("detector."):
-            raise CheckpointError(f"{folder} does not fit: its weight '{name}' is {tuple(value.shape)}")
-    return (*info.earlier, info.config)
+            raise CheckpointError(f"{config.init} does not fit: its weight '{name}' is {tuple(value.shape)}")
+
+
+def _measure_norms(config: FitConfig, model: TrainingModel, loader: TrainingLoader) -> None:
+    """Measure the normalisations that came from a bundle on the first batches of the training."""
+    detector = model.detector.eval()
+    fresh = set(detector.head.modules()) if config.init_part == "body" else set()
+    norms = [one for one in detector.modules() if isinstance(one, nn.BatchNorm2d) and one not in fresh]
+    batches = islice(loader.epoch(0), NORM_BATCHES)
+    measure_norms(detector, (batch.frames for batch in batches), norms=norms)
+    detector.train()

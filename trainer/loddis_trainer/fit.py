@@ -96,7 +96,7 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
     total_steps = config.epochs * loader.steps_per_epoch
 
     training = build_training_model(config, roles=[domain.role for domain in mixture.domains])
-    earlier = start_from(config.init, training) if config.init is not None and before is None else ()
+    earlier = start_from(config, training, loader) if before is None else ()
     training.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = WeightAverage(training, decay=config.ema_decay)
     average.average.to(fabric.device)

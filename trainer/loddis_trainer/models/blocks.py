@@ -12,7 +12,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Bottleneck", "ConvBnAct", "CspStage", "PoolingPyramid"]
+__all__ = ["NORM_EPS", "Bottleneck", "ConvBnAct", "CspStage", "PoolingPyramid"]
+
+# YOLOX's constants: an eps that survives half precision, a slow running mean for small batches.
+NORM_EPS, NORM_MOMENTUM = 1e-3, 0.03
 
 
 class ConvBnAct(nn.Module):
@@ -38,8 +41,7 @@ class ConvBnAct(nn.Module):
             padding=(kernel - 1) // 2 if padding is None else padding,
             bias=False,
         )
-        # YOLOX's constants: a slow running mean for small batches, an eps that survives half precision.
-        self.norm = nn.BatchNorm2d(out_channels, eps=1e-3, momentum=0.03)
+        self.norm = nn.BatchNorm2d(out_channels, eps=NORM_EPS, momentum=NORM_MOMENTUM)
         self.act = nn.SiLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:

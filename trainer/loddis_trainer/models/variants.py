@@ -15,11 +15,14 @@ class Variant:
 
     Attributes:
         depth: Of the number of bottlenecks (3 and 9 in the large model).
-        width: Of the channels (64 after the stem, 256 · 2 · width in the head).
+        width: Of the channels (64 after the stem).
+        head_channels: Of both branches of the head. In proportion to the width they would be 128 in `nano`, and the
+            head more than half of its work.
     """
 
     depth: float
     width: float
+    head_channels: int
 
     @property
     def base_width(self) -> int:
@@ -31,14 +34,9 @@ class Variant:
         """Bottlenecks in a shallow stage."""
         return max(round(3 * self.depth), 1)
 
-    @property
-    def head_channels(self) -> int:
-        """Channels of the head: 256 in `s`, and in proportion."""
-        return int(512 * self.width)
-
 
 VARIANTS: dict[VariantName, Variant] = {
-    "nano": Variant(depth=0.33, width=0.25),
-    "tiny": Variant(depth=0.33, width=0.375),
-    "s": Variant(depth=0.33, width=0.50),
+    "nano": Variant(depth=0.33, width=0.25, head_channels=64),
+    "tiny": Variant(depth=0.33, width=0.375, head_channels=192),
+    "s": Variant(depth=0.33, width=0.50, head_channels=256),
 }

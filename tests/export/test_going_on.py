@@ -1,0 +1,99 @@
+"""A bundle as the start of a training: its graph's weights come back as what was exported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from loddis_export.graph import write_graph
+from loddis_runtime.bundle import INPUT_NAME, Bundle
+from loddis_runtime.repository import shipped_repository
+from loddis_trainer.checkpoint import read_info, read_weights
+from loddis_trainer.errors import CheckpointError
+from loddis_trainer.fit import fit
+from loddis_trainer.from_bundle import detector_of_bundle, measure_norms
+from loddis_trainer.training_model import TrainingModel
+from support.bundles import seal, write_spot_bundle
+from support.domains import SIZE_HW
+from support.fitting import short_run
+
+
+@pytest.fixture(scope="module")
+def bundle(trained: TrainingModel, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("models") / "spots" / "1"
+    folder.mkdir(parents=True)
+    write_graph(trained.detector, folder / "model.fp32.onnx", window=1, size_hw=SIZE_HW)
+    seal(folder, name="spots", size_hw=SIZE_HW)
+    return Bundle.open(folder)
+
+
+def frames(count: int, *, seed: int = 0) -> torch.Tensor:
+    return torch.rand(count, 1, *SIZE_HW, generator=torch.Generator().manual_seed(seed))
+
+
+def test_what_comes_back_detects_what_was_exported(trained: TrainingModel, bundle: Bundle) -> None:
+    with torch.no_grad():
+        expected, found = trained.detector.predict(trained.detector.fuse(frames(3))), None
+        detector = detector_of_bundle(bundle)
+        found = detector.predict(detector.fuse(frames(3)))
+    assert torch.allclose(found.offsets, expected.offsets, atol=1e-3)
+    assert torch.allclose(found.objectness, expected.objectness, atol=1e-3)
+
+
+def test_the_shipped_model_comes_back() -> None:
+    shipped = shipped_repository().open("sky-nano")
+    x = torch.rand(1, shipped.manifest.window, *shipped.manifest.size_hw, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = detector_of_bundle(shipped)(x)
+    session = onnxruntime.InferenceSession(str(shipped.graph_path("fp32")), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {INPUT_NAME: x.numpy()})
+    assert np.abs(found[..., 4] - expected[..., 4].numpy()).max() < 1e-4
+
+
+def test_normalisations_learn_their_statistics_and_change_nothing(bundle: Bundle) -> None:
+    detector = detector_of_bundle(bundle)
+    norms = [module for module in detector.modules() if isinstance(module, nn.BatchNorm2d)]
+    with torch.no_grad():
+        before = detector.fuse(frames(4))
+        measure_norms(detector, [frames(4), frames(4, seed=1)], norms=norms)
+        assert torch.allclose(detector.fuse(frames(4)), before, atol=1e-4)
+        detector.train()
+        both = torch.cat((frames(4), frames(4, seed=1)))
+        first = detector.backbone.stem
+        assert torch.allclose(first.conv(both).mean(dim=(0, 2, 3)), first.norm.running_mean, atol=1e-5)
+        assert torch.allclose(first.conv(both).var(dim=(0, 2, 3)), first.norm.running_var, rtol=1e-2)
+        assert torch.allclose(detector.fuse(both)[:4], before, atol=1e-2)  # by the statistics of what it is given
+
+
+@pytest.mark.parametrize("part", ["all", "body"])
+def test_a_training_goes_on_from_a_bundle(domains: Path, bundle: Bundle, tmp_path: Path, part: str) -> None:
+    changes = {"auxiliary": ["bright"], "learning_rate": 1e-12, "epochs": 1, "init": bundle.path, "init_part": part}
+    fit(short_run(domains, tmp_path / "run", **changes), progress=False)
+    weights = read_weights(tmp_path / "run" / "last")
+    exported = detector_of_bundle(bundle).state_dict()
+    same = {name for name, value in exported.items() if torch.allclose(weights[f"detector.{name}"], value, atol=1e-6)}
+    kernels = {name for name in exported if name.endswith("conv.weight")}
+    of_head = {name for name in kernels if name.startswith("head.")}
+    assert kernels & same == (kernels if part == "all" else kernels - of_head)
+    assert read_info(tmp_path / "run" / "last").config["init"] == str(bundle.path)
+
+
+def test_the_head_alone_may_be_of_other_classes(domains: Path, bundle: Bundle, tmp_path: Path) -> None:
+    changes = {"auxiliary": ["bright"], "epochs": 1, "init": bundle.path, "classes": ["drone", "person"]}
+    with pytest.raises(CheckpointError, match=r"does not fit: its weight 'detector\.head\.class_logits"):
+        fit(short_run(domains, tmp_path / "all", **changes), progress=False)
+    fit(short_run(domains, tmp_path / "body", **changes, init_part="body"), progress=False)
+    assert read_info(tmp_path / "body" / "last").classes == ("drone", "person")
+
+
+def test_what_is_no_start_says_so(domains: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint to start from, and no bundle: no model sky-pico in"):
+        fit(short_run(domains, tmp_path / "run", init=Path("sky-pico")), progress=False)
+    other = write_spot_bundle(tmp_path / "models", size_hw=SIZE_HW)  # a graph of another make
+    with pytest.raises(CheckpointError, match=r"does not fit: it has no weight 'detector\.backbone"):
+        fit(short_run(domains, tmp_path / "run", init=other), progress=False)
