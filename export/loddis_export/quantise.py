@@ -28,6 +28,7 @@ from onnxruntime.quantization import (  # type: ignore[import-untyped]
     quantize_static,
 )
 
+from loddis_export.data_movement import copy_pixels, share_scales
 from loddis_export.errors import ExportError
 from loddis_runtime.bundle import INPUT_NAME
 
@@ -109,6 +110,8 @@ def quantise_graph(
     quantised = onnx.load(str(target))
     del quantised.opset_import[:]  # the quantiser imports every set that it knows of
     quantised.opset_import.extend(model.opset_import)
+    share_scales(quantised)
+    copy_pixels(quantised)
     onnx.save_model(quantised, str(target), save_as_external_data=False)
 
 

@@ -35,7 +35,7 @@ def trained() -> TrainingModel:
             module.momentum = 0.3  # a few dozen steps are too few for the slow mean that real trainings want
     optimiser = build_optimiser(config, model)
     generator = torch.Generator().manual_seed(1)
-    for step in range(60):
+    for step in range(90):
         places = 12 + torch.rand(6, 2, generator=generator) * torch.tensor([SIZE_HW[1] - 24.0, SIZE_HW[0] - 24.0])
         frames = torch.stack(
             [

@@ -11,6 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from loddis_export import quantise
+from loddis_export.data_movement import copy_pixels
 from loddis_export.errors import ExportError
 from loddis_export.graph import OPSET, write_graph
 from loddis_export.quantise import layers_for_float, layers_of, quantise_graph
@@ -104,6 +106,60 @@ def test_boxes_are_decoded_in_float(quantised: Path) -> None:
     makers = {output: node.op_type for node in nodes for output in node.output}
     decoding = [node for node in nodes if node.op_type in ("Exp", "TopK", "GatherElements")]
     assert "DequantizeLinear" not in {makers.get(name) for node in decoding for name in node.input}
+
+
+def test_maps_that_are_joined_share_a_scale_that_covers_them(graph: Path, quantised: Path, tmp_path: Path) -> None:
+    def ranges(model: onnx.ModelProto) -> dict[str, tuple[float, float]]:
+        """Give what the levels of every quantised tensor reach from and to."""
+        values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+        scaled = {node.output[0]: node.input for node in model.graph.node if node.op_type == "QuantizeLinear"}
+        steps = {name: (float(values[scale]), int(values[zero])) for name, (_, scale, zero) in scaled.items()}
+        return {name: (-zero * scale, (255 - zero) * scale) for name, (scale, zero) in steps.items()}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quantise, "share_scales", lambda _: None)
+        patch.setattr(quantise, "copy_pixels", lambda _: None)
+        quantise_graph(graph, tmp_path / "own.onnx", frames(8, seed=0), keep_float=layers_for_float(graph))
+    own, shared = (onnx.load(str(path)) for path in (tmp_path / "own.onnx", quantised))
+    reached, covers = ranges(own), ranges(shared)
+    makers = {output: node for node in shared.graph.node for output in node.output}
+    joined = [
+        node for node in shared.graph.node if node.op_type == "Concat" and makers[node.input[0]].op_type[0] == "D"
+    ]
+    assert len(joined) == 10
+    for node in joined:
+        assert len({tuple(makers[name].input[1:]) for name in node.input}) == 1
+        (result,) = [user for user in shared.graph.node if node.output[0] in user.input]
+        assert tuple(result.input[1:]) == tuple(makers[node.input[0]].input[1:])
+    for name, (low, high) in reached.items():
+        if name in covers:
+            step = (covers[name][1] - covers[name][0]) / 255
+            assert covers[name][0] <= low + step
+            assert covers[name][1] >= high - step
+
+
+def test_copied_pixels_are_the_enlarged_map(graph: Path, quantised: Path, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quantise, "copy_pixels", lambda _: None)
+        quantise_graph(graph, tmp_path / "resized.onnx", frames(8, seed=0), keep_float=layers_for_float(graph))
+    kinds = [
+        {node.op_type for node in onnx.load(str(path)).graph.node} for path in (tmp_path / "resized.onnx", quantised)
+    ]
+    assert ["Resize" in one for one in kinds] == [True, False]
+    unseen = frames(5, seed=300)
+    np.testing.assert_array_equal(run(quantised, unseen), run(tmp_path / "resized.onnx", unseen))
+
+
+def test_only_upsampling_by_two_is_copied(graph: Path, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quantise, "copy_pixels", lambda _: None)
+        quantise_graph(graph, tmp_path / "resized.onnx", frames(2, seed=0))
+    model = onnx.load(str(tmp_path / "resized.onnx"))
+    resize = next(node for node in model.graph.node if node.op_type == "Resize")
+    sizes = next(tensor for tensor in model.graph.initializer if tensor.name == resize.input[2])
+    sizes.CopyFrom(numpy_helper.from_array(np.array([1, 1, 3, 3], dtype=np.float32), sizes.name))
+    with pytest.raises(ExportError, match="is no upsampling by 2"):
+        copy_pixels(model)
 
 
 def test_the_signed_form_detects_the_same(quantised: Path, tmp_path: Path) -> None:
