@@ -98,6 +98,19 @@ def test_a_listener_that_fails_does_not_end_the_storing(start_log: Opener) -> No
     wait_until(lambda: stored(log) == [1, 2])
 
 
+def test_whoever_hands_an_event_over_can_wait_until_it_is_durable(start_log: Opener, path: Path) -> None:
+    log = start_log()
+    log.record(make_event(0)).result(timeout=5)
+    assert stored(log) == [0]
+    with closing(lock(path)):
+        waiting, given_up = log.record(make_event(1)), log.record(make_event(2))
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=3 * LOCK_TIMEOUT_S)
+        given_up.cancel()
+    waiting.result(timeout=5)
+    wait_until(lambda: stored(log) == [0, 1, 2])  # also the one that nobody waited for any more
+
+
 def test_a_locked_database_holds_no_stream_up_and_loses_nothing(
     start_log: Opener, path: Path, metrics: Metrics
 ) -> None:
@@ -201,6 +214,12 @@ def test_the_end_stores_what_was_handed_over(start_log: Opener, path: Path, metr
     log.record(make_event(500))
     assert shown(metrics)['loddis_events_dropped_total{reason="stopped"}'] == 1
     assert stored(start_log()) == list(range(500))
+
+
+def test_what_comes_after_the_end_is_not_waited_for(start_log: Opener) -> None:
+    log = start_log()
+    assert log.stop(timeout_s=5)
+    assert log.record(make_event(0)).done()
 
 
 def test_the_end_does_not_wait_for_ever(start_log: Opener, path: Path) -> None:

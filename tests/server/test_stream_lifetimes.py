@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, cast
 
@@ -80,11 +82,12 @@ class Models:
 class Silent:
     """A reporter that keeps nothing."""
 
-    def report_result(self, *_: object) -> None:
+    def report_result(self, *_: object) -> tuple[()]:
         """Keep nothing."""
+        return ()
 
 
-def stream_of(models: Models, pipeline: GatedPipeline, on_result: Callable[..., None] = lambda *_: None) -> LiveStream:
+def stream_of(models: Models, pipeline: GatedPipeline, on_result: Callable[..., Any] = lambda *_: ()) -> LiveStream:
     return LiveStream(
         "mast",
         "pushed",
@@ -113,6 +116,41 @@ def send(stream: LiveStream, index: int) -> asyncio.Task[Any]:
 async def until(condition: Callable[[], bool]) -> None:
     while not condition():
         await asyncio.sleep(0)
+
+
+def test_nobody_is_told_of_a_frame_whose_events_are_not_durable_yet(detector: Detector) -> None:
+    async def scenario() -> None:
+        durable: Future[None] = Future()
+        pipeline = GatedPipeline()
+        pipeline.gate.set()
+        stream = stream_of(Models(detector), pipeline, lambda *_: [durable])
+        with stream.hub.subscribe() as listener:
+            sent = send(stream, 0)
+            assert await listener.next(timeout_s=live_module.STORING_PATIENCE_S / 3) is None
+            assert not sent.done()
+            durable.set_result(None)
+            answer = await sent
+            assert await listener.next(timeout_s=5) is answer.message
+
+    asyncio.run(scenario())
+
+
+def test_a_database_that_does_not_answer_delays_a_frame_and_does_not_stop_it(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_module, "STORING_PATIENCE_S", 0.05)
+
+    async def scenario() -> None:
+        never: Future[None] = Future()
+        pipeline = GatedPipeline()
+        pipeline.gate.set()
+        stream = stream_of(Models(detector), pipeline, lambda *_: [never])
+        began_s = time.monotonic()
+        await send(stream, 0)
+        assert time.monotonic() - began_s >= 0.05
+        assert stream.frames == 1
+
+    asyncio.run(scenario())
 
 
 def test_frames_that_were_let_in_are_answered_before_the_stream_ends(detector: Detector) -> None:

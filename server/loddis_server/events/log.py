@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import ParamSpec, TypeVar
@@ -84,9 +84,9 @@ class EventLog:
         self._writer.start()
         self._delivery.start()
 
-    def record(self, event: Event, thumbnail_png: bytes | None = None) -> None:
+    def record(self, event: Event, thumbnail_png: bytes | None = None) -> Future[None]:
         """Hand over an event, from any thread; see `EventWriter.record`."""
-        self._writer.record(event, thumbnail_png)
+        return self._writer.record(event, thumbnail_png)
 
     async def ask(self, question: Callable[P, T], /, *arguments: P.args, **options: P.kwargs) -> T:
         """Call a method of the store on a thread of the log's own: while the database is locked, nothing else waits."""

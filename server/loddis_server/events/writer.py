@@ -6,12 +6,14 @@ stay in memory and it tries again. Only when they take more memory than was set 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass, field
 from typing import Literal
 
 import orjson
@@ -61,6 +63,7 @@ class _Entry:
     event: Event
     thumbnail_png: bytes | None
     size_bytes: int
+    settled: Future[None] = field(default_factory=Future)
 
 
 class EventWriter:
@@ -104,22 +107,27 @@ class EventWriter:
         self._state = "ok" if self._store.is_open else "opening"
         self._thread.start()
 
-    def record(self, event: Event, thumbnail_png: bytes | None = None) -> None:
+    def record(self, event: Event, thumbnail_png: bytes | None = None) -> Future[None]:
         """Hand over an event. Never waits for the database, and never fails because of it.
 
         Args:
             event: It is stored a moment later; `on_stored` is told.
             thumbnail_png: PNG of the neighbourhood.
+
+        Returns:
+            Done once the event is durable, or given up.
         """
         size_bytes = EVENT_BYTES + len(orjson.dumps(event.payload)) + len(thumbnail_png or b"")
         with self._condition:
+            entry = _Entry(event, thumbnail_png, size_bytes)
             if self._deadline is not None:
-                self._drop([_Entry(event, None, 0)], "stopped")
-                return
-            self._queue.append(_Entry(event, thumbnail_png, size_bytes))
+                self._drop([entry], "stopped")
+                return entry.settled
+            self._queue.append(entry)
             self._bytes += size_bytes
             self._trim()
             self._condition.notify_all()
+        return entry.settled
 
     def stop(self, *, timeout_s: float) -> bool:
         """Store what was handed over, then end the thread.
@@ -237,6 +245,7 @@ class EventWriter:
         done = {id(entry) for entry in batch}
         self._under_way = [entry for entry in self._under_way if id(entry) not in done]
         self._bytes -= sum(entry.size_bytes for entry in batch)
+        _release(batch)
 
     def _trim(self) -> None:
         """Drop the oldest while they take too much memory."""
@@ -249,6 +258,7 @@ class EventWriter:
         if entries:
             self._dropped += len(entries)
             self._metrics.events_dropped.labels(reason).inc(len(entries))
+            _release(entries)
 
     def _prune(self) -> bool:
         """Delete a step of old events; whether there is more to do."""
@@ -271,6 +281,13 @@ class EventWriter:
 
     def _is_over(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline
+
+
+def _release(entries: Sequence[_Entry]) -> None:
+    """Let go of whoever waits for events to be durable: they are, or never will be."""
+    for entry in entries:
+        with contextlib.suppress(InvalidStateError):  # they gave up waiting
+            entry.settled.set_result(None)
 
 
 def _before(now_us: int, days: float) -> int:

@@ -11,7 +11,8 @@ import math
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any, Literal
 
 from loddis_runtime.errors import ConfigError, DuplicateFrameError, FrameError, LateFrameError, StreamError
@@ -35,6 +36,7 @@ __all__ = ["LiveStream", "StreamAnswer", "StreamKind"]
 logger = logging.getLogger(__name__)
 
 StreamKind = Literal["pushed", "source", "video"]
+STORING_PATIENCE_S = 0.25  # that an announcement waits for its event to be durable
 RATE_FRAMES = 60  # over which the frames a second are counted
 
 
@@ -63,7 +65,8 @@ class LiveStream:
         settings: Of the stream.
         limits: Of all streams.
         pipeline: That its frames go through.
-        on_result: Called on the event loop with each result, for metrics and events.
+        on_result: Called on the event loop with each result, for metrics and events, before anybody is told of it;
+            gives what to wait for before that, no longer than `STORING_PATIENCE_S`.
         unlike_frames: Keeps frames of scenes unlike the training domains, if they are to be kept.
 
     Attributes:
@@ -86,7 +89,7 @@ class LiveStream:
         settings: StreamSettings,
         limits: StreamsSettings,
         pipeline: Pipeline,
-        on_result: Callable[[LiveStream, StreamResult], None],
+        on_result: Callable[[LiveStream, StreamResult], Sequence[Future[None]]],
         unlike_frames: UnlikeFrames | None = None,
     ) -> None:
         self.stream_id = stream_id
@@ -171,6 +174,7 @@ class LiveStream:
                 self.refused += 1
                 raise _problem_of(error) from None
             self.last_frame_s = time.monotonic()
+            await self._report(result)
             job.seconds["total"] = time.perf_counter() - started
             message = Message(
                 "frame",
@@ -188,12 +192,26 @@ class LiveStream:
             self._lags.append(job.seconds["total"])
             self.hub.publish(message)
             try:  # the frame has its answer: what is done on the side does not take it away
-                self._on_result(self, result)
                 await self._run_canary(result)
                 await self._keep_unlike(result)
             except Exception:
                 logger.exception("aftermath of a frame failed", extra={"frame_index": result.window.frame_index})
         return StreamAnswer(result, message, job.seconds)
+
+    async def _report(self, result: StreamResult) -> None:
+        """Let metrics and events know before anybody else does: what was announced is not to be lost by a kill.
+
+        A database that does not answer in time delays an announcement, and does not stop it.
+        """
+        try:
+            waited_for = self._on_result(self, result)
+        except Exception:  # the frame has its answer all the same
+            logger.exception("a frame could not be reported", extra={"frame_index": result.window.frame_index})
+            return
+        if waited_for:
+            _, late = await asyncio.wait(map(asyncio.wrap_future, waited_for), timeout=STORING_PATIENCE_S)
+            for one in late:
+                one.cancel()
 
     async def _run_canary(self, result: StreamResult) -> None:
         """Detect on a copy with a target in it, if it is the canary's turn; nobody sees the outcome but the canary."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,16 +30,24 @@ class StreamReporter:
         self._metrics = metrics
         self._events = events
 
-    def report_result(self, stream: LiveStream, result: StreamResult) -> None:
-        """Take the result of a frame."""
+    def report_result(self, stream: LiveStream, result: StreamResult) -> list[Future[None]]:
+        """Take the result of a frame.
+
+        Returns:
+            One for each alarm of the frame, done once its event is durable or given up; none while the database does
+            not work.
+        """
         metrics = self._metrics
         metrics.frames.labels(stream.model.name).inc()
         metrics.detections.labels(stream.model.name).inc(len(result.detections))
         if stream.kind == "video":  # its answers are the record
-            return
+            return []
+        confirmed = []
         for track in result.alarms:
             picture = result.pictures.get(track.track_id)
-            self._record(stream, "track.confirmed", track_record(track), result, score=track.score, picture=picture)
+            confirmed.append(
+                self._record(stream, "track.confirmed", track_record(track), result, score=track.score, picture=picture)
+            )
         for track in result.ended:
             self._record(stream, "track.ended", track_record(track), result, score=track.score)
         for condition in sorted(result.health.began):
@@ -47,6 +56,7 @@ class StreamReporter:
             self._record(stream, "health", {"condition": condition, "holds": False}, result)
         if result.drift.changed:
             self._record(stream, "drift", drift_record(result.drift), result)
+        return confirmed if confirmed and self._events.status.store.state == "ok" else []
 
     def report_source(self, stream: LiveStream, status: SourceStatus) -> None:
         """Take a change of a source's state."""
@@ -63,7 +73,7 @@ class StreamReporter:
         *,
         score: float | None = None,
         picture: bytes | None = None,
-    ) -> None:
+    ) -> Future[None]:
         captured_at = None if result is None else result.options.captured_at
         event = Event(
             kind=kind,
@@ -73,4 +83,4 @@ class StreamReporter:
             score=score,
             payload={**payload, "model": stream.model.reference},
         )
-        self._events.record(event, picture)
+        return self._events.record(event, picture)
