@@ -18,6 +18,7 @@ from loddis_server.bodies import reader_of_pixels
 from loddis_server.endless import EndlessResponse
 from loddis_server.models import ModelLease, ServedModel
 from loddis_server.problems import STREAM_CONFLICT, TOO_MANY_STREAMS, UNKNOWN_STREAM, ProblemError
+from loddis_server.scene_health import Canary, CanarySettings
 from loddis_server.sources.allow_list import SourceAllowList
 from loddis_server.sources.settings import SourceSettings
 from loddis_server.streams import live as live_module
@@ -149,6 +150,29 @@ def test_a_database_that_does_not_answer_delays_a_frame_and_does_not_stop_it(
         await send(stream, 0)
         assert time.monotonic() - began_s >= 0.05
         assert stream.frames == 1
+
+    asyncio.run(scenario())
+
+
+def test_an_answer_does_not_wait_for_the_canary_and_the_next_frame_does(detector: Detector) -> None:
+    async def scenario() -> None:
+        looked_on = asyncio.Event()
+
+        class SlowWorkers(GatedPipeline):
+            async def run_in_worker(self, function: Callable[[], Any]) -> Any:
+                await looked_on.wait()
+                return await super().run_in_worker(function)
+
+        pipeline = SlowWorkers()
+        pipeline.gate.set()
+        stream = stream_of(Models(detector), pipeline)
+        stream.session.canary = Canary(CanarySettings(), seed=0)
+        await asyncio.wait_for(send(stream, 0), timeout=5)
+        following = send(stream, 1)
+        await asyncio.wait([following], timeout=0.1)
+        assert not following.done()
+        looked_on.set()
+        await asyncio.wait_for(following, timeout=5)
 
     asyncio.run(scenario())
 

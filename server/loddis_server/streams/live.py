@@ -116,7 +116,7 @@ class LiveStream:
         self._on_result = on_result
         self._unlike_frames = unlike_frames
         self._turn = asyncio.Lock()
-        self._under_way: set[asyncio.Task[StreamAnswer]] = set()
+        self._under_way: set[asyncio.Task[None]] = set()
         self._ends: deque[float] = deque(maxlen=RATE_FRAMES)
         self._lags: deque[float] = deque(maxlen=RATE_FRAMES)
 
@@ -156,47 +156,63 @@ class LiveStream:
         self._check_open()
         place = place or NoPlace()
         place.hold()
-        task = asyncio.get_running_loop().create_task(self._detect(reader, options, place))
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[StreamAnswer] = loop.create_future()
+        task = loop.create_task(self._take(reader, options, place, answered))
         self._under_way.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(self._under_way.discard)
         task.add_done_callback(lambda _: place.release())
-        return await asyncio.shield(task)
+        return await asyncio.shield(answered)
 
-    async def _detect(self, reader: FrameReader, options: FrameOptions, place: Place) -> StreamAnswer:
+    async def _take(
+        self, reader: FrameReader, options: FrameOptions, place: Place, answered: asyncio.Future[StreamAnswer]
+    ) -> None:
+        """Work on a frame in its turn; what is done on the side comes after its answer, and does not take it away."""
         started = time.perf_counter()
         stream_id_var.set(self.stream_id)
-        async with self._turn:
-            self._keep_model_current()
-            job = StreamJob(reader, self.model, place, session=self.session, options=options)
-            try:
-                result = await self._pipeline.submit(job)
-            except BaseException as error:
-                self.refused += 1
-                raise _problem_of(error) from None
-            self.last_frame_s = time.monotonic()
-            await self._report(result)
-            job.seconds["total"] = time.perf_counter() - started
-            message = Message(
-                "frame",
-                frame_document(
-                    result,
-                    stream_id=self.stream_id,
-                    model=self.model,
-                    seconds=job.seconds,
-                ),
-            )
-            self.frames += 1
-            self.alarms += len(result.alarms)
-            self.latest = result
-            self._ends.append(self.last_frame_s)
-            self._lags.append(job.seconds["total"])
-            self.hub.publish(message)
-            try:  # the frame has its answer: what is done on the side does not take it away
-                await self._run_canary(result)
-                await self._keep_unlike(result)
-            except Exception:
-                logger.exception("aftermath of a frame failed", extra={"frame_index": result.window.frame_index})
+        try:
+            async with self._turn:
+                answer = await self._detect(reader, options, place, started=started)
+                answered.set_result(answer)
+                await self._look_on(answer.result)
+        except asyncio.CancelledError:
+            answered.cancel()
+            raise
+        except BaseException as error:
+            answered.set_exception(error)
+            answered.exception()  # who waited for it has it, and if nobody did, nobody wants it
+
+    async def _detect(
+        self, reader: FrameReader, options: FrameOptions, place: Place, *, started: float
+    ) -> StreamAnswer:
+        """Work on a frame, and tell whoever listens."""
+        self._keep_model_current()
+        job = StreamJob(reader, self.model, place, session=self.session, options=options)
+        try:
+            result = await self._pipeline.submit(job)
+        except BaseException as error:
+            self.refused += 1
+            raise _problem_of(error) from None
+        self.last_frame_s = time.monotonic()
+        await self._report(result)
+        job.seconds["total"] = time.perf_counter() - started
+        document = frame_document(result, stream_id=self.stream_id, model=self.model, seconds=job.seconds)
+        message = Message("frame", document)
+        self.frames += 1
+        self.alarms += len(result.alarms)
+        self.latest = result
+        self._ends.append(self.last_frame_s)
+        self._lags.append(job.seconds["total"])
+        self.hub.publish(message)
         return StreamAnswer(result, message, job.seconds)
+
+    async def _look_on(self, result: StreamResult) -> None:
+        """Do what a frame is good for besides its answer."""
+        try:
+            await self._run_canary(result)
+            await self._keep_unlike(result)
+        except Exception:
+            logger.exception("aftermath of a frame failed", extra={"frame_index": result.window.frame_index})
 
     async def _report(self, result: StreamResult) -> None:
         """Let metrics and events know before anybody else does: what was announced is not to be lost by a kill.
@@ -273,12 +289,6 @@ class LiveStream:
         self.session.close()
         self._lease.release()
         self.over.set()
-
-    def _done(self, task: asyncio.Task[StreamAnswer]) -> None:
-        """Forget a task; who waited for it has its outcome, and if nobody did, nobody wants it."""
-        self._under_way.discard(task)
-        if not task.cancelled():
-            task.exception()
 
 
 def _problem_of(error: BaseException) -> BaseException:
