@@ -60,6 +60,7 @@ def main() -> None:
             "precision": detector.precision,
             "frame": {"size_hw": list(SIZE_HW), "dtype": str(frames[0].dtype)},
             "threads": options.threads,
+            "lanes": options.lanes,
             "unloaded": unloaded,
             "saturation": saturation,
             "overload": overload,
@@ -73,6 +74,8 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", default="sky-nano", help="shipped name")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of every engine")
+    parser.add_argument("--lanes", type=int, default=1, help="runs of the network side by side")
+    parser.add_argument("--max-slowdown", type=float, help="of frames let in under overload; the default if none")
     parser.add_argument("--batch", type=int, default=4, help="largest batch of the server that has batches")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement below saturation")
     parser.add_argument("--overload-seconds", type=float, default=60.0, help="of the overload")
@@ -89,7 +92,12 @@ def servers(options: argparse.Namespace, sizes: Sequence[int]) -> Iterator[dict[
             size: stack.enter_context(
                 running_server_process(
                     options.model,
-                    settings={"LODDIS_THREADS": str(options.threads), "LODDIS_MAX_BATCH_SIZE": str(size)},
+                    settings={
+                        "LODDIS_THREADS": str(options.threads),
+                        "LODDIS_INFERENCE_LANES": str(options.lanes),
+                        "LODDIS_MAX_BATCH_SIZE": str(size),
+                        **({"LODDIS_MAX_SLOWDOWN": str(options.max_slowdown)} if options.max_slowdown else {}),
+                    },
                     log=scratch / f"server-{size}.log",
                 )
             )

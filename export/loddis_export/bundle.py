@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from loddis_export.averaging import choose_box_averaging
+from loddis_export.box_scale import choose_box_scale, scale_boxes
 from loddis_export.errors import ExportError, ParityError
 from loddis_export.graph import write_graph
 from loddis_export.model_card import model_card
@@ -139,21 +140,17 @@ class _Work:
 
 def _build(work: _Work, manifest: Manifest, building: Path, out: Path) -> ExportedBundle:
     """Make the bundle in `building`."""
-    info, settings, held_out = work.stripped.info, work.settings, work.splits[work.chosen_on]
-    write_graph(work.stripped.detector, building / graph_name("fp32"), window=info.window, size_hw=info.size_hw)
-    manifest = _save(manifest, building, [graph_name("fp32")])
+    settings = work.settings
+    manifest, box_scale_wh = _settle_boxes(work, _write_first_graph(work, manifest, building), building)
 
-    with load(building, device="cpu", precision="fp32", threads=settings.threads) as opened:
-        averaging_iou = choose_box_averaging(opened, held_out, settings.average_boxes, progress=work.progress)
-        manifest = manifest.model_copy(update={"box_averaging_iou": averaging_iou})
-        detector = opened.with_manifest(manifest)
+    with load(building, device="cpu", precision="fp32", threads=settings.threads) as detector:
         threshold = settings.score_threshold
         if threshold is None:
             on_held_out = work.evaluate(detector, work.chosen_on, score_threshold=0.5, measure=False)
             threshold = on_held_out.threshold_at(settings.max_false_alarms)
         threshold = round(threshold, 4)  # before anything is measured at it: what is written is what was used
         manifest = manifest.model_copy(update={"score_threshold": threshold})
-        report = _compare_graphs(work, manifest, building, detector.with_manifest(manifest))
+        report = _compare_graphs(work, manifest, building, detector.with_manifest(manifest), box_scale_wh=box_scale_wh)
         metrics = {name: work.evaluate(detector, name, score_threshold=threshold) for name in settings.evaluate}
     figures = {name: m.headline() for name, m in metrics.items()}
 
@@ -192,7 +189,31 @@ def _build(work: _Work, manifest: Manifest, building: Path, out: Path) -> Export
     return ExportedBundle(out, manifest, report, metrics)
 
 
-def _compare_graphs(work: _Work, manifest: Manifest, building: Path, detector: Detector) -> ParityReport:
+def _write_first_graph(work: _Work, manifest: Manifest, building: Path) -> Manifest:
+    """Write the float32 graph."""
+    info = work.stripped.info
+    write_graph(work.stripped.detector, building / graph_name("fp32"), window=info.window, size_hw=info.size_hw)
+    return _save(manifest, building, [graph_name("fp32")])
+
+
+def _settle_boxes(work: _Work, manifest: Manifest, building: Path) -> tuple[Manifest, tuple[float, float]]:
+    """Choose how boxes are made of candidates, and how much larger; gives the manifest, and the factors."""
+    settings, held_out = work.settings, work.splits[work.chosen_on]
+    factors = (1.0, 1.0)
+    with load(building, device="cpu", precision="fp32", threads=settings.threads) as opened:
+        averaging_iou = choose_box_averaging(opened, held_out, settings.average_boxes, progress=work.progress)
+        manifest = manifest.model_copy(update={"box_averaging_iou": averaging_iou})
+        if settings.scale_boxes:
+            factors = choose_box_scale(opened.with_manifest(manifest), held_out, progress=work.progress)
+    if factors != (1.0, 1.0):
+        scale_boxes(work.stripped.detector, factors)
+        return _write_first_graph(work, manifest, building), factors
+    return _save(manifest, building, [graph_name("fp32")]), factors
+
+
+def _compare_graphs(
+    work: _Work, manifest: Manifest, building: Path, detector: Detector, *, box_scale_wh: tuple[float, float]
+) -> ParityReport:
     """Hold the float32 graph against the checkpoint, then write the others, those that keep within their limits."""
     settings, held_out = work.settings, work.splits[work.chosen_on]
     reference = Reference.of(
@@ -222,7 +243,8 @@ def _compare_graphs(work: _Work, manifest: Manifest, building: Path, detector: D
             log.warning("the bundle has no %s graph: %s", one.precision, "; ".join(one.faults))
     if signed is not None and signed.faults:
         log.warning("TensorRT engines of this bundle will not be int8: %s", "; ".join(signed.faults))
-    return reference.report(parities, measure_stripping(work.stripped), signed_int8=signed)
+    stripping = measure_stripping(work.stripped)
+    return reference.report(parities, stripping, signed_int8=signed, box_scale_wh=box_scale_wh)
 
 
 def _save(manifest: Manifest, building: Path, names: Sequence[str]) -> Manifest:

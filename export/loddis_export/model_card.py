@@ -33,7 +33,7 @@ def model_card(
         chosen_on: `DOMAIN:SPLIT` that the score threshold was chosen on.
     """
     parts = (
-        _head(manifest, stripped, chosen_on),
+        _head(manifest, stripped, parity, chosen_on),
         _metrics(manifest, metrics, centre_distance_px, chosen_on),
         _breakdown(metrics),
         _training(manifest, stripped),
@@ -44,7 +44,7 @@ def model_card(
     return "\n".join(parts)
 
 
-def _head(manifest: Manifest, stripped: StrippedCheckpoint, chosen_on: str) -> str:
+def _head(manifest: Manifest, stripped: StrippedCheckpoint, parity: ParityReport, chosen_on: str) -> str:
     height, width = manifest.size_hw
     frames = "one frame" if manifest.window == 1 else f"{manifest.window} frames"
     return f"""# {manifest.name}, version {manifest.version}
@@ -55,8 +55,16 @@ one stride-{manifest.stride} map, classes: {", ".join(manifest.classes)}.
 Method: Chen et al., *Domain-Auxiliary Infrared Moving Small Target Detection by Learning to Overlook Domain
 Discrepancy*.
 
-Operating point: score ≥ {manifest.score_threshold:.3f}, chosen on `{chosen_on}`.
+Operating point: score ≥ {manifest.score_threshold:.3f}, chosen on `{chosen_on}`.{_box_scale(parity)}
 """
+
+
+def _box_scale(parity: ParityReport) -> str:
+    wider, higher = parity.box_scale_wh
+    if (wider, higher) == (1, 1):
+        return ""
+    return f"""
+Boxes are {wider:g} times as wide and {higher:g} times as high as in the checkpoint, chosen on `{parity.domain}`."""
 
 
 def _metrics(manifest: Manifest, metrics: Mapping[str, Metrics], centre_distance_px: float, chosen_on: str) -> str:

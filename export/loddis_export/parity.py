@@ -131,6 +131,9 @@ class ParityReport(BaseModel):
     left_out: dict[GraphPrecision, tuple[str, ...]] = Field(
         default_factory=dict, description="Precisions that TensorRT is not to build, and what was out of bounds."
     )
+    box_scale_wh: tuple[float, float] = Field(
+        default=(1.0, 1.0), description="Factors that boxes were made wider and higher by, in all graphs."
+    )
     stripping: Stripping = Field(description="What the training-only branches would cost.")
 
 
@@ -320,6 +323,7 @@ class Reference:
         stripping: Stripping,
         *,
         signed_int8: PrecisionParity | None = None,
+        box_scale_wh: tuple[float, float] = (1.0, 1.0),
     ) -> ParityReport:
         """Give the report of several comparisons."""
         signed = () if signed_int8 is None else (signed_int8,)
@@ -331,6 +335,7 @@ class Reference:
             score_threshold=self.score_threshold,
             precisions=tuple(precisions),
             signed_int8=signed_int8,
+            box_scale_wh=box_scale_wh,
             left_out={one.precision: tuple(one.faults) for one in (*precisions, *signed) if one.faults},
             stripping=stripping,
         )

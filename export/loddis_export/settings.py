@@ -113,6 +113,10 @@ class ExportSettings(BaseModel):
         default="auto",
         description="Give the mean box of all candidates of a target; auto: if mAP50 on --threshold-on rises with it.",
     )
+    scale_boxes: bool = Field(
+        default=True,
+        description="Make boxes wider and higher by two factors, if mAP50 on --threshold-on rises with them.",
+    )
     precisions: list[GraphPrecision] = Field(
         default=["fp32", "fp16", "int8"],
         description="Graphs to write; fp32 is always among them. One that strays too far is left out.",
