@@ -114,6 +114,25 @@ class TestSeparability:
         features = np.random.default_rng(1).normal(size=(100, 4))
         assert domain_separability(features, ids) == pytest.approx(0.5, abs=0.1)
 
+    def test_knowing_a_sequence_is_not_knowing_its_domain(self) -> None:
+        """Features that say which sequence a frame is of, and nothing else, betray the domains of frames alone."""
+        sequences = np.repeat(np.arange(24), 8)
+        ids = sequences % 2
+        together, alone = [], []
+        for seed in range(8):
+            generator = np.random.default_rng(seed)
+            features = generator.normal(size=(24, 16))[sequences] + 0.1 * generator.normal(size=(192, 16))
+            together.append(domain_separability(features, ids, sequence_ids=sequences, seed=seed))
+            alone.append(domain_separability(features, ids, seed=seed))
+        assert np.mean(alone) > 0.85
+        assert np.mean(together) == pytest.approx(0.5, abs=0.1)
+
+    def test_the_frames_of_a_single_sequence_count_for_themselves(self) -> None:
+        features = np.random.default_rng(0).normal(size=(96, 16))
+        features[np.arange(96), self.ids] += 8
+        sequences = np.where(self.ids == 0, 0, 1 + np.arange(96) // 4)
+        assert domain_separability(features, self.ids, sequence_ids=sequences) > 0.99
+
     @pytest.mark.parametrize("ids", [np.zeros(8, dtype=int), np.array([0] * 7 + [1])])
     def test_a_single_domain_has_no_figure(self, ids: np.ndarray) -> None:
         assert np.isnan(domain_separability(np.random.default_rng(0).normal(size=(8, 2)), ids))

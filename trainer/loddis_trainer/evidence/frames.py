@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loddis_trainer.config import FitConfig
 from loddis_trainer.data import AugmentConfig, Batch, DataError, DomainDataset, Mixture, TrainingSamples
@@ -80,6 +81,17 @@ class EvidenceFrames:
             f"{domain.dataset.name}:{domain.dataset.split}": sum(draw.domain == number for draw in self.draws)
             for number, domain in enumerate(self.mixture.domains)
         }
+
+    @property
+    def sequence_ids(self) -> NDArray[np.int64]:
+        """Give each frame ``(n,)`` the number of its sequence; no two domains share one."""
+        known: dict[tuple[int, str], int] = {}
+        names = [
+            {number: name for name, numbers in domain.dataset.sequences.items() for number in numbers}
+            for domain in self.mixture.domains
+        ]
+        found = [known.setdefault((draw.domain, names[draw.domain][draw.number]), len(known)) for draw in self.draws]
+        return np.array(found, dtype=np.int64)
 
     def batches(self) -> Iterator[Batch]:
         """Give them in batches, always in the same order; read anew each time, so that they hold no memory."""

@@ -93,24 +93,32 @@ def focus_ratio(feature_map: Tensor, regions: Regions) -> Tensor:
     return torch.where(total > 0, on_targets / total.clamp(min=1e-30), 0.5)
 
 
-def domain_separability(features: NDArray[np.floating], domain_ids: NDArray[np.integer], *, seed: int = 0) -> float:
+def domain_separability(
+    features: NDArray[np.floating],
+    domain_ids: NDArray[np.integer],
+    *,
+    sequence_ids: NDArray[np.integer] | None = None,
+    seed: int = 0,
+) -> float:
     """Measure how well a linear probe names the domain of features that it was not fitted to.
 
     A logistic regression on standardised features, cross-validated in five stratified parts (fewer where a domain has
-    fewer frames). The figure is the mean over domains of the share named rightly (balanced accuracy): chance is 1 / m
-    however many frames each domain has. Frames of a sequence may fall into several parts, which can only raise it. With
-    three domains of 32 frames it scatters by about 0.05 around chance.
+    fewer sequences). The figure is the mean over domains of the share named rightly (balanced accuracy): chance is
+    1 / m however many frames each domain has. Frames of a sequence are in one part together: a probe that knows a
+    sequence's background would name its other frames by that. Frames of a domain with a single sequence count for
+    themselves. With three domains of 32 frames it scatters by about 0.05 around chance.
 
     Args:
         features: ``(n, c)``.
         domain_ids: ``(n,)`` integers.
+        sequence_ids: ``(n,)`` integers, of the sequence that each frame is of; every frame for itself if none.
         seed: Of the parts.
 
     Returns:
         In [0, 1]; NaN with fewer than two domains of at least two frames. Domains of a single frame take no part.
     """
     from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]  # takes a second to import
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict  # type: ignore[import-untyped]
+    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict  # type: ignore[import-untyped]
     from sklearn.pipeline import make_pipeline  # type: ignore[import-untyped]
     from sklearn.preprocessing import StandardScaler  # type: ignore[import-untyped]
 
@@ -120,7 +128,13 @@ def domain_separability(features: NDArray[np.floating], domain_ids: NDArray[np.i
         return math.nan
     kept = np.isin(domain_ids, present)
     x, y = np.asarray(features[kept], dtype=np.float64), domain_ids[kept]
-    parts = StratifiedKFold(min(FOLDS, int(counts[counts > 1].min())), shuffle=True, random_state=seed)
+    groups = np.arange(len(x)) if sequence_ids is None else sequence_ids[kept].astype(np.int64)
+    for domain in present:
+        of_domain = np.flatnonzero(y == domain)
+        if len(np.unique(groups[of_domain])) < 2:
+            groups[of_domain] = groups.max() + 1 + np.arange(len(of_domain))
+    fewest = min(len(np.unique(groups[y == domain])) for domain in present)
+    parts = StratifiedGroupKFold(min(FOLDS, fewest), shuffle=True, random_state=seed)
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=REGULARISATION, max_iter=1000))
-    named = cross_val_predict(probe, x, y, cv=parts)
+    named = cross_val_predict(probe, x, y, groups=groups, cv=parts)
     return float(np.mean([(named[y == domain] == domain).mean() for domain in present]))
