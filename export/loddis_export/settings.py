@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from loddis_runtime.bundle import GraphPrecision
 from loddis_trainer.domain_spec import SplitName
@@ -80,6 +80,14 @@ class ParitySettings(BaseModel):
         default=ParityLimits(map50=5e-3, pd=5e-3, group_pd=0.05, fa_per_frame=0.03, unmatched=0.05),
         description="Int8.",
     )
+
+    @field_validator("fp32", "fp16", "int8", mode="before")
+    @classmethod
+    def _rest_as_by_default(cls, value: Any, info: ValidationInfo) -> Any:
+        """Let a single limit be set: the others of its precision keep their defaults."""
+        if not isinstance(value, dict) or info.field_name is None:
+            return value
+        return cls.model_fields[info.field_name].default.model_dump() | value
 
 
 class ExportSettings(BaseModel):

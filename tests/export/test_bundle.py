@@ -167,6 +167,20 @@ def test_a_credit_may_have_commas_on_the_command_line(
     ]
 
 
+def test_a_single_limit_may_be_set_on_the_command_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Bundle] = []
+    monkeypatch.setattr(Bundle, "cli_cmd", lambda self: seen.append(self))
+    assert run(Export, ["bundle", "run/best", "m/1", "--parity.int8.map50", "0.01"]) == 0, capsys.readouterr().err
+    (command,) = seen
+    default = ExportSettings()
+    assert command.parity.int8 == default.parity.int8.model_copy(update={"map50": 0.01})
+    assert command.parity.fp16 == default.parity.fp16
+    assert run(Export, ["bundle", "run/best", "m/1", "--parity.int8.map50", "-1"]) == 2
+    assert "--parity.int8.map50: input should be greater than 0, got" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", ["dark", "dark=CC0", "=x; y", "dark=; y"])
 def test_a_credit_is_written_one_way(text: str) -> None:
     with pytest.raises(ValidationError, match="a credit is written DOMAIN=LICENCE; SOURCE"):
