@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from loddis_runtime.command import run
+from loddis_trainer.averaging import average_checkpoints
 from loddis_trainer.checkpoint import read_info, read_weights
 from loddis_trainer.cli import Trainer
 from loddis_trainer.config import FitConfig
@@ -88,6 +89,19 @@ def test_a_second_stage_starts_from_the_weights_of_the_first(domains: Path, tmp_
     assert [stage["epochs"] for stage in read_info(tmp_path / "two" / "last").earlier] == [1]
     with pytest.raises(CheckpointError, match="does not fit: its weight"):
         fit(make_config(domains, tmp_path / "three", init=tmp_path / "one" / "last", variant="tiny"), progress=False)
+
+
+def test_epochs_are_kept_for_averages(domains: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    fit(make_config(domains, run, epochs=4, keep_every=2), progress=False)
+    kept = sorted(run.glob("epoch-*"))
+    assert [folder.name for folder in kept] == ["epoch-002", "epoch-004"]
+    assert [read_info(folder).epoch for folder in kept] == [2, 4]
+    first, second, last = (read_weights(folder) for folder in (*kept, run / "last"))
+    assert all(torch.equal(second[name], last[name]) for name in last)
+    assert any(not torch.equal(first[name], last[name]) for name in last)
+    mean = average_checkpoints(kept, tmp_path / "mean")
+    assert mean.averaged == tuple(map(str, kept))
 
 
 def test_a_training_that_learns_nothing_more_stops_early_and_stays_stopped(domains: Path, tmp_path: Path) -> None:

@@ -132,6 +132,9 @@ class FitConfig(BaseModel):
     )
     workers: Annotated[int, Field(ge=0)] = Field(default=0, description="Loader processes; 0: in the training process.")
     validate_every: Count = Field(default=1, description="Epochs between validations.")
+    keep_every: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Epochs between checkpoints kept as OUT/epoch-NNN, for `average`; 0: none is."
+    )
     patience: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Stop after this many validations without a better mAP50; 0: never."
     )

@@ -32,7 +32,7 @@ NORM_BATCHES = 8  # that normalisations of a bundle are measured on
 # A resumed run may differ from the one it goes on from in these, and in nothing else.
 FREE_ON_RESUME = {
     *("resume", "out", "cache_dir", "data_root", "threads", "workers", "accelerator", "epochs", "patience"),
-    "evidence_frames",
+    *("evidence_frames", "keep_every"),
 }
 
 

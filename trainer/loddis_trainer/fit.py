@@ -146,6 +146,8 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
                 info = _describe(config, mixture, earlier, done=done, result=result)
                 if better:  # first: what `last` says of the best must be there
                     save_checkpoint(config.out / "best", info, average.average)
+                if config.keep_every and done.epoch % config.keep_every == 0:
+                    save_checkpoint(config.out / f"epoch-{done.epoch:03d}", info, average.average)
                 state = training_state(training, average, optimiser)
                 save_checkpoint(config.out / "last", info, average.average, state=state)
             done = fabric.broadcast(done)
