@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loddis_trainer.checkpoint import CheckpointInfo, load_detector, read_weight_sizes
+from loddis_trainer.config import FitConfig
+from loddis_trainer.earlier import config_of
 from loddis_trainer.models import LoddisDetector
 
 __all__ = ["StrippedCheckpoint", "strip_checkpoint"]
@@ -24,12 +26,14 @@ class StrippedCheckpoint:
     Attributes:
         detector: In evaluation mode.
         info: What the checkpoint said.
+        config: That it was trained with.
         kept_values: Number of values (weights and running statistics) of the detector.
         removed: Weight name to number of values of all that was left behind.
     """
 
     detector: LoddisDetector
     info: CheckpointInfo
+    config: FitConfig
     kept_values: int
     removed: dict[str, int]
 
@@ -38,9 +42,10 @@ def strip_checkpoint(folder: Path) -> StrippedCheckpoint:
     """Load a checkpoint's detector alone.
 
     Raises:
-        CheckpointError: It is missing, half-written, or does not hold the detector that it says.
+        CheckpointError: It is missing, half-written, of another version, or does not hold the detector that it says.
     """
     sizes = read_weight_sizes(folder)
     detector, info = load_detector(folder)
     removed = {name: size for name, size in sizes.items() if not name.startswith(KEPT_PREFIX)}
-    return StrippedCheckpoint(detector, info, sum(sizes.values()) - sum(removed.values()), removed)
+    config = config_of(info, name=str(folder))
+    return StrippedCheckpoint(detector, info, config, sum(sizes.values()) - sum(removed.values()), removed)

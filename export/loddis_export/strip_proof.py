@@ -12,7 +12,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from loddis_export.strip import StrippedCheckpoint
 from loddis_trainer.building import build_training_model
-from loddis_trainer.config import FitConfig
 
 __all__ = ["Cost", "Stripping", "measure_stripping"]
 
@@ -43,7 +42,7 @@ class Stripping(BaseModel):
 def measure_stripping(stripped: StrippedCheckpoint) -> Stripping:
     """Measure both, on random frames: arithmetic and time do not depend on what they show."""
     info = stripped.info
-    config = FitConfig.model_validate(info.config)
+    config = stripped.config
     model = build_training_model(config, roles=[domain.role for domain in info.domains]).eval()
     model.detector.load_state_dict(stripped.detector.state_dict())
     count = FRAMES_A_DOMAIN * len(info.domains)

@@ -253,7 +253,7 @@ class ProblemDocument(BaseModel):
 class ProtocolError(BaseModel):
     """Why a request was refused, as the Open Inference Protocol says it."""
 
-    error: str = Field(examples=["no model 'nothing' is served; there is: sky-nano:3"])
+    error: str = Field(examples=["no model 'nothing' is served; there is: sky-nano:4"])
 
 
 class ProblemDescription(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,19 @@ def test_a_window_is_proven_on_frames_that_move(domains: Path) -> None:
     for window in frames:
         assert (window[0] != window[1]).any()
         assert (window[1] != window[2]).any()
+
+
+def test_a_checkpoint_of_another_version_says_so_before_anything_is_made(
+    checkpoint: Path, settings: ExportSettings, tmp_path: Path
+) -> None:
+    newer = tmp_path / "newer"
+    shutil.copytree(checkpoint, newer)
+    document = json.loads((newer / "checkpoint.json").read_text())
+    document["config"]["dream"] = 1
+    (newer / "checkpoint.json").write_text(json.dumps(document))
+    with pytest.raises(CheckpointError, match=r"newer was configured by another version: dream: "):
+        export_bundle(newer, tmp_path / "m" / "1", settings, progress=False)
+    assert not (tmp_path / "m").exists()
 
 
 def test_a_checkpoint_that_is_none_says_so(settings: ExportSettings, tmp_path: Path) -> None:

@@ -57,14 +57,14 @@ def write(folder: Path, text: str) -> Path:
 def test_a_flag_wins_over_the_environment_and_that_over_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = write(tmp_path, "port: 1\nqueue_capacity: 1\nmax_batch_size: 1\nmodels: [spot, 'sky-nano:3']\n")
+    path = write(tmp_path, "port: 1\nqueue_capacity: 1\nmax_batch_size: 1\nmodels: [spot, 'sky-nano:4']\n")
     monkeypatch.setenv("LODDIS_CONFIG_FILE", str(path))
     monkeypatch.setenv("LODDIS_PORT", "2")
     monkeypatch.setenv("LODDIS_QUEUE_CAPACITY", "2")
     assert run(Server, ["--port", "3", "config", "--json"]) == 0
     settings = json.loads(capsys.readouterr().out)
     assert [settings[name] for name in ("port", "queue_capacity", "max_batch_size")] == [3, 2, 1]
-    assert settings["models"] == ["spot", "sky-nano:3"]
+    assert settings["models"] == ["spot", "sky-nano:4"]
     assert settings["config_file"] == str(path)
     assert settings["threads"] is None
 

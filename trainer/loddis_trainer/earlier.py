@@ -21,7 +21,7 @@ from loddis_trainer.errors import CheckpointError, TrainingError
 from loddis_trainer.from_bundle import measure_norms, read_bundle_weights
 from loddis_trainer.training_model import TrainingModel
 
-__all__ = ["Stages", "read_earlier_run", "start_from"]
+__all__ = ["Stages", "config_of", "read_earlier_run", "start_from"]
 
 Stages: TypeAlias = tuple[dict[str, Any], ...]
 """Configurations of the trainings that the first weights came from, oldest first."""
@@ -45,12 +45,8 @@ def read_earlier_run(config: FitConfig) -> CheckpointInfo | None:
             raise TrainingError(f"{config.out} holds a run already; choose another --out, or --resume it")
         return None
     info = read_info(last)
-    try:
-        # Not the document itself: a field that came since has its default there.
-        then = FitConfig.model_validate(info.config).model_dump(mode="json")
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        raise CheckpointError(f"{last} was configured by another version: {fault['loc'][0]}: {fault['msg']}") from error
+    # Not the document itself: a field that came since has its default there.
+    then = config_of(info, name=str(last)).model_dump(mode="json")
     differing = [
         f"{name} was {then[name]!r}, is {value!r}"
         for name, value in config.model_dump(mode="json").items()
@@ -59,6 +55,24 @@ def read_earlier_run(config: FitConfig) -> CheckpointInfo | None:
     if differing:
         raise TrainingError(f"{last} was trained with another configuration: {'; '.join(differing)}")
     return info
+
+
+def config_of(info: CheckpointInfo, *, name: str) -> FitConfig:
+    """Give the configuration that a checkpoint was trained with.
+
+    Args:
+        info: Of the checkpoint.
+        name: What to call it if that cannot be read.
+
+    Raises:
+        CheckpointError: It was configured by another version.
+    """
+    try:
+        return FitConfig.model_validate(info.config)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in fault["loc"])
+        raise CheckpointError(f"{name} was configured by another version: {where}: {fault['msg']}") from error
 
 
 def start_from(config: FitConfig, model: TrainingModel, loader: TrainingLoader) -> Stages:

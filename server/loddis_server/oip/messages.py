@@ -62,7 +62,7 @@ class InferResponse(BaseModel):
     """The answer to a request for inference."""
 
     model_name: str = Field(examples=["sky-nano"])
-    model_version: str = Field(examples=["3"])
+    model_version: str = Field(examples=["4"])
     id: str | None = Field(default=None, description="Of the request.")
     outputs: list[OutputTensor]
 

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from loddis_trainer.building import build_training_model
 from loddis_trainer.checkpoint import read_weights
-from loddis_trainer.config import FitConfig
 from loddis_trainer.data import AugmentConfig, DataError, DomainDataset, Mixture, TrainingSamples
 from loddis_trainer.data.loader import collate
 from loddis_trainer.data.mixture import MixedDomain
 from loddis_trainer.data.samples import Draw
+from loddis_trainer.earlier import config_of
 from loddis_trainer.errors import CheckpointError
 from loddis_trainer.losses.consistency import swap_indices
 from loddis_trainer.reporting.collect import DataSource
@@ -53,9 +53,9 @@ def load_training_model(run: TrainedRun) -> TrainingModel:
     """Load the best weights of a run with its branches.
 
     Raises:
-        CheckpointError: The weights cannot be read or do not fit the run's configuration.
+        CheckpointError: The weights cannot be read, or do not fit the run's configuration, or another version made it.
     """
-    config = FitConfig.model_validate(run.info.config)
+    config = config_of(run.info, name=str(run.best))
     model = build_training_model(config, roles=[domain.role for domain in run.info.domains])
     try:
         model.load_state_dict(read_weights(run.best))
@@ -130,7 +130,7 @@ def _maps(model: TrainingModel, frames: Tensor, boxes_xyxy: list[Tensor], domain
 
 def _frames(run: TrainedRun, source: DataSource) -> tuple[TrainingSamples, list[Draw]]:
     """Choose frames with targets from the middle of each domain's validation split, or of `test`, or of `train`."""
-    config = FitConfig.model_validate(run.info.config)
+    config = config_of(run.info, name=str(run.best))
     names = [*run.domain_paths("task"), *run.domain_paths("auxiliary")]
     domains = [
         MixedDomain(_first_split(run, source, name), info.role, 1.0)
