@@ -14,6 +14,7 @@ slow clients keep nobody out; hence who came in under overload is asked again on
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import threading
 import time
@@ -24,6 +25,10 @@ from loddis_server.pace import Pace
 from loddis_server.problems import NOT_READY, OVERLOADED, ProblemError
 
 __all__ = ["Admission", "Ticket"]
+
+logger = logging.getLogger(__name__)
+
+TOLD_EVERY_S = 10.0
 
 
 class Ticket:
@@ -104,6 +109,8 @@ class Admission:
         self._in_flight = 0
         self._asked = 0.0  # length of the virtual queue when it was last asked to be longer
         self._asked_at = time.monotonic()
+        self._refused = 0  # since the log was last told
+        self._told_at = -math.inf
         self._closed: str | None = "the server is starting: models are being loaded"
         self._idle = asyncio.Event()
         self._idle.set()
@@ -178,6 +185,14 @@ class Admission:
         """Wait until no request is in."""
         await self._idle.wait()
 
+    def _tell(self) -> None:
+        """Count a refusal, and log how many there were now and then: a line for each would cost more than they do."""
+        self._refused += 1
+        now = time.monotonic()
+        if now - self._told_at >= TOLD_EVERY_S:
+            logger.warning("overloaded", extra={"refused": self._refused, "in_flight": self._in_flight})
+            self._refused, self._told_at = 0, now
+
     def _virtual_queue(self) -> float:
         """Give how many requests would be waiting now if none had been refused."""
         frame_s = self._pace.frame_s
@@ -186,5 +201,6 @@ class Admission:
         return max(0.0, self._asked - (time.monotonic() - self._asked_at) / frame_s)
 
     def _refusal(self, detail: str) -> ProblemError:
+        self._tell()
         wait_s = max(1, math.ceil(self._in_flight * self._pace.frame_s))
         return ProblemError(OVERLOADED, detail, headers={"Retry-After": str(wait_s)})

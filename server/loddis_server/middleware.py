@@ -14,12 +14,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from loddis_server.logs import request_id_var
 from loddis_server.metrics import Metrics
-from loddis_server.problems import INTERNAL, NOT_READY, ProblemError, problem_response
+from loddis_server.problems import INTERNAL, NOT_READY, OVERLOADED, ProblemError, problem_response
 
-__all__ = ["RequestMiddleware", "started_at"]
+__all__ = ["REFUSED", "RequestMiddleware", "started_at"]
 
 logger = logging.getLogger(__name__)
 
+REFUSED = "loddis.refused"  # in a scope: the problem that its request was refused with
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
 CLIENT_LEFT = 499  # nginx's number for a client that did not wait for its answer
 PROBES = frozenset({"/livez", "/readyz"})
@@ -97,7 +98,8 @@ class RequestMiddleware:
         route = getattr(scope.get("route"), "path", "unmatched")
         method = scope["method"] if scope["method"] in KNOWN_METHODS else "other"
         self._metrics.requests.labels(method, route, str(status)).inc()
-        level = logging.DEBUG if status < 400 or route in PROBES else logging.INFO
+        is_usual = status < 400 or route in PROBES or scope.get(REFUSED) is OVERLOADED  # which `Admission` tells of
+        level = logging.DEBUG if is_usual else logging.INFO
         if logger.isEnabledFor(level):
             duration_ms = (time.perf_counter() - started_at(scope)) * 1000
             known = {name: scope[f"loddis.{name}"] for name in ("key", "trace_id") if f"loddis.{name}" in scope}

@@ -7,6 +7,7 @@ from typing import Any
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
+from loddis_server.middleware import REFUSED
 from loddis_server.problems import ProblemError, problem_document, problem_response
 from loddis_server.routes.context import request_id_of, service_of
 
@@ -34,3 +35,4 @@ def refusal_answer(connection: HTTPConnection, error: ProblemError) -> Response:
 
 def _count(connection: HTTPConnection, error: ProblemError) -> None:
     service_of(connection).metrics.rejected.labels(error.kind.slug).inc()
+    connection.scope[REFUSED] = error.kind
