@@ -90,7 +90,7 @@ class ServerFields(BaseModel):
         description="Requests that may be on their way to the network, uploads included; more are answered 503.",
     )
     max_slowdown: float = Field(
-        default=1.25,
+        default=1.75,
         ge=1,
         le=1000,
         allow_inf_nan=False,
