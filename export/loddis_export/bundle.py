@@ -39,7 +39,7 @@ from loddis_trainer.evaluate import evaluate
 from loddis_trainer.metrics import Metrics
 from loddis_trainer.software import software_versions
 
-__all__ = ["ExportedBundle", "export_bundle"]
+__all__ = ["ExportedBundle", "describe", "export_bundle"]
 
 CARD = "MODEL_CARD.md"
 
@@ -81,7 +81,7 @@ def export_bundle(checkpoint: Path, out: Path, settings: ExportSettings, *, prog
     if out.exists():
         raise ExportError(f"{out} exists already; a bundle is never overwritten: choose another version")
     stripped = strip_checkpoint(checkpoint)
-    manifest = _describe(stripped, out, settings)  # first: what is wrong with it costs no conversion
+    manifest = describe(stripped, out, settings)  # first: what is wrong with it costs no conversion
     chosen_on = settings.threshold_on or _default_split(stripped)
     calibrate_on = settings.calibrate_on or f"{_default_split(stripped).rpartition(':')[0]}:train"
     names = [chosen_on, *settings.evaluate, *([calibrate_on] if "int8" in settings.precisions else [])]
@@ -254,11 +254,12 @@ def _save(manifest: Manifest, building: Path, names: Sequence[str]) -> Manifest:
     return complete
 
 
-def _describe(stripped: StrippedCheckpoint, out: Path, settings: ExportSettings) -> Manifest:
+def describe(stripped: StrippedCheckpoint, out: Path, settings: ExportSettings) -> Manifest:
     """Describe what is known before anything was measured."""
     info = stripped.info
     credit_of = {credit.domain: credit for credit in settings.credit}
-    unknown = sorted(credit_of.keys() - {domain.name for domain in info.domains})
+    own = {domain.name for domain in info.domains}
+    unknown = sorted(credit_of.keys() - own)
     if unknown:
         raise ExportError(f"credit for {', '.join(unknown)}, but the checkpoint was not trained on it")
     domains = tuple(
@@ -271,6 +272,7 @@ def _describe(stripped: StrippedCheckpoint, out: Path, settings: ExportSettings)
         )
         for domain in info.domains
     )
+    domains += tuple(domain for domain in info.start_domains if domain.name not in own)
     cells = (info.size_hw[0] // info.stride) * (info.size_hw[1] // info.stride)
     try:
         return Manifest(

@@ -59,6 +59,25 @@ def share_scales(model: onnx.ModelProto) -> None:
         graph.initializer.append(numpy_helper.from_array(np.array(round(-low / scale), dtype=np.uint8), names[1]))
         for node in scaled:
             node.input[1], node.input[2] = names
+        for node in scaled:
+            for convolution in users[node.output[0]]:
+                if convolution.op_type == "Conv" and convolution.input[0] == node.output[0]:
+                    _rescale_bias(graph, makers, convolution, scale)
+
+
+def _rescale_bias(
+    graph: onnx.GraphProto, makers: dict[str, onnx.NodeProto], convolution: onnx.NodeProto, scale: float
+) -> None:
+    """Give a convolution's int32 bias the scale that kernels want, input times weight: others run in float."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    weight, bias = (makers.get(name) for name in convolution.input[1:3])
+    if weight is None or bias is None or bias.input[0] not in constants:
+        return
+    levels, old = (numpy_helper.to_array(constants[name]) for name in bias.input[:2])
+    new = (numpy_helper.to_array(constants[weight.input[1]]).astype(np.float64) * np.float32(scale)).astype(np.float32)
+    rescaled = np.rint(levels * (old.astype(np.float64) / new)).astype(np.int32)
+    constants[bias.input[0]].CopyFrom(numpy_helper.from_array(rescaled, bias.input[0]))
+    constants[bias.input[1]].CopyFrom(numpy_helper.from_array(new.reshape(old.shape), bias.input[1]))
 
 
 def copy_pixels(model: onnx.ModelProto) -> None:

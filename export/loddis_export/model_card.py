@@ -130,13 +130,14 @@ def _training(manifest: Manifest, stripped: StrippedCheckpoint) -> str:
     ]
     frames = {domain.name: domain.frames for domain in info.domains}
     for domain in manifest.training_domains:
-        count = frames.get(domain.name, 0)
+        count = frames.get(domain.name, "–")  # of a bundle that the training began with
         lines.append(
             f"| {domain.name} | {domain.role} | {domain.fraction:.0%} | {count} | {domain.licence} | {domain.source} |"
         )
     lines += [
         "",
         f"{info.epoch} epochs, {info.step} steps.",
+        *([f"The first weights were those of {info.started_from}."] if info.started_from else []),
         "Made by",
         "",
         *(f"    {' '.join(_command(config))}" for config in (*info.earlier, info.config)),

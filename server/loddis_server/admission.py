@@ -110,7 +110,7 @@ class Admission:
         self._asked = 0.0  # length of the virtual queue when it was last asked to be longer
         self._asked_at = time.monotonic()
         self._refused = 0  # since the log was last told
-        self._told_at = -math.inf
+        self._telling: asyncio.TimerHandle | None = None
         self._closed: str | None = "the server is starting: models are being loaded"
         self._idle = asyncio.Event()
         self._idle.set()
@@ -134,6 +134,9 @@ class Admission:
     def close(self, reason: str) -> None:
         """Let no more requests in; those that are in stay."""
         self._closed = reason
+        if self._telling is not None:
+            self._telling.cancel()
+            self._tell_number()
 
     def enter(self) -> Ticket:
         """Let a request in.
@@ -187,11 +190,20 @@ class Admission:
 
     def _tell(self) -> None:
         """Count a refusal, and log how many there were now and then: a line for each would cost more than they do."""
+        if self._telling is None:
+            logger.warning("overloaded: frames are refused", extra={"in_flight": self._in_flight})
+            self._telling = asyncio.get_running_loop().call_later(TOLD_EVERY_S, self._tell_number)
         self._refused += 1
-        now = time.monotonic()
-        if now - self._told_at >= TOLD_EVERY_S:
-            logger.warning("overloaded", extra={"refused": self._refused, "in_flight": self._in_flight})
-            self._refused, self._told_at = 0, now
+
+    def _tell_number(self) -> None:
+        """Log how many were refused since the log was last told, and go on while there are more."""
+        self._telling = None
+        if not self._refused:
+            return
+        logger.warning("frames were refused for overload", extra={"refused": self._refused})
+        self._refused = 0
+        if self._closed is None:
+            self._telling = asyncio.get_running_loop().call_later(TOLD_EVERY_S, self._tell_number)
 
     def _virtual_queue(self) -> float:
         """Give how many requests would be waiting now if none had been refused."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 from torch import nn
 
+from loddis_export.bundle import describe
 from loddis_export.graph import write_graph
+from loddis_export.settings import ExportSettings
+from loddis_export.strip import strip_checkpoint
 from loddis_runtime.bundle import INPUT_NAME, Bundle
 from loddis_runtime.repository import shipped_repository
 from loddis_trainer.checkpoint import read_info, read_weights
@@ -91,9 +96,56 @@ def test_the_head_alone_may_be_of_other_classes(domains: Path, bundle: Bundle, t
     assert read_info(tmp_path / "body" / "last").classes == ("drone", "person")
 
 
-def test_what_is_no_start_says_so(domains: Path, tmp_path: Path) -> None:
+def test_what_a_bundle_learnt_from_comes_along(domains: Path, bundle: Bundle, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    fit(short_run(domains, one, epochs=1, init=bundle.path), progress=False)
+    fit(short_run(domains, two, epochs=1, init=one / "last"), progress=False)
+    for run in (one, two):
+        info = read_info(run / "last")
+        assert info.started_from == "spots:1"
+        assert info.start_domains == bundle.manifest.training_domains
+    stripped = strip_checkpoint(two / "last")
+    described = describe(stripped, tmp_path / "m" / "1", ExportSettings())
+    assert [(domain.name, domain.licence) for domain in described.training_domains] == [
+        ("dark", "not stated"),
+        ("bright", "not stated"),
+        ("none", "CC0-1.0"),
+    ]
+
+
+def test_a_folder_is_taken_for_the_folder_that_it_is(
+    domains: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also one that has the name of a shipped model."""
+    shutil.copytree(bundle.path, tmp_path / "sky-nano")
+    monkeypatch.chdir(tmp_path)
+    changes = {"epochs": 1, "init": Path("sky-nano"), "intensity": {"kind": "percentile"}}
+    fit(short_run(domains, tmp_path / "run", **changes), progress=False)
+    assert read_info(tmp_path / "run" / "last").started_from == "spots:1"
+    assert "was trained on levels by" in caplog.text
+
+
+def test_a_checkpoint_that_was_set_aside_is_a_start(domains: Path, tmp_path: Path) -> None:
+    fit(short_run(domains, tmp_path / "one", epochs=1), progress=False)
+    (tmp_path / "one" / "last").rename(tmp_path / "one" / ".last.old")
+    fit(short_run(domains, tmp_path / "two", epochs=1, init=tmp_path / "one" / "last"), progress=False)
+    assert len(read_info(tmp_path / "two" / "last").earlier) == 1
+
+
+def test_what_is_no_start_says_so(domains: Path, bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no checkpoint to start from, and no bundle: no model sky-pico in"):
         fit(short_run(domains, tmp_path / "run", init=Path("sky-pico")), progress=False)
     other = write_spot_bundle(tmp_path / "models", size_hw=SIZE_HW)  # a graph of another make
     with pytest.raises(CheckpointError, match=r"does not fit: it has no weight 'detector\.backbone"):
         fit(short_run(domains, tmp_path / "run", init=other), progress=False)
+    graph = onnx.load(str(bundle.graph_path("fp32")))
+    stem = next(tensor for tensor in graph.graph.initializer if tensor.name == "backbone.stem.conv.weight_bias")
+    stem.name = "stem_bias"
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    onnx.save(graph, str(foreign / "model.fp32.onnx"))
+    seal(foreign, name="foreign", size_hw=SIZE_HW)
+    with pytest.raises(
+        CheckpointError, match="its graph was not exported by Loddis"
+    ):
+        fit(short_run(domains, tmp_path / "run", init=foreign), progress=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,18 @@ class TestSeparability:
     @pytest.mark.parametrize("ids", [np.zeros(8, dtype=int), np.array([0] * 7 + [1])])
     def test_a_single_domain_has_no_figure(self, ids: np.ndarray) -> None:
         assert np.isnan(domain_separability(np.random.default_rng(0).normal(size=(8, 2)), ids))
+
+
+def test_frames_that_cannot_be_measured_are_left_out_with_their_sequences(domains: Path, tmp_path: Path) -> None:
+    root = tmp_path / "domains"
+    shutil.copytree(domains, root, ignore=shutil.ignore_patterns("cache"))
+    for labels in (root / "bright").rglob("*.json"):
+        document = json.loads(labels.read_text())
+        document["annotations"][0]["bbox"] = [0, 0, 96, 64]  # the whole frame: no cell is background
+        labels.write_text(json.dumps(document))
+    fit(make_config(root, tmp_path / "run", epochs=1), progress=False)
+    snapshot = read_snapshot(tmp_path / "run", 1)
+    assert snapshot.domain_ids.tolist() == [0] * 5 + [1] * 3 + [2] * 5
 
 
 def test_a_training_records_before_and_after_every_validation(domains: Path, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from loddis_runtime.intensity import IntensityPolicy
+from loddis_runtime.manifest import TrainingDomain
 from loddis_trainer.choices import Stride, VariantName
 from loddis_trainer.errors import CheckpointError
 from loddis_trainer.models import LoddisDetector, build_detector
@@ -86,6 +87,8 @@ class CheckpointInfo(BaseModel):
     earlier: tuple[dict[str, Any], ...] = Field(
         default=(), description="Configurations of the trainings that the first weights came from, oldest first."
     )
+    started_from: str | None = Field(default=None, description="Bundle that the first weights came from, NAME:VERSION.")
+    start_domains: tuple[TrainingDomain, ...] = Field(default=(), description="What that bundle learnt from.")
     averaged: tuple[str, ...] = Field(default=(), description="Checkpoints that the weights are the mean of.")
     software: dict[str, str] = Field(default_factory=dict)
     created: dt.datetime = Field(default_factory=lambda: dt.datetime.now(dt.UTC))

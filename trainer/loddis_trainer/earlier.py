@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from loddis_runtime.bundle import Bundle
 from loddis_runtime.errors import LoddisError
-from loddis_runtime.manifest import MANIFEST_NAME
+from loddis_runtime.manifest import MANIFEST_NAME, TrainingDomain
 from loddis_runtime.repository import open_bundle
 from loddis_trainer.checkpoint import CheckpointInfo, read_info, read_weights, restore_checkpoint
 from loddis_trainer.config import FitConfig
@@ -21,10 +23,30 @@ from loddis_trainer.errors import CheckpointError, TrainingError
 from loddis_trainer.from_bundle import measure_norms, read_bundle_weights
 from loddis_trainer.training_model import TrainingModel
 
-__all__ = ["Stages", "config_of", "read_earlier_run", "start_from"]
+log = logging.getLogger(__name__)
 
-Stages: TypeAlias = tuple[dict[str, Any], ...]
-"""Configurations of the trainings that the first weights came from, oldest first."""
+__all__ = ["Start", "config_of", "read_earlier_run", "start_from"]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where the first weights of a run came from.
+
+    Attributes:
+        stages: Configurations of the trainings behind them, oldest first.
+        bundle: That they all began with, NAME:VERSION, if it was one.
+        domains: What that bundle learnt from.
+    """
+
+    stages: tuple[dict[str, Any], ...] = ()
+    bundle: str | None = None
+    domains: tuple[TrainingDomain, ...] = ()
+
+    @classmethod
+    def of(cls, info: CheckpointInfo) -> Start:
+        """Give where the first weights of a checkpoint's run came from."""
+        return cls(info.earlier, info.started_from, info.start_domains)
+
 
 HEAD = "detector.head."
 NORM_BATCHES = 8  # that normalisations of a bundle are measured on
@@ -75,8 +97,8 @@ def config_of(info: CheckpointInfo, *, name: str) -> FitConfig:
         raise CheckpointError(f"{name} was configured by another version: {where}: {fault['msg']}") from error
 
 
-def start_from(config: FitConfig, model: TrainingModel, loader: TrainingLoader) -> Stages:
-    """Put the weights of `config.init`, if there is one, into a model, and give the configurations that they came from.
+def start_from(config: FitConfig, model: TrainingModel, loader: TrainingLoader) -> Start:
+    """Put the weights of `config.init`, if there is one, into a model, and say where they came from.
 
     The branches come along where they fit; for another number of domains they start afresh. A bundle has none, and of
     its configurations only the graphs are left.
@@ -90,20 +112,31 @@ def start_from(config: FitConfig, model: TrainingModel, loader: TrainingLoader) 
         CheckpointError: It is missing, half-written, or of another variant, window or number of classes.
     """
     if config.init is None:
-        return ()
+        return Start()
+    restore_checkpoint(config.init)
     if (config.init / MANIFEST_NAME).is_file() or not config.init.exists():
-        bundle = _open_bundle(config.init)
-        _take_weights(config, model, {f"detector.{name}": one for name, one in read_bundle_weights(bundle).items()})
+        bundle, weights = _read_bundle(config.init)
+        if bundle.manifest.intensity != config.intensity:
+            log.warning(
+                "%s was trained on levels by %s, this run takes %s",
+                config.init,
+                bundle.manifest.intensity,
+                config.intensity,
+            )
+        _take_weights(config, model, {f"detector.{name}": value for name, value in weights.items()})
         _measure_norms(config, model, loader)
-        return ()
+        manifest = bundle.manifest
+        return Start(bundle=f"{manifest.name}:{manifest.version}", domains=manifest.training_domains)
     info = read_info(config.init)
     _take_weights(config, model, read_weights(config.init))
-    return (*info.earlier, info.config)
+    return replace(Start.of(info), stages=(*info.earlier, info.config))
 
 
-def _open_bundle(name_or_path: Path) -> Bundle:
+def _read_bundle(name_or_path: Path) -> tuple[Bundle, dict[str, Tensor]]:
+    """Open the bundle of a folder or, where there is nothing of that name, a shipped one; gives its weights, too."""
     try:
-        return open_bundle(str(name_or_path))
+        bundle = open_bundle(name_or_path if name_or_path.exists() else str(name_or_path))
+        return bundle, read_bundle_weights(bundle)
     except LoddisError as error:
         raise CheckpointError(f"{name_or_path} is no checkpoint to start from, and no bundle: {error}") from error
 

@@ -26,7 +26,7 @@ from loddis_trainer.checkpoint import (
 )
 from loddis_trainer.config import FitConfig
 from loddis_trainer.data import Mixture
-from loddis_trainer.earlier import Stages, read_earlier_run, start_from
+from loddis_trainer.earlier import Start, read_earlier_run, start_from
 from loddis_trainer.ema import WeightAverage
 from loddis_trainer.errors import TrainingError
 from loddis_trainer.evidence import EvidenceRecorder
@@ -96,7 +96,7 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
     total_steps = config.epochs * loader.steps_per_epoch
 
     training = build_training_model(config, roles=[domain.role for domain in mixture.domains])
-    earlier = start_from(config, training, loader) if before is None else ()
+    start = start_from(config, training, loader) if before is None else Start.of(before)
     training.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = WeightAverage(training, decay=config.ema_decay)
     average.average.to(fabric.device)
@@ -107,7 +107,6 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
         done = TrainingProgress.of(before)
         if not (config.out / "best").is_dir():  # a best that nobody has any more is none to beat
             done.best_map50 = -math.inf
-        earlier = before.earlier
 
     evidence = EvidenceRecorder.open(config, mixture, held_out) if speaks else None
 
@@ -143,7 +142,7 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
                 if result is not None and evidence is not None:
                     evidence.record(average.average, epoch=done.epoch, step=done.step)
                 better = result is not None and done.judge(result.map50)
-                info = _describe(config, mixture, earlier, done=done, result=result)
+                info = _describe(config, mixture, start, done=done, result=result)
                 if better:  # first: what `last` says of the best must be there
                     save_checkpoint(config.out / "best", info, average.average)
                 if config.keep_every and done.epoch % config.keep_every == 0:
@@ -208,7 +207,7 @@ def _detector(model: nn.Module) -> LoddisDetector:
 def _describe(
     config: FitConfig,
     mixture: Mixture,
-    earlier: Stages,
+    start: Start,
     *,
     done: TrainingProgress,
     result: Validation | None,
@@ -240,6 +239,8 @@ def _describe(
         score_threshold=result.score_threshold if result else None,
         metrics=result.headline() if result else {},
         config=config.model_dump(mode="json"),
-        earlier=earlier,
+        earlier=start.stages,
+        started_from=start.bundle,
+        start_domains=start.domains,
         software=software_versions("torch", "lightning-fabric", "numpy"),
     )

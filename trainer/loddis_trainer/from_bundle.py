@@ -18,6 +18,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from loddis_runtime.bundle import Bundle
+from loddis_runtime.errors import BundleError
 from loddis_trainer.models import LoddisDetector, build_detector
 from loddis_trainer.models.blocks import NORM_EPS
 
@@ -32,13 +33,15 @@ def read_bundle_weights(bundle: Bundle) -> dict[str, Tensor]:
     Normalisations only add the folded bias: they pass means of zero and variances of one.
 
     Raises:
-        BundleError: It has no float32 graph.
+        BundleError: It has no float32 graph, or one that this project did not export.
     """
     graph = onnx.load(str(bundle.graph_path("fp32"))).graph
     values = {one.name: torch.from_numpy(np.array(numpy_helper.to_array(one))) for one in graph.initializer}
     weights = {name: value for name, value in values.items() if name.endswith((".weight", ".bias"))}
     for name in [name for name in weights if name.endswith(KERNEL)]:
         block = name.removesuffix(KERNEL)
+        if block + FOLDED_BIAS not in values:
+            raise BundleError(f"{bundle.path} has no '{block}{FOLDED_BIAS}': its graph was not exported by Loddis")
         bias = values[block + FOLDED_BIAS]
         weights |= {
             f"{block}norm.weight": torch.ones_like(bias),

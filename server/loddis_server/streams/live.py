@@ -161,7 +161,8 @@ class LiveStream:
         task = loop.create_task(self._take(reader, options, place, answered))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
-        task.add_done_callback(lambda _: place.release())
+        answered.add_done_callback(lambda _: place.release())
+        task.add_done_callback(lambda _: answered.cancel())  # where it ended before it could answer
         return await asyncio.shield(answered)
 
     async def _take(

@@ -36,6 +36,7 @@ class FrameFeatures:
         focus_fused: ``(n,)`` focus ratio of the fused map.
         focus_target_map: ``(n,)`` that of the target map; ``None`` in plain runs.
         domain_ids: ``(n,)``.
+        sequence_ids: ``(n,)``, as `EvidenceFrames.sequence_ids`.
         z_from: Where z comes from, in words.
         b_from: Where b comes from, in words.
     """
@@ -47,6 +48,7 @@ class FrameFeatures:
     focus_fused: NDArray[np.float32]
     focus_target_map: NDArray[np.float32] | None
     domain_ids: NDArray[np.int64]
+    sequence_ids: NDArray[np.int64]
     z_from: str
     b_from: str
 
@@ -88,6 +90,7 @@ def extract_features(model: TrainingModel, frames: EvidenceFrames, *, autocast: 
         focus_fused=columns["focus_fused"],
         focus_target_map=columns.get("focus_target_map"),
         domain_ids=columns["domain_ids"].astype(np.int64),
+        sequence_ids=frames.sequence_ids[usable],
         z_from=pooled.format("ground truth boxes") if branches is None else f"the target projection, {pooling}",
         b_from=f"the background projection, {pooling}"
         if has_background

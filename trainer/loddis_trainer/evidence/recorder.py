@@ -71,30 +71,20 @@ class EvidenceRecorder:
         started = time.monotonic()
         features = extract_features(cast(TrainingModel, model), self.frames, autocast=self.autocast)
         names = tuple(domain.dataset.name for domain in self.frames.mixture.domains)
-        sequences = self.frames.sequence_ids
-        line = measure_features(
-            features, domain_names=names, sequence_ids=sequences, epoch=epoch, step=step, seed=self.seed
-        )
+        line = measure_features(features, domain_names=names, epoch=epoch, step=step, seed=self.seed)
         write_snapshot(self.run, epoch, FeatureSnapshot(features.z, features.b, features.domain_ids, names))
         seconds = round(time.monotonic() - started, 3)
         write_line(self.run, line.model_copy(update={"frames": self.frames.counts, "seconds": seconds}))
 
 
 def measure_features(
-    features: FrameFeatures,
-    *,
-    domain_names: tuple[str, ...],
-    sequence_ids: NDArray[np.int64],
-    epoch: int,
-    step: int,
-    seed: int,
+    features: FrameFeatures, *, domain_names: tuple[str, ...], epoch: int, step: int, seed: int
 ) -> EvidenceLine:
     """Measure features of an epoch.
 
     Args:
         features: Of the evidence frames.
         domain_names: By domain id.
-        sequence_ids: ``(n,)``, of the sequence that each frame is of.
         epoch: Epochs completed.
         step: Optimiser steps completed.
         seed: Of the probe's parts.
@@ -104,7 +94,7 @@ def measure_features(
     hsic = float(correlation_weakening_loss(torch.from_numpy(z), torch.from_numpy(b))) if enough else math.nan
     present = [number for number in range(len(domain_names)) if (ids == number).any()]
     probed = {
-        name: _known(domain_separability(values, ids, sequence_ids=sequence_ids, seed=seed))
+        name: _known(domain_separability(values, ids, sequence_ids=features.sequence_ids, seed=seed))
         for name, values in (("z", z), ("targets", features.targets), ("scenes", features.scenes))
     }
     target_map = features.focus_target_map
