@@ -145,7 +145,5 @@ def test_what_is_no_start_says_so(domains: Path, bundle: Bundle, tmp_path: Path)
     foreign.mkdir()
     onnx.save(graph, str(foreign / "model.fp32.onnx"))
     seal(foreign, name="foreign", size_hw=SIZE_HW)
-    with pytest.raises(
-        CheckpointError, match="its graph was not exported by Loddis"
-    ):
+    with pytest.raises(CheckpointError, match="its graph was not exported by Loddis"):
         fit(short_run(domains, tmp_path / "run", init=foreign), progress=False)

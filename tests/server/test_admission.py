@@ -14,6 +14,14 @@ from loddis_server.pace import Pace
 from loddis_server.problems import ProblemError
 from support.clock import Clock
 
+TELL = Admission._tell
+
+
+@pytest.fixture(autouse=True)
+def silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing be told later: most of these tests have no event loop that would come to it."""
+    monkeypatch.setattr(Admission, "_tell", lambda _: None)
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
@@ -56,6 +64,35 @@ def test_no_more_enter_than_there_is_room_for(admission: Admission) -> None:
         assert admission.in_flight == 2
     with admission.enter():
         assert admission.in_flight == 1
+
+
+def test_refusals_are_told_of_together_and_all_of_them(
+    admission: Admission, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Admission, "_tell", TELL)
+    monkeypatch.setattr(admission_module, "TOLD_EVERY_S", 0.05)
+
+    def told() -> list[int]:
+        return [record.refused for record in caplog.records if hasattr(record, "refused")]
+
+    async def scenario() -> None:
+        with admission.enter(), admission.enter():
+            for _ in range(5):
+                refusal(admission)
+            assert [record.message for record in caplog.records] == ["overloaded: frames are refused"]
+            await asyncio.sleep(0.08)
+            assert told() == [5]
+            refusal(admission)
+            await asyncio.sleep(0.15)
+            assert told() == [5, 1]
+            refusal(admission)
+            refusal(admission)
+            admission.close("the server is stopping")
+            assert told() == [5, 1, 2]
+            await asyncio.sleep(0.08)
+        assert told() == [5, 1, 2]
+
+    asyncio.run(scenario())
 
 
 def test_the_advice_when_to_come_back_follows_the_pace() -> None:

@@ -80,6 +80,22 @@ class Models:
         model.leases -= 1
 
 
+class CountedPlace:
+    """A place that counts who holds it."""
+
+    def __init__(self) -> None:
+        self.holders = 0
+
+    def hold(self) -> None:
+        self.holders += 1
+
+    def release(self) -> None:
+        self.holders -= 1
+
+    def arrived(self) -> None:
+        """Nobody waits for it."""
+
+
 class Silent:
     """A reporter that keeps nothing."""
 
@@ -167,7 +183,11 @@ def test_an_answer_does_not_wait_for_the_canary_and_the_next_frame_does(detector
         pipeline.gate.set()
         stream = stream_of(Models(detector), pipeline)
         stream.session.canary = Canary(CanarySettings(), seed=0)
-        await asyncio.wait_for(send(stream, 0), timeout=5)
+        place = CountedPlace()
+        sent = stream.detect(reader_of_pixels(FRAME), FrameOptions(frame_index=0), place=place)
+        await asyncio.wait_for(sent, timeout=5)
+        await asyncio.sleep(0)
+        assert place.holders == 0  # whoever has the answer may send the next frame
         following = send(stream, 1)
         await asyncio.wait([following], timeout=0.1)
         assert not following.done()
