@@ -16,7 +16,7 @@ from support.bundles import write_spot_bundle
 
 def test_the_example_of_the_package_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_spot_bundle(tmp_path, name="sky-nano", size_hw=(240, 320))
-    monkeypatch.setattr("loddis_runtime.detector.shipped_repository", lambda: ModelRepository(tmp_path))
+    monkeypatch.setattr("loddis_runtime.repository.shipped_repository", lambda: ModelRepository(tmp_path))
     outcome = doctest.testmod(loddis_runtime)
     assert outcome.attempted >= 6
     assert outcome.failed == 0
