@@ -141,7 +141,7 @@ class _Work:
 def _build(work: _Work, manifest: Manifest, building: Path, out: Path) -> ExportedBundle:
     """Make the bundle in `building`."""
     settings = work.settings
-    manifest, box_scale_wh = _settle_boxes(work, _write_first_graph(work, manifest, building), building)
+    manifest, box_scale_wh = _settle_boxes(work, manifest, building)
 
     with load(building, device="cpu", precision="fp32", threads=settings.threads) as detector:
         threshold = settings.score_threshold
@@ -197,8 +197,12 @@ def _write_first_graph(work: _Work, manifest: Manifest, building: Path) -> Manif
 
 
 def _settle_boxes(work: _Work, manifest: Manifest, building: Path) -> tuple[Manifest, tuple[float, float]]:
-    """Choose how boxes are made of candidates, and how much larger; gives the manifest, and the factors."""
+    """Write the float32 graph with boxes that suit held-out frames: how they are made of candidates, and how large.
+
+    Gives the manifest of the graph, and the factors that its boxes were made wider and higher by.
+    """
     settings, held_out = work.settings, work.splits[work.chosen_on]
+    manifest = _write_first_graph(work, manifest, building)
     factors = (1.0, 1.0)
     with load(building, device="cpu", precision="fp32", threads=settings.threads) as opened:
         averaging_iou = choose_box_averaging(opened, held_out, settings.average_boxes, progress=work.progress)

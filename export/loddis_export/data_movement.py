@@ -115,6 +115,11 @@ def copy_pixels(model: onnx.ModelProto) -> None:
         graph.node.remove(resize)
         for offset, node in enumerate(nodes):
             graph.node.insert(place - 1 + offset, node)
+    _sweep(graph)
+
+
+def _sweep(graph: onnx.GraphProto) -> None:
+    """Remove nodes whose result nobody reads any more, and constants that were theirs."""
     used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
     for node in [node for node in graph.node if not used.intersection(node.output)]:
         graph.node.remove(node)

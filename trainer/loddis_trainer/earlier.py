@@ -23,9 +23,9 @@ from loddis_trainer.errors import CheckpointError, TrainingError
 from loddis_trainer.from_bundle import measure_norms, read_bundle_weights
 from loddis_trainer.training_model import TrainingModel
 
-log = logging.getLogger(__name__)
-
 __all__ = ["Start", "config_of", "read_earlier_run", "start_from"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
