@@ -5,10 +5,14 @@
 
 Where a server has no keys, it is reached from its own machine only, but so is a browser: a page of another origin must
 not act for whoever looks at it. It is refused what changes the server, and WebSockets, which no CORS rule covers.
+
+A page cannot give its WebSockets headers, and an address is no place for a key: it stands in logs. So a key may also be
+offered as a subprotocol, `loddis.key.` and the key in base64url without padding, beside `loddis.v1`, which is answered.
 """
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 from urllib.parse import urlsplit
 
@@ -21,7 +25,10 @@ from loddis_server.keys import SCOPES, KeyHolder, Scope
 from loddis_server.problems import FORBIDDEN, UNAUTHORISED, ProblemError
 from loddis_server.service import Service
 
-__all__ = ["authorise", "require_scope"]
+__all__ = ["WEBSOCKET_PROTOCOL", "authorise", "offered_protocol", "require_scope"]
+
+WEBSOCKET_PROTOCOL = "loddis.v1"
+KEY_PROTOCOL = "loddis.key."
 
 
 class require_scope(HTTPBearer):  # noqa: N801  # it is called like the functions that FastAPI takes here
@@ -63,8 +70,7 @@ def authorise(connection: HTTPConnection, scope: Scope) -> KeyHolder:
         if scope == "manage" or connection.scope["type"] == "websocket":
             _refuse_foreign_pages(connection, service.settings.cors_origins)
         return KeyHolder(None, frozenset(SCOPES))
-    scheme, credentials = get_authorization_scheme_param(connection.headers.get("authorization"))
-    given = credentials if scheme.lower() == "bearer" and credentials else connection.headers.get("x-api-key")
+    given = _given_key(connection)
     holder = None if given is None else service.keys.holder(given)
     if holder is None:
         raise ProblemError(
@@ -80,6 +86,36 @@ def authorise(connection: HTTPConnection, scope: Scope) -> KeyHolder:
             headers={"WWW-Authenticate": f'Bearer realm="loddis", error="insufficient_scope", scope="{scope}"'},
         )
     return holder
+
+
+def offered_protocol(websocket: HTTPConnection) -> str | None:
+    """Give the subprotocol to answer a WebSocket with; none if the other side did not offer it.
+
+    Args:
+        websocket: Not accepted yet.
+    """
+    return WEBSOCKET_PROTOCOL if WEBSOCKET_PROTOCOL in websocket.scope.get("subprotocols", ()) else None
+
+
+def _given_key(connection: HTTPConnection) -> str | None:
+    """Find the key that somebody brings: in a header, or offered as a subprotocol."""
+    scheme, credentials = get_authorization_scheme_param(connection.headers.get("authorization"))
+    if scheme.lower() == "bearer" and credentials:
+        return credentials
+    if (header := connection.headers.get("x-api-key")) is not None:
+        return header
+    for protocol in connection.scope.get("subprotocols", ()):  # of WebSockets
+        if protocol.startswith(KEY_PROTOCOL):
+            return _from_base64url(protocol.removeprefix(KEY_PROTOCOL))
+    return None
+
+
+def _from_base64url(text: str) -> str:
+    """Decode; what cannot be is a wrong key, not a fault."""
+    try:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+    except ValueError:
+        return ""
 
 
 def _refuse_foreign_pages(connection: HTTPConnection, allowed: tuple[str, ...]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,9 @@ import httpx
 import pytest
 from pydantic import SecretStr, ValidationError
 from starlette.websockets import WebSocket
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from loddis_server.app import create_app
 from loddis_server.keys import ApiKey, KeyRing
@@ -184,6 +189,25 @@ def test_a_websocket_is_checked_the_same_way(repository: Path) -> None:
         authorise(websocket(settings, authorization="Bearer eye"), "manage")
     with pytest.raises(ProblemError, match="brings no API key"):
         authorise(websocket(settings), "detect")
+
+
+def subprotocol_of(key: str) -> str:
+    return "loddis.key." + base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
+
+
+def test_a_page_brings_its_websocket_key_as_a_subprotocol(repository: Path) -> None:
+    with LiveServer(settings_for(repository, api_keys=api_keys())) as server:
+        address = f"{server.url.replace('http', 'ws')}/v1/streams/page/frames?width=96&height=64&dtype=uint8"
+        protocols = [Subprotocol(name) for name in ("loddis.v1", subprotocol_of("eye"))]
+        with connect(address, proxy=None, subprotocols=protocols) as socket:
+            assert socket.subprotocol == "loddis.v1"  # the key is not sent back
+            socket.send(bytes(96 * 64))
+            assert json.loads(socket.recv(timeout=10))["type"] == "frame"
+        wrong = ("eyes", "", "schlüssel")
+        for key in [*(subprotocol_of(key) for key in wrong), "loddis.key.!", "loddis.key.a", "loddis.key._w"]:
+            with pytest.raises(InvalidStatus) as refused:
+                connect(address, proxy=None, subprotocols=[Subprotocol("loddis.v1"), Subprotocol(key)])
+            assert refused.value.response.status_code == 401
 
 
 def test_without_keys_a_websocket_of_a_foreign_page_is_refused(repository: Path) -> None:

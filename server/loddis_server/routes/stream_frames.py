@@ -21,7 +21,7 @@ from loddis_server.bodies import BodyPlan, FrameReader, plan_body
 from loddis_server.problems import BAD_PARAMETER, INTERNAL, MALFORMED_REQUEST, ProblemError
 from loddis_server.routes.refusals import refusal_line
 from loddis_server.schemas import DetectOptions
-from loddis_server.security import authorise
+from loddis_server.security import authorise, offered_protocol
 from loddis_server.service import Service
 from loddis_server.streams.live import LiveStream
 from loddis_server.streams.session import FrameOptions
@@ -76,7 +76,7 @@ async def exchange(
     service: Service = websocket.app.state.service
     plan = plan_body(query.headers(), max_pixels=service.settings.max_frame_pixels)
     stream = service.streams.open(stream_id, model=query.model)
-    await websocket.accept()
+    await websocket.accept(subprotocol=offered_protocol(websocket))
     exchange_ = _Exchange(websocket, service, stream, query)
     answering = asyncio.ensure_future(exchange_.answer_all(plan))
     over = asyncio.ensure_future(stream.over.wait())
