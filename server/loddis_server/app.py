@@ -20,7 +20,18 @@ from loddis_server.batching import StoppedError
 from loddis_server.middleware import RequestMiddleware
 from loddis_server.openapi import DESCRIPTION, TAGS, add_schemas
 from loddis_server.problems import ProblemError, ProblemType
-from loddis_server.routes import batch, detect, events, models, oip, operation, stream_frames, streams, videos
+from loddis_server.routes import (
+    batch,
+    deliveries,
+    detect,
+    events,
+    models,
+    oip,
+    operation,
+    stream_frames,
+    streams,
+    videos,
+)
 from loddis_server.routes.documentation import add_documentation
 from loddis_server.routes.refusals import refusal_answer
 from loddis_server.service import Service
@@ -36,6 +47,7 @@ ROUTERS = (
     videos.router,
     stream_frames.router,
     events.router,
+    deliveries.router,
     models.router,
     oip.router,
     operation.router,

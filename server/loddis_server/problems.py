@@ -50,6 +50,7 @@ __all__ = [
     "UNAUTHORISED",
     "UNKNOWN_EVENT",
     "UNKNOWN_MODEL",
+    "UNKNOWN_RECEIVER",
     "UNKNOWN_STREAM",
     "UNSUPPORTED_MEDIA",
     "UPLOAD_TIMEOUT",
@@ -128,6 +129,12 @@ UNKNOWN_EVENT = ProblemType(
     404,
     "There is no such event",
     "`GET /v1/events` lists those that are kept; old ones are deleted.",
+)
+UNKNOWN_RECEIVER = ProblemType(
+    "unknown-receiver",
+    404,
+    "No receiver of events has this name",
+    "`GET /v1/deliveries` lists those of the server's settings.",
 )
 NO_THUMBNAIL = ProblemType(
     "no-thumbnail", 404, "The event has no thumbnail", "Ask only where the event's `has_thumbnail` is true."

@@ -10,12 +10,19 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal, ParamSpec, TypeVar
 
 from loddis_server.events.errors import EventStoreError
 from loddis_server.events.exclusive import ReceiverLock
 from loddis_server.events.outbox import Outbox, OutboxStatus, Outgoing
-from loddis_server.events.receiver import Connection, DeliveryRefusedError, Receiver, RetryLaterError
+from loddis_server.events.receiver import (
+    Connection,
+    DeliveryRefusedError,
+    Receiver,
+    ReceiverKind,
+    RetryLaterError,
+)
 from loddis_server.events.settings import ReceiverSettings
 from loddis_server.metrics import Metrics
 
@@ -40,17 +47,23 @@ class ReceiverStatus:
 
     Attributes:
         name: Of the receiver.
-        state: `failing` from a failed try to the next delivery; `standby` while another server delivers from the same
-            database.
+        kind: Of the receiver.
+        state: `failing` from a failed try to the next delivery, or until a connection stands and nothing waits;
+            `standby` while another server delivers from the same database.
         reason: Why the last try failed; None if it did not.
+        failing_since: When the first of the tries failed that have failed since it last worked; None if none has.
+        last_delivered_at: When this server last delivered an event there; None if it has not since its start.
         waiting: Events yet to be delivered, when last counted.
         set_aside: Events given up, when last counted.
         lag_s: Age of the oldest event yet to be delivered, seconds; 0 if none is.
     """
 
     name: str
+    kind: ReceiverKind
     state: Literal["ok", "failing", "standby"]
     reason: str | None
+    failing_since: datetime | None
+    last_delivered_at: datetime | None
     waiting: int
     set_aside: int
     lag_s: float
@@ -87,8 +100,11 @@ class Courier:
         self._database = database
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._failures = 0
         self._reason: str | None = None
+        self._failing_since: datetime | None = None
+        self._delivered_at: datetime | None = None
         self._status = OutboxStatus(0, 0, None)
         self._counted_at = float("-inf")
         self._delivered = metrics.events_delivered.labels(self.name)
@@ -101,19 +117,36 @@ class Courier:
     def status(self) -> ReceiverStatus:
         """How it goes; may be asked by any thread."""
         status, reason = self._status, self._reason
-        lag_s = 0.0 if status.oldest_us is None else max(0.0, time.time() - status.oldest_us / 1e6)
         state: Literal["ok", "failing", "standby"] = "ok" if reason is None else "failing"
         if self._is_standby:
             state = "standby"
-        return ReceiverStatus(self.name, state, reason, status.waiting, status.set_aside, lag_s)
+        return ReceiverStatus(
+            name=self.name,
+            kind=self._receiver.kind,
+            state=state,
+            reason=reason,
+            failing_since=self._failing_since,
+            last_delivered_at=self._delivered_at,
+            waiting=status.waiting,
+            set_aside=status.set_aside,
+            lag_s=status.lag_s,
+        )
 
     def wake(self) -> None:
         """Say that there is something new."""
         self._wake.set()
 
+    def hurry(self) -> None:
+        """Say that the next try need not wait for the end of its delay: somebody has mended the receiver."""
+        self._failures = 0
+        self._counted_at = float("-inf")
+        self._hurry.set()
+        self._wake.set()
+
     def stop(self) -> None:
         """Say that the delivery under way is the last one."""
         self._stopping.set()
+        self._hurry.set()
         self._wake.set()
 
     def close(self) -> None:
@@ -139,12 +172,15 @@ class Courier:
         """Deliver over one connection."""
         while not self._stopping.is_set():
             self._wake.clear()  # before anything is awaited: what comes meanwhile, the end included, wakes again
+            self._hurry.clear()
             if not await self._is_ours():
                 return
             batch = await self._persist(self._outbox.next, self.name, limit=BATCH_EVENTS)
             if not batch or time.monotonic() - self._counted_at > STATUS_INTERVAL_S:
                 await self._count()
             if not batch:
+                if self._receiver.keeps_connection:
+                    self._works()
                 await self._idle(connection)
             for outgoing in batch or ():
                 if self._stopping.is_set():
@@ -178,9 +214,15 @@ class Courier:
         # Not in the outbox any more before the next one is sent; until then a killed process would send it again.
         await self._persist(self._outbox.confirm, outgoing.seq)
         self._delivered.inc()
+        self._delivered_at = datetime.now(UTC)
+        self._failures = 0
+        self._works()
+
+    def _works(self) -> None:
+        """Note that the receiver works."""
         if self._reason is not None:
             logger.info("receiver works", extra={"receiver": self.name})
-        self._failures, self._reason = 0, None
+        self._reason = self._failing_since = None
 
     async def _idle(self, connection: Connection) -> None:
         """Wait for something to deliver."""
@@ -199,6 +241,7 @@ class Courier:
         self._failed.inc()
         if self._reason is None:
             logger.warning("delivery failed", extra={"receiver": self.name, "reason": reason})
+            self._failing_since = datetime.now(UTC)
         self._reason = reason
         await self._count()
         longest_s = min(self._settings.retry_min_s * 2 ** min(self._failures, 32), self._settings.retry_max_s)
@@ -206,7 +249,9 @@ class Courier:
         wait_s = random.uniform(longest_s / 2, longest_s)
         if error.wait_s is not None:
             wait_s = max(wait_s, min(error.wait_s, self._settings.retry_max_s))
-        await self._pause(wait_s)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), wait_s)
+        self._hurry.clear()
 
     async def _count(self) -> None:
         status = await self._persist(self._outbox.status, self.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,8 @@ from loddis_server.events.webhook import WebhookReceiver
 from loddis_server.metrics import Metrics
 
 __all__ = ["Delivery"]
+
+logger = logging.getLogger(__name__)
 
 CANCEL_TIMEOUT_S = 1.0
 
@@ -37,7 +40,7 @@ class Delivery:
 
     def __init__(self, store: EventStore, settings: EventSettings, metrics: Metrics) -> None:
         self._database = ThreadPoolExecutor(max_workers=2, thread_name_prefix="loddis-outbox")
-        outbox = Outbox(store)
+        self._outbox = outbox = Outbox(store)
         self._couriers: list[Courier] = []
         for each in settings.receivers:
             receiver: Receiver = MqttReceiver(each) if isinstance(each, MqttSettings) else WebhookReceiver(each)
@@ -58,6 +61,29 @@ class Delivery:
     def wake(self) -> None:
         """Say that there is something new to deliver; may be called by any thread."""
         self._call(self._wake_all)
+
+    def retry(self, receiver: str | None = None) -> int:
+        """Let events that were set aside wait again, and try at once; waits for the database.
+
+        Args:
+            receiver: Name of one of the receivers; all of them if None.
+
+        Returns:
+            How many wait again.
+
+        Raises:
+            StoreUnavailableError: The database does not work now; some may wait again all the same.
+        """
+        number = 0
+        for courier in self._couriers:
+            if receiver in (None, courier.name):
+                try:
+                    put_back = self._outbox.put_back(courier.name)
+                finally:
+                    self._call(courier.hurry)
+                logger.info("tried again on request", extra={"receiver": courier.name, "put_back": put_back})
+                number += put_back
+        return number
 
     def stop(self, *, timeout_s: float) -> None:
         """End after the deliveries under way. What is left in the outbox is delivered after the next start.

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -15,6 +15,7 @@ from loddis_server.events.courier import ReceiverStatus
 from loddis_server.events.delivery import Delivery
 from loddis_server.events.errors import StoreUnavailableError
 from loddis_server.events.event import Event
+from loddis_server.events.outbox import Outbox
 from loddis_server.events.settings import EventSettings
 from loddis_server.events.store import EventStore
 from loddis_server.events.writer import EventWriter, StoreStatus
@@ -37,10 +38,12 @@ class EventLogStatus:
     Attributes:
         store: With the database.
         receivers: With each receiver.
+        kept: Events in the database; None where it was not asked, or did not answer.
     """
 
     store: StoreStatus
     receivers: tuple[ReceiverStatus, ...]
+    kept: int | None = None
 
 
 class EventLog:
@@ -62,6 +65,7 @@ class EventLog:
         self.store = EventStore(settings.url, receivers=settings.receivers, lock_timeout_s=settings.lock_timeout_s)
         self.on_stored: Callable[[Sequence[Event]], None] = lambda _: None
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="loddis-event-reader")
+        self._outbox = Outbox(self.store)
         self._delivery = Delivery(self.store, settings, metrics)
         self._writer = EventWriter(self.store, settings, metrics, on_stored=self._stored)
 
@@ -92,6 +96,30 @@ class EventLog:
         """Call a method of the store on a thread of the log's own: while the database is locked, nothing else waits."""
         call = partial(question, *arguments, **options)
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)
+
+    async def retry(self, receiver: str | None = None) -> int:
+        """Deliver again what was set aside; see `Delivery.retry`."""
+        return await self.ask(self._delivery.retry, receiver)
+
+    async def count(self) -> EventLogStatus:
+        """Tell how it goes as `status` does, but with counts of now.
+
+        A database that does not answer is told of in `store`; counts are then those of before.
+        """
+        names = [receiver.name for receiver in self._delivery.status]
+        try:
+            kept, counts = await self.ask(self._outbox.count, names)
+        except StoreUnavailableError as error:
+            status = self.status
+            if status.store.state != "ok":  # the writer knows better, say that it is of another release
+                return status
+            return replace(status, store=replace(status.store, state=error.fault, cause=str(error)))
+        status = self.status
+        receivers = [
+            replace(receiver, waiting=count.waiting, set_aside=count.set_aside, lag_s=count.lag_s)
+            for receiver, count in ((receiver, counts[receiver.name]) for receiver in status.receivers)
+        ]
+        return EventLogStatus(status.store, tuple(receivers), kept)
 
     def stop(self, *, timeout_s: float) -> bool:
         """Store what was handed over, end the deliveries under way, end the threads.

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, suppress
 import aiomqtt
 
 from loddis_server.events.event import Event
-from loddis_server.events.receiver import RetryLaterError
+from loddis_server.events.receiver import ReceiverKind, RetryLaterError
 from loddis_server.events.settings import MqttSettings
 
 __all__ = ["MqttReceiver", "topic_of"]
@@ -47,6 +47,8 @@ class MqttReceiver:
         OSError: Its certificates cannot be read.
     """
 
+    kind: ReceiverKind = "mqtt"
+    keeps_connection = True
     max_refusals = 1  # a broker has no way to refuse one event
 
     def __init__(self, settings: MqttSettings) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
@@ -12,6 +14,8 @@ from loddis_server.events.store import EventStore
 from loddis_server.events.tables import SET_ASIDE, WAITING, deliveries, events, thumbnails
 
 __all__ = ["Outbox", "OutboxStatus", "Outgoing"]
+
+PUT_BACK_EVENTS = 500  # a step; a transaction of this size takes some milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,11 @@ class OutboxStatus:
     waiting: int
     set_aside: int
     oldest_us: int | None
+
+    @property
+    def lag_s(self) -> float:
+        """Age of the oldest that waits, seconds; 0 if none does."""
+        return 0.0 if self.oldest_us is None else max(0.0, time.time() - self.oldest_us / 1e6)
 
 
 class Outbox:
@@ -80,6 +89,41 @@ class Outbox:
                 .where(deliveries.c.seq == seq)
                 .values(refusals=deliveries.c.refusals + 1, reason=reason, state=SET_ASIDE if is_final else WAITING)
             )
+
+    def put_back(self, receiver: str) -> int:
+        """Let what was set aside wait again, in its old place and as if it had never been refused.
+
+        In steps, so that appending never waits for long. One that is set aside again meanwhile is left there.
+
+        Returns:
+            How many wait again.
+        """
+        number, last = 0, -1
+        while True:
+            step = (
+                select(deliveries.c.seq)
+                .where(deliveries.c.receiver == receiver, deliveries.c.state == SET_ASIDE, deliveries.c.seq > last)
+                .order_by(deliveries.c.seq)
+                .limit(PUT_BACK_EVENTS)
+                .with_for_update()  # of PostgreSQL, in the order in which pruning locks them; SQLite locks all
+            )
+            with self._store.transaction(is_writing=True) as connection:
+                found = list(connection.scalars(step))
+                if found:
+                    connection.execute(
+                        deliveries.update()
+                        .where(deliveries.c.seq.in_(found))
+                        .values(state=WAITING, refusals=0, reason=None)
+                    )
+            if not found:
+                return number
+            number, last = number + len(found), found[-1]
+
+    def count(self, receivers: Sequence[str]) -> tuple[int, dict[str, OutboxStatus]]:
+        """Count the events that are kept, and for each of these receivers what it has yet to get."""
+        with self._store.transaction() as connection:
+            kept = connection.scalar(select(func.count()).select_from(events)) or 0
+        return kept, {receiver: self.status(receiver) for receiver in receivers}
 
     def status(self, receiver: str) -> OutboxStatus:
         """Count what a receiver has yet to get."""

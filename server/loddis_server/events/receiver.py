@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Literal, Protocol
 
 from loddis_server.events.event import Event
 
-__all__ = ["Connection", "DeliveryRefusedError", "Receiver", "RetryLaterError"]
+__all__ = ["Connection", "DeliveryRefusedError", "Receiver", "ReceiverKind", "RetryLaterError"]
+
+ReceiverKind = Literal["webhook", "mqtt"]
 
 
 class RetryLaterError(Exception):
@@ -45,9 +47,13 @@ class Receiver(Protocol):
     """A receiver, as the operator has set it up.
 
     Attributes:
+        kind: Of the receiver.
+        keeps_connection: Whether a connection that stands shows that the receiver works.
         max_refusals: Refusals after which an event is set aside.
     """
 
+    kind: ReceiverKind
+    keeps_connection: bool
     max_refusals: int
 
     def connect(self) -> AbstractAsyncContextManager[Connection]:

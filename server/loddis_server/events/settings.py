@@ -24,7 +24,16 @@ from sqlalchemy.exc import ArgumentError
 
 from loddis_server.events.event import EventKind
 
-__all__ = ["EventSettings", "MqttSettings", "ReceiverSettings", "RetentionSettings", "WebhookSettings"]
+__all__ = [
+    "RECEIVER_NAME",
+    "EventSettings",
+    "MqttSettings",
+    "ReceiverSettings",
+    "RetentionSettings",
+    "WebhookSettings",
+]
+
+RECEIVER_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
 MIB = 2**20
 SECRET_PREFIX = "whsec_"  # noqa: S105
@@ -94,7 +103,7 @@ class ReceiverSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     name: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$",
+        pattern=RECEIVER_NAME,
         description="Of the receiver, in metrics, logs and the outbox. Under another name it is another receiver.",
     )
     kinds: frozenset[EventKind] = Field(default=frozenset(), description="Kinds of events to deliver; if none, all.")

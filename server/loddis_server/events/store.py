@@ -188,22 +188,24 @@ class EventStore:
             .correlate(events)
             .exists()
         )
+        may_go = ~is_awaited | (events.c.stored_at_us < undelivered_before_us)
         oldest = (
             select(events.c.id)
-            .where(
-                events.c.stored_at_us < stored_before_us,
-                ~is_awaited | (events.c.stored_at_us < undelivered_before_us),
-            )
+            .where(events.c.stored_at_us < stored_before_us, may_go)
             .order_by(events.c.stored_at_us, events.c.id)
             .limit(limit)
         )
-        # Looked for before the write lock is taken: an event that nobody waits for now is waited for never again.
+        # Looked for before the write lock is taken, which this would hold for too long.
         with self.transaction() as connection:
             ids = list(connection.scalars(oldest))
-        if ids:
-            with self.transaction(is_writing=True) as connection:
-                connection.execute(delete(events).where(events.c.id.in_(ids)))
-        return len(ids)
+        if not ids:
+            return 0
+        # Somebody may have put an event back since that a receiver had refused: whoever is about to is waited for, and
+        # what is waited for again stays.
+        its_deliveries = select(deliveries.c.seq).where(deliveries.c.event_id.in_(ids)).order_by(deliveries.c.seq)
+        with self.transaction(is_writing=True) as connection:
+            connection.execute(its_deliveries.with_for_update()).all()
+            return connection.execute(delete(events).where(events.c.id.in_(ids), may_go)).rowcount
 
     def shrink(self) -> bool:
         """Give some free pages of SQLite back to the disk; PostgreSQL reuses its own.

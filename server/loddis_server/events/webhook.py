@@ -24,7 +24,7 @@ import orjson
 from pydantic import SecretStr
 
 from loddis_server.events.event import Event
-from loddis_server.events.receiver import DeliveryRefusedError, RetryLaterError
+from loddis_server.events.receiver import DeliveryRefusedError, ReceiverKind, RetryLaterError
 from loddis_server.events.settings import SECRET_PREFIX, WebhookSettings
 
 __all__ = ["WebhookReceiver", "signatures"]
@@ -59,6 +59,9 @@ class WebhookReceiver:
     Raises:
         OSError: Its certificates cannot be read.
     """
+
+    kind: ReceiverKind = "webhook"
+    keeps_connection = False
 
     def __init__(self, settings: WebhookSettings) -> None:
         self._settings = settings

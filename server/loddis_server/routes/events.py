@@ -8,7 +8,7 @@ from typing import Annotated, ParamSpec, TypeVar
 from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import Response
 
-from loddis_server.events import ID_PATTERN, Cursor, EventLog, StoreUnavailableError
+from loddis_server.events import ID_PATTERN, Cursor, EventLog
 from loddis_server.openapi import problem_answers
 from loddis_server.problems import (
     BAD_PARAMETER,
@@ -19,6 +19,7 @@ from loddis_server.problems import (
     ProblemError,
 )
 from loddis_server.routes.context import service_of
+from loddis_server.routes.event_database import database_refusals
 from loddis_server.routes.event_schemas import EventDelivery, EventDetail, EventPage, EventQuery
 from loddis_server.routes.parameters import parameter_fault, refuse_repetition
 from loddis_server.security import require_scope
@@ -99,10 +100,8 @@ async def get_thumbnail(request: Request, event_id: EventId) -> Response:
 
 async def _ask(events: EventLog, question: Callable[P, T], /, *arguments: P.args, **options: P.kwargs) -> T:
     """Ask the database; say so if it cannot be asked."""
-    try:
+    with database_refusals():
         return await events.ask(question, *arguments, **options)
-    except StoreUnavailableError as error:
-        raise ProblemError(EVENTS_UNAVAILABLE, f"the event database is {error.fault}") from error
 
 
 def _unknown(event_id: str) -> ProblemError:

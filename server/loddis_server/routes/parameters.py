@@ -8,7 +8,7 @@ from fastapi import Request
 
 from loddis_server.problems import BAD_PARAMETER, ProblemError
 
-__all__ = ["parameter_fault", "refuse_repetition"]
+__all__ = ["parameter_fault", "refuse_parameters", "refuse_repetition"]
 
 
 def parameter_fault(parameter: str, message: str) -> ProblemError:
@@ -30,3 +30,16 @@ def refuse_repetition(request: Request, *, repeatable: frozenset[str] = frozense
     for name, times in Counter(name for name, _ in request.query_params.multi_items()).items():
         if times > 1 and name not in repeatable:
             raise parameter_fault(name, f"it is there {times} times, expected once")
+
+
+def refuse_parameters(request: Request) -> None:
+    """Refuse all parameters where there are none, so that a filter that does not exist is not taken for one.
+
+    Args:
+        request: With the parameters.
+
+    Raises:
+        ProblemError: There is one.
+    """
+    for name in request.query_params:
+        raise parameter_fault(name, "there is no such parameter")
