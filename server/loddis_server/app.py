@@ -22,6 +22,7 @@ from loddis_server.openapi import DESCRIPTION, TAGS, add_schemas
 from loddis_server.problems import ProblemError, ProblemType
 from loddis_server.routes import (
     batch,
+    console,
     deliveries,
     detect,
     events,
@@ -32,6 +33,7 @@ from loddis_server.routes import (
     streams,
     videos,
 )
+from loddis_server.routes.console import add_console
 from loddis_server.routes.documentation import add_documentation
 from loddis_server.routes.refusals import refusal_answer
 from loddis_server.service import Service
@@ -51,6 +53,7 @@ ROUTERS = (
     models.router,
     oip.router,
     operation.router,
+    console.router,
 )
 KINDS_BY_STATUS: dict[int, ProblemType] = {
     400: problems.MALFORMED_REQUEST,
@@ -118,13 +121,20 @@ def create_app(settings: ServerSettings) -> FastAPI:
             allow_origins=settings.cors_origins,
             allow_methods=("GET", "POST", "DELETE"),
             allow_headers=("*",),  # those that a request names; keys are among them, cookies are not used
-            expose_headers=("X-Request-Id", "Retry-After", "Server-Timing", "Inference-Header-Content-Length"),
+            expose_headers=(
+                "X-Request-Id",
+                "Retry-After",
+                "Server-Timing",
+                "Inference-Header-Content-Length",
+                "X-Frame-Index",
+            ),
         )
     if service.tracing is not None:
         app.add_middleware(TracingMiddleware, provider=service.tracing)
     app.add_middleware(RequestMiddleware, metrics=service.metrics)
     for router in ROUTERS:
         app.include_router(router)
+    add_console(app)
     add_documentation(app)
     return app
 

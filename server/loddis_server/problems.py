@@ -37,6 +37,7 @@ __all__ = [
     "NOT_FOUND",
     "NOT_IMPLEMENTED",
     "NOT_READY",
+    "NO_PICTURE",
     "NO_THUMBNAIL",
     "OVERLOADED",
     "PROBLEM_MEDIA_TYPE",
@@ -138,6 +139,9 @@ UNKNOWN_RECEIVER = ProblemType(
 )
 NO_THUMBNAIL = ProblemType(
     "no-thumbnail", 404, "The event has no thumbnail", "Ask only where the event's `has_thumbnail` is true."
+)
+NO_PICTURE = ProblemType(
+    "no-picture", 404, "The stream has had no frame yet", "Ask again once its `last_frame_index` is there."
 )
 METHOD_NOT_ALLOWED = ProblemType(
     "method-not-allowed", 405, "The path does not take this method", "The header `Allow` names the methods it takes."

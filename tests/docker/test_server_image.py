@@ -106,6 +106,13 @@ def test_events_are_stored_where_they_last(server: Container) -> None:
     assert json.loads(asked.stdout)["events"] == []
 
 
+def test_the_console_is_whole(server: Container) -> None:
+    page = server.beside("curl", "--silent", "--fail-with-body", "--header", "Accept: text/html", f"{URL}/")
+    assert "console/main.js" in page.stdout
+    client = server.beside("curl", "--silent", "--fail-with-body", f"{URL}/console/client/index.js")
+    assert "Client" in client.stdout
+
+
 def test_torch_is_not_there(server: Container) -> None:
     asked = server.execute("python3", "-c", "import loddis_server, loddis_runtime, torch")
     assert "No module named 'torch'" in asked.stderr

@@ -172,6 +172,16 @@ def test_what_happens_without_a_broker_reaches_the_next_one(tmp_path: Path, star
         assert [event for _, event in subscriber.events][-5:] == events
 
 
+def test_a_broker_that_is_back_counts_as_working_though_there_is_nothing_to_tell(tmp_path: Path, started: Any) -> None:
+    port = free_port()
+    log = started(port)
+    wait_until(lambda: status(log).state == "failing")
+    assert status(log).failing_since is not None
+    with running_broker(tmp_path, port):
+        wait_until(lambda: status(log).state == "ok")
+        assert (status(log).reason, status(log).failing_since) == (None, None)
+
+
 # A socket whose handshake fails is left to the garbage collector by paho.
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning")
 def test_tls_with_a_password(tmp_path: Path, started: Any) -> None:

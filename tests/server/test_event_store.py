@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import stat
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -22,18 +25,22 @@ from loddis_server.events import (
     Cursor,
     Event,
     EventFilter,
+    EventLog,
     EventRefusedError,
     EventSettings,
     EventStore,
     SchemaError,
     StoreUnavailableError,
 )
+from loddis_server.events import outbox as outbox_module
 from loddis_server.events.exclusive import ReceiverLock
 from loddis_server.events.outbox import Outbox
 from loddis_server.events.schema import VERSION_TABLE
 from loddis_server.events.settings import ReceiverSettings
-from loddis_server.events.tables import metadata
-from support.events import START, make_event, running_postgresql
+from loddis_server.events.tables import WAITING, deliveries, metadata
+from loddis_server.metrics import Metrics
+from support.events import START, WebhookServer, make_event, running_postgresql, webhook_settings
+from support.live_server import wait_until
 
 PNG = b"\x89PNG, as far as a store looks at it"
 ALL = ReceiverSettings(name="all")
@@ -191,6 +198,91 @@ def test_what_a_receiver_refuses_is_seen_with_the_event(open_store: Opener) -> N
     status = outbox.status("all")
     assert (status.waiting, status.set_aside) == (1, 1)
     assert abs(time.time() - (status.oldest_us or 0) / 1e6) < 60
+
+
+def set_aside(store: EventStore, count: int) -> list[Event]:
+    """Store events, all of which a receiver then refuses for good."""
+    events = [make_event(number) for number in range(count)]
+    store.append(events)
+    outbox = Outbox(store)
+    for outgoing in outbox.next("all", limit=count):
+        outbox.refuse(outgoing.seq, "answered 422", is_final=True)
+    return events
+
+
+def test_what_was_set_aside_is_put_back_in_its_old_place(open_store: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox_module, "PUT_BACK_EVENTS", 2)
+    store = open_store(ALL, HEALTH_ONLY)
+    events = set_aside(store, 5)
+    later = make_event(5)
+    store.append([later])
+    outbox = Outbox(store)
+    assert outbox.put_back("health-only") == 0
+    assert outbox.next("all", limit=10)[0].event == later
+    assert outbox.put_back("all") == 5
+    assert outbox.put_back("all") == 0
+    found = outbox.next("all", limit=10)
+    assert [outgoing.event for outgoing in found] == [*events, later]
+    assert {outgoing.refusals for outgoing in found} == {0}
+    kept, counts = outbox.count(["all", "health-only"])
+    assert kept == 6
+    assert [(counts[name].waiting, counts[name].set_aside) for name in ("all", "health-only")] == [(6, 0), (0, 0)]
+
+
+def test_what_is_put_back_while_old_events_are_deleted_stays(
+    open_store: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other = open_store(ALL), open_store(ALL)
+    events = set_aside(store, 3)
+    begin = store.transaction
+    begun: list[bool] = []
+
+    def transaction(*, is_writing: bool = False) -> Any:
+        begun.append(is_writing)
+        if begun == [False, True]:  # they have been looked for, and are about to be deleted
+            assert Outbox(other).put_back("all") == 3
+        return begin(is_writing=is_writing)
+
+    monkeypatch.setattr(store, "transaction", transaction)
+    assert store.prune(stored_before_us=FAR_FUTURE_US, undelivered_before_us=0, limit=10) == 0
+    assert begun == [False, True]
+    assert [outgoing.event for outgoing in Outbox(store).next("all", limit=10)] == events
+
+
+def test_pruning_waits_for_what_is_being_put_back(open_store: Opener) -> None:
+    store, other = open_store(ALL), open_store(ALL)
+    events = set_aside(store, 3)
+    with ThreadPoolExecutor() as pool:
+        with other.transaction(is_writing=True) as connection:
+            connection.execute(deliveries.update().values(state=WAITING))
+            pruning = pool.submit(store.prune, stored_before_us=FAR_FUTURE_US, undelivered_before_us=0, limit=10)
+            with pytest.raises(TimeoutError):
+                pruning.result(timeout=0.3)
+        assert pruning.result(timeout=30) == 0
+    assert [outgoing.event for outgoing in Outbox(store).next("all", limit=10)] == events
+
+
+def test_two_servers_put_back_each_event_once_and_one_of_them_delivers(url: URL) -> None:
+    is_mended = threading.Event()
+    address = url.render_as_string(hide_password=False)
+    with WebhookServer(lambda _: 204 if is_mended.is_set() else 410) as server, ExitStack() as stack:
+        settings = EventSettings(database_url=address, webhooks=(webhook_settings(server.url, max_refusals=1),))
+        logs = [EventLog(settings, Metrics()) for _ in range(2)]
+        for log in logs:
+            stack.callback(log.stop, timeout_s=5)
+            log.start()
+        for number in range(20):
+            logs[0].record(make_event(number))
+        outbox = Outbox(logs[0].store)
+        wait_until(lambda: outbox.status("hook").set_aside == 20)
+        ids = list(server.ids)
+        is_mended.set()
+        with ThreadPoolExecutor() as pool:
+            asked = [pool.submit(asyncio.run, log.retry("hook")) for log in logs * 2]
+            assert sum(answer.result() for answer in asked) == 20
+        wait_until(lambda: outbox.status("hook").waiting == 0)
+        assert server.ids[20:] == ids
+        assert outbox.status("hook").set_aside == 0
 
 
 def test_pruning_takes_the_oldest_but_not_what_a_receiver_waits_for(open_store: Opener) -> None:

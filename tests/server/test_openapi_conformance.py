@@ -27,10 +27,10 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from loddis_server.app import create_app
-from loddis_server.events import ID_PATTERN
+from loddis_server.events import ID_PATTERN, RECEIVER_NAME
 from loddis_server.settings import ServerSettings
 from loddis_server.streams.settings import STREAM_ID
-from support.events import make_event
+from support.events import make_event, webhook_settings
 from support.frame_files import jpeg_file, npy_file, pgm_file, png_file, spot_frame, tiff_file
 from support.live_server import LiveServer, settings_for, wait_until
 from support.moving import moving_spot
@@ -39,7 +39,8 @@ from support.recordings import video
 KEY = "the-key"
 STREAM = "mast-3"
 EVENT = make_event()
-PATTERNS = {"stream_id": STREAM_ID.pattern, "event_id": ID_PATTERN}
+RECEIVER = webhook_settings("http://127.0.0.1:9/")
+PATTERNS = {"stream_id": STREAM_ID.pattern, "event_id": ID_PATTERN, "receiver": RECEIVER_NAME}
 EXAMPLES = int(os.environ.get("LODDIS_API_EXAMPLES", "30"))
 TIMEOUT_S = 15.0
 ENDLESS = "x-endless"
@@ -65,7 +66,10 @@ for media_type, whole in FILES.items():
 @pytest.fixture(scope="module")
 def guarded(repository: Path) -> Iterator[LiveServer]:
     """Give a server with a key, so that the security that the document states is there to be checked."""
-    with LiveServer(settings_for(repository, api_key=KEY, max_frame_pixels=2**20, max_body_bytes=2**21)) as server:
+    database = repository.parent / "conformance" / "events.db"
+    events = {"database_url": f"sqlite:///{database}", "webhooks": (RECEIVER,)}
+    settings = settings_for(repository, api_key=KEY, max_frame_pixels=2**20, max_body_bytes=2**21, events=events)
+    with LiveServer(settings) as server:
         httpx.post(
             f"{server.url}/v1/detect", content=png_file(FRAME), headers={"X-Stream-Id": STREAM, "X-API-Key": KEY}
         )
@@ -99,6 +103,7 @@ def _existing(name: str, value: Any) -> Any:
         "slug": "overloaded",
         "stream_id": STREAM,
         "event_id": EVENT.id,
+        "receiver": RECEIVER.name,
     }
     if name not in known or not isinstance(value, str) or zlib.crc32(value.encode("utf-8", "replace")) % 2 == 0:
         return value

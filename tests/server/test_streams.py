@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import httpx
 import numpy as np
 import orjson
@@ -287,3 +288,24 @@ def test_the_preview_shows_pictures_of_the_stream(http: httpx.Client, stream_id:
             seen += next(chunks)
     assert seen.startswith(b"--loddis-frame\r\nContent-Type: image/jpeg\r\n")
     assert b"\xff\xd8\xff" in seen
+
+
+def test_the_newest_frame_is_shown_as_a_picture(http: httpx.Client, stream_id: str) -> None:
+    unknown = http.get(f"/v1/streams/{stream_id}/picture")
+    assert (unknown.status_code, unknown.json()["type"]) == (404, "/problems/unknown-stream")
+    answers(http, stream_id, 8)
+    for scale in (1, 3):
+        shown = http.get(f"/v1/streams/{stream_id}/picture", params={"scale": scale})
+        assert (shown.headers["content-type"], shown.headers["x-frame-index"]) == ("image/jpeg", "7")
+        picture = cv2.imdecode(np.frombuffer(shown.content, np.uint8), cv2.IMREAD_COLOR)
+        assert picture is not None
+        assert picture.shape == (64 * scale, 96 * scale, 3)
+        assert np.ptp(picture.astype(int), axis=2).max() > 50  # the marks are in colour
+    assert http.get(f"/v1/streams/{stream_id}/picture", params={"scale": 5}).status_code == 422
+
+
+def test_a_stream_without_a_frame_has_no_picture(http: httpx.Client, stream_id: str) -> None:
+    headers = {"Content-Type": "image/png", "X-Stream-Id": stream_id}
+    assert http.post("/v1/detect", content=b"\x89PNG\r\n\x1a\nnothing", headers=headers).status_code >= 400
+    refused = http.get(f"/v1/streams/{stream_id}/picture")
+    assert (refused.status_code, refused.json()["type"]) == (404, "/problems/no-picture")

@@ -1,8 +1,6 @@
-"""Probes, metrics, what problems mean, and the way to all else."""
+"""Probes, metrics, and what problems mean."""
 
 from __future__ import annotations
-
-import importlib.metadata
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
@@ -12,31 +10,12 @@ from starlette.responses import Response
 from loddis_server.openapi import problem_answers
 from loddis_server.problems import BAD_PARAMETER, CATALOGUE, FORBIDDEN, NOT_FOUND, UNAUTHORISED, ProblemError
 from loddis_server.routes.context import service_of
-from loddis_server.schemas import Liveness, ProblemDescription, Readiness, ServerInfo
+from loddis_server.schemas import Liveness, ProblemDescription, Readiness
 from loddis_server.security import require_scope
 
 __all__ = ["router"]
 
 router = APIRouter(tags=["operation"])
-
-
-@router.get("/", summary="Say what this is")
-async def root(request: Request) -> ServerInfo:
-    """Name the server and its release, and say where to go from here."""
-    return ServerInfo(
-        name="loddis-server",
-        version=importlib.metadata.version("loddis"),
-        status=service_of(request).state,
-        links={
-            "detect": "/v1/detect",
-            "models": "/v1/models",
-            "documentation": "/docs",
-            "openapi": "/openapi.json",
-            "problems": "/problems",
-            "ready": "/readyz",
-            "metrics": "/metrics",
-        },
-    )
 
 
 @router.get("/livez", summary="Is the process alive?", responses={503: {"model": Liveness, "description": "It hangs."}})

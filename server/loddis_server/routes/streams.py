@@ -21,7 +21,7 @@ from loddis_server.security import require_scope
 from loddis_server.stream_schemas import StreamList, StreamRequest, StreamStatusDocument
 from loddis_server.streams.hub import Message, Subscription
 from loddis_server.streams.live import LiveStream
-from loddis_server.streams.preview import BOUNDARY, PreviewOptions, picture_parts
+from loddis_server.streams.preview import BOUNDARY, PictureOptions, PreviewOptions, picture_parts
 from loddis_server.streams.settings import STREAM_ID
 from loddis_server.streams.status import stream_status
 
@@ -180,6 +180,35 @@ async def watch(request: Request, stream_id: StreamId, options: Annotated[Previe
     parts = picture_parts(stream, listener, options)
     media_type = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
     return EndlessResponse(parts, media_type=media_type, resources=resources)
+
+
+@router.get(
+    "/v1/streams/{stream_id}/picture",
+    summary="Show a stream's newest frame",
+    dependencies=[detect_scope],
+    response_class=Response,
+    responses={
+        200: {
+            "description": "A picture as `preview` shows them.",
+            "content": {"image/jpeg": {"schema": BINARY}},
+            "headers": {"X-Frame-Index": {"description": "Of the frame.", "schema": {"type": "integer"}}},
+        },
+        **OF_A_STREAM,
+        **problem_answers([problems.UNKNOWN_STREAM, problems.NO_PICTURE]),
+    },
+)
+async def show(request: Request, stream_id: StreamId, options: Annotated[PictureOptions, Query()]) -> Response:
+    """Show the newest frame with detections and tracks drawn in.
+
+    For many cameras on one page: a browser holds few connections to a server, and a `preview` takes one of them.
+    """
+    stream = service_of(request).streams.find(stream_id)
+    result = stream.latest
+    if result is None:
+        raise ProblemError(problems.NO_PICTURE, f"the stream {stream_id} has had no frame yet")
+    picture = await stream.pictures.of(result, scale=options.scale)
+    headers = {"Cache-Control": "no-store", "X-Frame-Index": str(result.window.frame_index)}
+    return Response(picture, media_type="image/jpeg", headers=headers)
 
 
 def _parse_request(body: bytes) -> StreamRequest:

@@ -1,4 +1,4 @@
-"""Motion JPEG of a stream: its newest frame with detections and tracks drawn in, only while somebody watches."""
+"""Pictures of a stream: its newest frame with detections and tracks drawn in, only while somebody watches."""
 
 from __future__ import annotations
 
@@ -11,19 +11,24 @@ from pydantic import BaseModel, ConfigDict, Field
 from loddis_server.streams.hub import Subscription
 from loddis_server.streams.live import LiveStream
 
-__all__ = ["BOUNDARY", "PreviewOptions", "picture_parts"]
+__all__ = ["BOUNDARY", "PictureOptions", "PreviewOptions", "picture_parts"]
 
 BOUNDARY = "loddis-frame"
 IDLE_S = 10.0
 
 
-class PreviewOptions(BaseModel):
-    """How to show a stream."""
+class PictureOptions(BaseModel):
+    """How to draw a frame."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    fps: float = Field(default=10.0, gt=0, le=30, allow_inf_nan=False, description="Most pictures a second.")
     scale: int = Field(default=2, ge=1, le=4, description="Picture pixels per frame pixel.")
+
+
+class PreviewOptions(PictureOptions):
+    """How to show a stream."""
+
+    fps: float = Field(default=10.0, gt=0, le=30, allow_inf_nan=False, description="Most pictures a second.")
 
 
 async def picture_parts(stream: LiveStream, listener: Subscription, options: PreviewOptions) -> AsyncGenerator[bytes]:

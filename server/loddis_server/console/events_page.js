@@ -1,0 +1,153 @@
+/** What happened: events of all streams, as they are stored. */
+
+import { thumbnail } from "./alarms.js";
+import { fill, h, table } from "./dom.js";
+import { number, percent, point, time } from "./format.js";
+import { changes, repeat } from "./polling.js";
+import { server } from "./session.js";
+
+const EVERY_MS = 3000;
+const PAGE_EVENTS = 50;
+const KINDS = {
+  "track.confirmed": "target found",
+  "track.ended": "target lost",
+  health: "sensor",
+  drift: "scene",
+  source: "camera",
+};
+
+/** @typedef {import("./client/types.js").Event} EventRecord */
+
+/** @param {import("./main.js").Page} page */
+export function showEvents({ container, signal, onFault }) {
+  const stream = h("input", { name: "stream", placeholder: "all", maxlength: 128, change: renew });
+  const kind = h("select", { name: "kind", change: renew }, h("option", { value: "" }, "all"));
+  kind.append(...Object.entries(KINDS).map(([value, text]) => h("option", { value }, text)));
+  const until = h("input", { name: "until", type: "datetime-local", change: renew });
+  const list = h("div");
+  const older = h("button", { type: "button", hidden: true, click: () => goOn() }, "Older ones");
+  fill(
+    container,
+    h(
+      "div",
+      { class: "heading" },
+      h("h1", {}, "Events"),
+      h("label", {}, "Stream", stream),
+      h("label", {}, "Kind", kind),
+      h("label", {}, "Before", until),
+    ),
+    list,
+    older,
+  );
+  const differs = changes();
+  /** @type {string | null} */
+  let next = null;
+  let pages = 1;
+  /** @type {EventRecord[]} */
+  let events = [];
+
+  /** @param {string} [cursor] */
+  function ask(cursor) {
+    return server().events({
+      streamId: stream.value || undefined,
+      kinds: kind.value ? [kind.value] : undefined,
+      until: until.value ? new Date(until.value) : undefined,
+      limit: PAGE_EVENTS,
+      cursor,
+      signal,
+    });
+  }
+  async function renew() {
+    pages = 1;
+    try {
+      await newest();
+    } catch (fault) {
+      onFault(fault);
+    }
+  }
+  async function newest() {
+    if (pages > 1) {
+      return; // older ones are being read: they stay where they are
+    }
+    const page = await ask();
+    onFault("");
+    events = page.events;
+    next = page.next_cursor;
+    show();
+  }
+  async function goOn() {
+    try {
+      const page = await ask(next ?? undefined);
+      pages += 1;
+      events = [...events, ...page.events];
+      next = page.next_cursor;
+      show();
+    } catch (fault) {
+      onFault(fault);
+    }
+  }
+  function show() {
+    older.hidden = next === null;
+    if (differs(events.map((event) => event.id))) {
+      fill(list, table(["", "When", "Stream", "What", "Score #", ""], events.map(row), "no events"));
+    }
+  }
+  repeat(newest, { everyMs: EVERY_MS, signal, onFault });
+}
+
+/** @param {EventRecord} event */
+function row(event) {
+  return [
+    event.has_thumbnail ? thumbnail(event.id) : null,
+    time(event.occurred_at),
+    h("a", { href: `#/streams/${encodeURIComponent(event.stream_id)}` }, event.stream_id),
+    describe(event),
+    event.score === null ? null : percent(event.score),
+    h("button", { type: "button", click: () => showDetails(event) }, "Details"),
+  ];
+}
+
+/**
+ * Say what happened.
+ *
+ * @param {EventRecord} event
+ */
+function describe({ kind, payload }) {
+  const said = /** @type {Record<string, any>} */ (payload);
+  const what = KINDS[kind];
+  switch (kind) {
+    case "track.confirmed":
+      return Array.isArray(said.centroid_xy) ? `${what} at ${point(said.centroid_xy)}, SNR ${number(said.snr)}` : what;
+    case "health":
+    case "drift":
+    case "source":
+      return [what, said.condition, said.state, said.change, said.cause]
+        .filter((part) => typeof part === "string")
+        .join(": ");
+    default:
+      return what;
+  }
+}
+
+/** @param {EventRecord} event */
+async function showDetails(event) {
+  const deliveries = h("div", {}, "…");
+  const dialog = h(
+    "dialog",
+    { "aria-label": "Event", close: () => dialog.remove() },
+    h("h2", {}, KINDS[event.kind]),
+    h("pre", {}, JSON.stringify(event, null, 2)),
+    h("h3", {}, "Yet to be delivered"),
+    deliveries,
+    h("div", { class: "buttons" }, h("button", { type: "button", click: () => dialog.close() }, "Close")),
+  );
+  document.body.append(dialog);
+  dialog.showModal();
+  try {
+    const found = await server().event(event.id);
+    const rows = found.deliveries.map((one) => [one.receiver, one.state.replace("_", " "), one.refusals, one.reason]);
+    fill(deliveries, table(["Receiver", "State", "Refusals #", "Last reason"], rows, "nothing"));
+  } catch (fault) {
+    fill(deliveries, fault instanceof Error ? fault.message : String(fault));
+  }
+}

@@ -1,0 +1,97 @@
+"""`/`: the web console for browsers, and for programs where to go from here. All of it comes from this server.
+
+The page is plain files, in the folder `console` of this package: no build step makes them. What it may do is what its
+policy says: run its own modules and talk to this server.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.resources
+import os
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI, Request
+from starlette.responses import HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from loddis_server.routes.context import service_of
+from loddis_server.schemas import ServerInfo
+
+__all__ = ["add_console", "router"]
+
+router = APIRouter(tags=["operation"])
+
+ASSETS = "/console"
+FILES = Path(str(importlib.resources.files("loddis_server"))) / "console"
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",  # asked for anew after each release, and answered 304 where nothing has changed
+}
+
+
+@router.get(
+    "/",
+    summary="Show the console, or say what this is",
+    responses={
+        200: {
+            "description": "The web console where `Accept` names `text/html`, as browsers do; else this document.",
+            "content": {"text/html": {"schema": {"type": "string"}}},
+        }
+    },
+    response_model=ServerInfo,
+)
+async def root(request: Request, response: Response) -> ServerInfo | Response:
+    """Show the web console to browsers. To programs, name the server and its release, and say where to go from here."""
+    varies = {"Vary": "Accept"}
+    if "text/html" in request.headers.get("accept", ""):
+        return HTMLResponse((FILES / "index.html").read_bytes(), headers={**HEADERS, **varies})
+    response.headers.update(varies)
+    return ServerInfo(
+        name="loddis-server",
+        version=importlib.metadata.version("loddis"),
+        status=service_of(request).state,
+        links={
+            "console": "/",
+            "detect": "/v1/detect",
+            "models": "/v1/models",
+            "streams": "/v1/streams",
+            "events": "/v1/events",
+            "documentation": "/docs",
+            "openapi": "/openapi.json",
+            "problems": "/problems",
+            "ready": "/readyz",
+            "metrics": "/metrics",
+        },
+    )
+
+
+class _Assets(StaticFiles):
+    """The files of the page; the JavaScript client among them is a link in a checkout, and files in an installation."""
+
+    def __init__(self) -> None:
+        super().__init__(directory=FILES, follow_symlink=True)
+
+    def file_response(
+        self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        """Give a file, with the headers of the page."""
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        response.headers.update(HEADERS)
+        return response
+
+
+def add_console(app: FastAPI) -> None:
+    """Add what the page loads.
+
+    Args:
+        app: Whose page it is.
+    """
+    app.mount(ASSETS, _Assets(), name="console")
