@@ -15,6 +15,8 @@ PROJECTS := pyproject.toml clients/python/pyproject.toml
 
 LINTED := runtime trainer export server clients demo benchmarks constraints docker tests
 PACKAGES := $(addprefix -p ,loddis_runtime loddis_trainer loddis_export loddis_server loddis_client)
+# Node and npm come with the environment.
+JAVASCRIPT := export PATH="$(CURDIR)/$(DEV):$$PATH"; cd clients/javascript && npm ci --silent
 
 .PHONY: help demo serve test check format constraints clean
 
@@ -35,10 +37,12 @@ check: $(DEV)/.installed ## Lint, format, types, imports: what CI refuses, witho
 	$(DEV)/ruff format --check $(LINTED)
 	$(DEV)/mypy $(PACKAGES)
 	$(DEV)/lint-imports
+	$(JAVASCRIPT) && npm run --silent check
 
 format: $(DEV)/.installed ## Put the code in the form that check wants
 	$(DEV)/ruff check --fix $(LINTED)
 	$(DEV)/ruff format $(LINTED)
+	$(JAVASCRIPT) && npm run --silent format
 
 constraints: $(DEV)/.installed ## Pin the newest dependencies that fit pyproject.toml
 	$(DEV)/python constraints/refresh.py
@@ -46,7 +50,7 @@ constraints: $(DEV)/.installed ## Pin the newest dependencies that fit pyproject
 clean: ## Remove what these commands made, environments included
 	rm -rf .venv .venv-dev .coverage .coverage.* coverage.xml .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache demo/detections.ndjson demo/annotated.mp4 demo/picture.png \
-		demo/frame.png demo/server.log
+		demo/frame.png demo/server.log clients/javascript/node_modules
 	find runtime trainer export server clients tests demo benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Editable, so that edits count at once; made anew only when what is installed changes.

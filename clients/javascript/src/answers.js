@@ -1,0 +1,103 @@
+/** What the server answered: documents as they are, or the error that they stand for. */
+
+import { errorOfProblem, ProtocolError } from "./errors.js";
+
+/** @import { ProblemDocument } from "./types.js" */
+/** @import { LoddisClientError } from "./errors.js" */
+
+const LONGEST_EXCERPT = 200;
+
+/**
+ * Give the JSON object of an answer.
+ *
+ * @param {Response} response
+ * @param {URL} url
+ * @param {string} key That every such object has.
+ * @returns {Promise<any>}
+ * @throws {ServerError} The server refused.
+ * @throws {ProtocolError} The answer is not one of a Loddis server.
+ */
+export async function documentOf(response, url, key) {
+  if (!response.ok) throw await errorOf(response, url);
+  const document = parseObject(await response.text());
+  if (document === null) throw notOurs(url, "it is no JSON object");
+  if (!(key in document)) throw notOurs(url, `it has no ${key}`);
+  return document;
+}
+
+/**
+ * Give the picture of an answer.
+ *
+ * @param {Response} response
+ * @param {URL} url
+ * @param {string} type
+ * @returns {Promise<Blob>}
+ */
+export async function pictureOf(response, url, type) {
+  if (!response.ok) throw await errorOf(response, url);
+  const came = response.headers.get("Content-Type") ?? "nothing that is said";
+  if (came.split(";")[0]?.trim() !== type) throw notOurs(url, `expected ${type}, got ${came}`);
+  return await response.blob();
+}
+
+/**
+ * Give the error of an answer that is none of 200 to 299; a page that is no problem document (a proxy's, say) is kept
+ * as text.
+ *
+ * @param {Response} response
+ * @param {URL} url
+ * @returns {Promise<LoddisClientError>}
+ */
+export async function errorOf(response, url) {
+  const { status, statusText } = response;
+  const text = await response.text();
+  if (status < 400) return notOurs(url, `status ${status} was not expected`); // 0 and 3xx: it leads elsewhere
+  const came = parseObject(text);
+  const excerpt = text.trim().replace(/\s+/g, " ").slice(0, LONGEST_EXCERPT);
+  const said = `HTTP ${status} ${statusText}`.trim();
+  /** @type {ProblemDocument} */
+  const problem = {
+    type: "about:blank",
+    title: statusText || `HTTP ${status}`,
+    detail: came?.title ?? (excerpt ? `${said}: ${excerpt}` : said),
+    instance: url.pathname,
+    request_id: response.headers.get("X-Request-Id") ?? "",
+    ...came,
+    status,
+  };
+  return errorOfProblem(problem, { retryAfterS: retryAfterS(response) });
+}
+
+/**
+ * Give the seconds of `Retry-After`; a date, or nonsense, counts as none.
+ *
+ * @param {Response} response
+ * @returns {number | null}
+ */
+export function retryAfterS(response) {
+  const seconds = Number.parseFloat(response.headers.get("Retry-After") ?? "");
+  return Number.isFinite(seconds) ? Math.max(0, seconds) : null;
+}
+
+/**
+ * Give the error of an answer that is not one of a Loddis server.
+ *
+ * @param {URL} url
+ * @param {string} why
+ */
+export function notOurs(url, why) {
+  return new ProtocolError(`${url} did not answer as a Loddis server does: ${why}`);
+}
+
+/**
+ * @param {string} text
+ * @returns {any | null} Null: it is no JSON object.
+ */
+export function parseObject(text) {
+  try {
+    const document = JSON.parse(text);
+    return typeof document === "object" && !Array.isArray(document) ? document : null;
+  } catch {
+    return null;
+  }
+}
