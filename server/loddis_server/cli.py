@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, NoReturn
+from typing import NoReturn
 
-import orjson
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from loddis_runtime.command import CliSubCommand, SubCommand, run
 from loddis_runtime.errors import LoddisError
-from loddis_server.settings import ENV_PREFIX, ServerSettings
+from loddis_server.settings import ServerSettings
 
 __all__ = ["Server", "main"]
 
@@ -22,12 +20,16 @@ STATUS_STYLES = {"ok": "green", "note": "yellow", "fault": "red"}
 
 
 class Config(SubCommand):
-    """Show the effective settings and the variables that set them; secrets are hidden, what is no default is bold.
+    """Show the effective settings, where each comes from, and the variables that set them; secrets are hidden.
+
+    What is set somewhere is bold. The document of --json holds the settings alone; with --origins it has them as
+    `settings`, and beside them `origins`: from `flag`, `environment`, `file` or `default`, with the variable or file.
 
     Flags of the server stand before it: loddis-server --port 9000 config.
     """
 
     json_: bool = Field(default=False, alias="json", description="Print JSON.")
+    origins: bool = Field(default=False, description="Say in the JSON, too, where each setting comes from.")
 
 
 class Doctor(SubCommand):
@@ -59,7 +61,7 @@ class Server(ServerSettings):
     def cli_cmd(self) -> None:
         """Serve, unless a sub-command is asked for."""
         if self.config is not None:
-            _show_settings(self, as_json=self.config.json_)
+            _show_settings(self, self.config)
         elif self.doctor is not None:
             _show_findings(self, as_json=self.doctor.json_)
         else:
@@ -73,34 +75,14 @@ def main() -> NoReturn:
     sys.exit(run(Server))
 
 
-def _show_settings(settings: ServerSettings, *, as_json: bool) -> None:
+def _show_settings(settings: ServerSettings, options: Config) -> None:
     """Print the effective settings."""
-    values: dict[str, Any] = settings.model_dump(mode="json", include=set(ServerSettings.model_fields))
-    if as_json:
-        sys.stdout.write(orjson.dumps(values, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
-        return
-    table = Table("setting", "value", "variable", box=None, pad_edge=False)
-    defaults = _flat(ServerSettings.model_construct().model_dump(mode="json", include=set(values)))
-    for path, value in _flat(values).items():
-        shown = _shown(value)
-        variable = f"{ENV_PREFIX}{'__'.join(path)}".upper()
-        table.add_row(".".join(path), shown if value == defaults.get(path) else Text(shown, style="bold"), variable)
-    Console().print(table)
+    from loddis_server.config_report import print_settings, settings_json
 
-
-def _flat(values: dict[str, Any], above: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
-    """Give settings by their paths, those in groups too."""
-    flat: dict[tuple[str, ...], Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, (*above, name)) if isinstance(value, dict) else {(*above, name): value}
-    return flat
-
-
-def _shown(value: Any) -> str:
-    """Write a setting for people."""
-    if isinstance(value, list):
-        return ", ".join(item if isinstance(item, str) else orjson.dumps(item).decode() for item in value)
-    return "" if value is None else str(value)
+    if options.json_:
+        sys.stdout.write(settings_json(settings, with_origins=options.origins).decode())
+    else:
+        print_settings(settings)
 
 
 def _show_findings(settings: ServerSettings, *, as_json: bool) -> None:

@@ -10,14 +10,24 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from loddis_runtime.command import Command
 from loddis_runtime.detector import Device, Precision
 from loddis_server.config_file import ConfigFileSource
+from loddis_server.config_origins import NOTES, OriginNotes, OriginSource
 from loddis_server.events.settings import EventSettings
 from loddis_server.keys import SCOPES, ApiKey, check_secret
 from loddis_server.sources.allow_list import SourceAllowList
@@ -198,6 +208,22 @@ class ServerSettings(ServerFields, Command):
 
     config_file: Path | None = Field(default=None, description="YAML file of settings, by the names of the flags.")
 
+    _origin_notes: OriginNotes = PrivateAttr(default=())
+
+    @property
+    def origin_notes(self) -> OriginNotes:
+        """Which source gave which settings; see `config_origins.origin_of`."""
+        return self._origin_notes
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_origins(cls, given: Any, build: ModelWrapValidatorHandler[Self]) -> Self:
+        notes: OriginNotes = given.pop(NOTES, ()) if isinstance(given, dict) else ()
+        settings = build(given)
+        if notes:
+            settings._origin_notes = notes
+        return settings
+
     @model_validator(mode="after")
     def _off_loopback_needs_a_key(self) -> Self:
         reachable_at = self.published_host or self.host
@@ -217,11 +243,12 @@ class ServerSettings(ServerFields, Command):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Add the file, below all other sources."""
+        """Add the file, below all other sources, and what notes which of them gave what."""
         above = super().settings_customise_sources(
             settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings
         )
-        return (*above, ConfigFileSource(settings_cls, cls.file_fields))
+        file = ConfigFileSource(settings_cls, cls.file_fields)
+        return (*above, file, OriginSource(settings_cls, env_prefix=ENV_PREFIX))
 
 
 def _is_loopback(host: str) -> bool:
