@@ -6,7 +6,7 @@ Only the places are noted, no values: what was given may be a secret.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -15,10 +15,10 @@ from pydantic_settings import BaseSettings, CliSettingsSource, InitSettingsSourc
 
 from loddis_server.config_file import ConfigFileSource
 
-__all__ = ["DEFAULT", "NOTES", "Origin", "OriginNotes", "Path", "Place", "flat", "origin_of"]
+__all__ = ["DEFAULT", "NOTES", "Origin", "OriginNotes", "OriginSource", "Place", "SettingPath", "flat", "origin_of"]
 
 Place = Literal["flag", "environment", "file", "argument", "default"]
-Path: TypeAlias = tuple[str, ...]  # of a setting: the names of its groups and its own
+SettingPath: TypeAlias = tuple[str, ...]  # of a setting: the names of its groups and its own
 
 NOTES = "\0origins"  # the key by which notes go from the source to the settings; no setting can have the name
 PLACES: Mapping[str, Place] = {
@@ -42,7 +42,7 @@ class Origin:
 
 
 DEFAULT = Origin("default")
-OriginNotes: TypeAlias = tuple[Mapping[Path, Origin], ...]  # what each source gave, the one that wins first
+OriginNotes: TypeAlias = tuple[Mapping[SettingPath, Origin], ...]  # what each source gave, the one that wins first
 
 
 class OriginSource(PydanticBaseSettingsSource):
@@ -64,27 +64,25 @@ class OriginSource(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         """Give the notes, for `ServerSettings` to take out again."""
-        return {NOTES: tuple(self._noted(PLACES.get(name, "environment"), given) for name, given in self._given())}
+        sources = self.settings_sources_data.items()
+        return {NOTES: tuple(self._noted(PLACES.get(name, "environment"), given) for name, given in sources)}
 
-    def _given(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        yield from self.settings_sources_data.items()
-
-    def _noted(self, place: Place, given: dict[str, Any]) -> dict[Path, Origin]:
+    def _noted(self, place: Place, given: dict[str, Any]) -> dict[SettingPath, Origin]:
         return {path: Origin(place, self._name(place, path)) for path in flat(given)}
 
-    def _name(self, place: Place, path: Path) -> str | None:
+    def _name(self, place: Place, path: SettingPath) -> str | None:
         if place == "file":
             return str(self.current_state.get("config_file"))
         return self._variable(path) if place == "environment" else None
 
-    def _variable(self, path: Path) -> str:
+    def _variable(self, path: SettingPath) -> str:
         """Give the variable that sets a setting: its own, else that of a group it is in, which is JSON."""
         there = {name.upper(): name for name, value in os.environ.items() if value}
         names = [f"{self._env_prefix}{'__'.join(path[:end])}".upper() for end in range(len(path), 0, -1)]
         return next((there[name] for name in names if name in there), names[0])
 
 
-def origin_of(path: Path, notes: OriginNotes) -> Origin:
+def origin_of(path: SettingPath, notes: OriginNotes) -> Origin:
     """Find where a setting comes from: the first source that gave it, or a group it is in, as a whole."""
     for given in notes:
         for end in range(len(path), 0, -1):
@@ -93,9 +91,9 @@ def origin_of(path: Path, notes: OriginNotes) -> Origin:
     return DEFAULT
 
 
-def flat(values: Mapping[str, Any], above: Path = ()) -> dict[Path, Any]:
+def flat(values: Mapping[str, Any], above: SettingPath = ()) -> dict[SettingPath, Any]:
     """Give settings by their paths, those in groups too."""
-    found: dict[Path, Any] = {}
+    found: dict[SettingPath, Any] = {}
     for name, value in values.items():
         found |= flat(value, (*above, name)) if isinstance(value, Mapping) else {(*above, name): value}
     return found
