@@ -38,6 +38,7 @@ export async function addStream() {
       h("label", {}, "Model", model),
       h("label", {}, "False alarms an hour to hold", rate),
       h("label", {}, "Synthetic targets a minute, to measure Pd", canary),
+      h("p", { class: "quiet" }, "Either of the two replaces all of the server's defaults for streams."),
       h(
         "div",
         { class: "buttons" },
@@ -85,8 +86,8 @@ export async function addStream() {
   dialog.showModal();
   const served = await server()
     .models()
-    .catch(() => []);
-  model.append(...served.map((one) => h("option", {}, `${one.name}:${one.version}`)));
+    .catch(() => ({ models: [] }));
+  model.append(...served.models.map((one) => h("option", {}, `${one.name}:${one.version}`)));
 }
 
 /**

@@ -16,7 +16,7 @@ let unseen = 0;
 /** Follow the events of all streams from now on. */
 export function followAlarms() {
   const { signal } = new AbortController(); // as long as the page is open
-  const wanted = { kinds: ["track.confirmed"], order: "oldest", limit: 100 };
+  const kinds = ["track.confirmed"];
   /** @type {string | undefined} */
   let since;
   /** @type {string | undefined} */
@@ -26,11 +26,11 @@ export function followAlarms() {
     async () => {
       if (since === undefined) {
         // The server's clock counts, not the browser's: what is new comes after the newest event that there is.
-        const [newest] = (await server().events({ kinds: wanted.kinds, limit: 1 })).events;
+        const [newest] = (await server().events({ kinds, limit: 1 })).events;
         since = newest?.occurred_at ?? new Date(0).toISOString();
         seen.add(newest?.id);
       }
-      const page = await server().events({ ...wanted, since, cursor });
+      const page = await server().events({ kinds, order: "oldest", limit: 100, since, cursor });
       cursor = page.next_cursor ?? undefined;
       const news = page.events.filter((event) => !seen.has(event.id));
       if (news.length) {

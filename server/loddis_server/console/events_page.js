@@ -2,7 +2,7 @@
 
 import { thumbnail } from "./alarms.js";
 import { fill, h, table } from "./dom.js";
-import { number, percent, point, time } from "./format.js";
+import { count, number, percent, point, time } from "./format.js";
 import { changes, repeat } from "./polling.js";
 import { server } from "./session.js";
 
@@ -118,14 +118,14 @@ function describe({ kind, payload }) {
   switch (kind) {
     case "track.confirmed":
       return Array.isArray(said.centroid_xy) ? `${what} at ${point(said.centroid_xy)}, SNR ${number(said.snr)}` : what;
+    case "track.ended":
+      return `${what} after ${count(said.age_frames, "frame")}`;
     case "health":
+      return `${what}: ${said.holds ? "" : "no longer "}${String(said.condition).replace("_", " ")}`;
     case "drift":
+      return `${what}: ${said.is_unlike ? "unlike" : "like"} the training domains, ${number(said.distance)} from ${said.domain}`;
     case "source":
-      return [what, said.condition, said.state, said.change, said.cause]
-        .filter((part) => typeof part === "string")
-        .join(": ");
-    default:
-      return what;
+      return `${what} ${said.state}${said.cause ? `: ${said.cause}` : ""}`;
   }
 }
 

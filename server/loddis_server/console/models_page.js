@@ -13,7 +13,7 @@ export function showModels({ container, signal, onFault }) {
   fill(container, h("div", { class: "heading" }, h("h1", {}, "Models")), repository, served);
   const differs = changes();
   const refresh = async () => {
-    const found = await server().modelList({ signal });
+    const found = await server().models({ signal });
     onFault("");
     if (differs(found)) {
       fill(repository, versionTable(found.repository, act));
@@ -72,7 +72,7 @@ function describe(model) {
       `${model.variant}, ${width} × ${height}, ${model.precision} on ${model.device}, `,
       `${model.window === 1 ? "single frames" : `windows of ${model.window} frames`}; finds ${model.classes.join(", ")}`,
     ),
-    table(["Domain", ...names.map((name) => `${name} #`)], rows, "no figures"),
+    table(["Domain", ...names.map((name) => `${title(name)} #`)], rows, "no figures"),
   );
 }
 
@@ -84,5 +84,22 @@ function shown(name, value) {
   if (value === undefined) {
     return "–";
   }
+  if (Number.isInteger(value) && value > 1) {
+    return value.toLocaleString();
+  }
   return name.startsWith("fa") || value > 1 ? value.toPrecision(3) : `${(100 * value).toFixed(1)} %`;
+}
+
+/**
+ * Write a metric's name as the field does.
+ *
+ * @param {string} name as manifests have it
+ */
+function title(name) {
+  const known = { map50: "mAP50", pr: "Pr", re: "Re", f1: "F1", pd: "Pd", fa_per_frame: "Fa per frame" };
+  const other = name
+    .replace(/^pd_at_fa_/, "Pd at Fa ")
+    .replace(/_px$/, ", px")
+    .replaceAll("_", " ");
+  return Object.hasOwn(known, name) ? known[/** @type {keyof typeof known} */ (name)] : other;
 }

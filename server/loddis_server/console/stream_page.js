@@ -36,7 +36,7 @@ export function showStream({ container, signal, argument: name, onFault }) {
       "div",
       { class: "stream" },
       h("div", {}, h("div", { class: "picture" }, canvas), signs),
-      h("div", {}, figures, h("h2", {}, "Tracks"), tracks, h("h2", {}, "Since you look"), lines.element),
+      h("div", {}, figures, h("h2", {}, "Tracks"), tracks, h("h2", {}, "Messages"), lines.element),
     ),
   );
   repeat(

@@ -30,7 +30,7 @@ export function showStreams({ container, signal, onFault }) {
   );
   repeat(
     async () => {
-      const streams = await server().streams({ signal });
+      const { streams } = await server().streams({ signal });
       onFault("");
       nothing.hidden = streams.length > 0;
       for (const status of streams) {
@@ -100,7 +100,7 @@ class Card {
     this.#state.className = `badge ${kind}`;
     const lag = status.lag_ms === null ? "" : ` · ${number(status.lag_ms, 0)} ms`;
     fill(this.#figures, `${number(status.fps)} FPS${lag} · ${count(status.tracks, "track")}`);
-    fill(this.#signs, signsOf(status));
+    fill(this.#signs, signsOf(status), livePd(status));
     this.#newest = status.last_frame_index;
   }
 
@@ -141,7 +141,7 @@ export function stateOf(status) {
  * @param {StreamStatus} status
  */
 export function signsOf(status) {
-  const { source, health, drift, false_alarms: alarms, canary } = status;
+  const { source, health, drift, false_alarms: alarms } = status;
   const signs = [];
   if (source?.cause && source.state !== "live") {
     signs.push(h("span", { class: "bad" }, source.cause));
@@ -157,10 +157,17 @@ export function signsOf(status) {
     const settled = alarms.settled ? "" : " (settling)";
     signs.push(h("span", {}, `${held}${alarms.wanted_per_hour} false alarms an hour${settled}`));
   }
-  for (const level of canary?.levels ?? []) {
-    signs.push(h("span", {}, `Pd at SNR ${level.snr}: ${percent(level.pd)}`));
-  }
   return signs;
+}
+
+/**
+ * Say how many of the injected targets are found, those of the middle SNR: all of them are on the stream's own page.
+ *
+ * @param {StreamStatus} status
+ */
+function livePd({ canary }) {
+  const level = canary?.levels[Math.floor(canary.levels.length / 2)];
+  return level?.pd == null ? null : h("span", {}, `Pd ${percent(level.pd)} at SNR ${level.snr}`);
 }
 
 /** @param {Element} element */

@@ -43,7 +43,7 @@ export function showTry({ container, signal, onFault }) {
   );
   server()
     .models({ signal })
-    .then((models) => model.append(...models.map((one) => h("option", {}, `${one.name}:${one.version}`))))
+    .then(({ models }) => model.append(...models.map((one) => h("option", {}, `${one.name}:${one.version}`))))
     .catch(onFault);
   signal.addEventListener("abort", () => trial.abort());
 

@@ -1,0 +1,242 @@
+"""The web console as its users see it, in a browser."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from loddis_server.keys import ApiKey
+from support.browser import chromium, opened
+from support.bundles import write_spot_bundle
+from support.frame_files import png_file, raw_headers, spot_frame
+from support.live_server import LiveServer, settings_for, wait_until
+from support.moving import moving_spot
+
+KEYS = ("guard:detect:eye", "ops:detect+manage:hand")
+FPS = 30
+BLOB = re.compile("^blob:")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with the folder of images `clip`: a target that crosses the scene."""
+    folder = tmp_path_factory.mktemp("clips")
+    (folder / "clip").mkdir()
+    for index, frame in enumerate(moving_spot(120, velocity_xy=(0.5, 0.2))):
+        (folder / "clip" / f"{index:03d}.png").write_bytes(png_file(frame))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(repository: Path, clips: Path) -> Iterator[LiveServer]:
+    with LiveServer(settings_for(repository, sources={"folders": (clips,)})) as running:
+        yield running
+
+
+@contextmanager
+def camera(server: LiveServer, stream_id: str, **headers: str) -> Iterator[None]:
+    """Send frames with a target that goes to and fro, until the block ends."""
+    over = threading.Event()
+
+    def send() -> None:
+        there = list(moving_spot(60, velocity_xy=(1.0, 0.2)))
+        with httpx.Client(base_url=server.url, trust_env=False, headers=headers) as http:
+            for frame in itertools.cycle([*there, *reversed(there)]):
+                sent = {**raw_headers(frame), "X-Stream-Id": stream_id}
+                http.post("/v1/detect", content=frame.tobytes(), headers=sent)
+                if over.wait(1 / FPS):
+                    return
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        httpx.delete(f"{server.url}/v1/streams/{stream_id}", trust_env=False, headers=headers)
+
+
+def shows_a_picture(page: Page, selector: str) -> bool:
+    """Tell whether a canvas or image has something bright in it."""
+    drawn: Any = page.evaluate(
+        """selector => {
+            const element = document.querySelector(selector);
+            const canvas = new OffscreenCanvas(96, 64), context = canvas.getContext("2d");
+            try { context.drawImage(element, 0, 0, 96, 64); } catch { return 0; }
+            return Math.max(...context.getImageData(0, 0, 96, 64).data.filter((_, at) => at % 4 < 3));
+        }""",
+        selector,
+    )
+    return int(drawn) > 100
+
+
+def test_streams_are_seen_at_a_glance_and_closely(server: LiveServer, browser: Browser) -> None:
+    with camera(server, "mast-3"), opened(browser, server.url) as page:
+        card = page.locator(".card", has_text="mast-3")
+        expect(card.locator(".badge").first).to_have_text("receiving")
+        expect(card).to_contain_text("1 track")
+        wait_until(lambda: shows_a_picture(page, ".card img"), timeout_s=20)
+        card.click()
+        expect(page.locator("h1")).to_contain_text("mast-3")
+        wait_until(lambda: shows_a_picture(page, ".stream canvas"), timeout_s=20)
+        expect(page.locator(".stream tbody tr")).to_contain_text(["confirmed"])
+        expect(page.locator("dl")).to_contain_text("spot:1")
+        stream = server.service.streams.find("mast-3")
+        wait_until(lambda: len(stream.hub) == 2)
+        page.locator("nav").get_by_text("Models").click()
+        wait_until(lambda: len(stream.hub) == 0)  # who leaves the page leaves no connection behind
+
+
+def test_many_cameras_need_few_connections(server: LiveServer, browser: Browser) -> None:
+    names = [f"camera-{number:02d}" for number in range(12)]
+    frame = spot_frame((40, 30))
+    for name in names:
+        sent = {**raw_headers(frame), "X-Stream-Id": name}
+        assert httpx.post(f"{server.url}/v1/detect", content=frame.tobytes(), headers=sent, trust_env=False).is_success
+    with opened(browser, server.url) as page:
+        expect(page.locator(".card")).to_have_count(len(names))
+        for number in range(len(names)):
+            page.locator(".card").nth(number).scroll_into_view_if_needed()
+            expect(page.locator(".card img").nth(number)).to_have_attribute("src", BLOB)
+    for name in names:
+        httpx.delete(f"{server.url}/v1/streams/{name}", trust_env=False)
+
+
+def test_a_stream_is_added_and_ended(server: LiveServer, browser: Browser, clips: Path) -> None:
+    with opened(browser, server.url, expected=("status of 403", "status of 404")) as page:
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Add a stream").click()
+        page.get_by_label("Name").fill("replay")
+        page.get_by_label("Source").select_option("File or folder")
+        page.get_by_label("Where it is").fill("/etc/passwd")
+        page.get_by_role("button", name="Add", exact=True).click()
+        expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("/etc/passwd")
+        page.get_by_label("Where it is").fill(str(clips / "clip"))
+        page.get_by_label("Play at its own pace").check()
+        page.get_by_label("False alarms an hour").fill("2")
+        page.get_by_role("button", name="Add", exact=True).click()
+        card = page.locator(".card", has_text="replay")
+        expect(card).to_contain_text("2 false alarms an hour")
+        assert server.service.streams.find("replay").settings.alarms is not None
+        card.click()
+        page.get_by_role("button", name="End the stream").click()
+        expect(page.locator(".card", has_text="replay")).to_have_count(0)
+        expect(page.locator("h1")).to_have_text("Streams")
+
+
+def test_an_alarm_is_told_on_every_page_and_kept(server: LiveServer, browser: Browser) -> None:
+    with opened(browser, f"{server.url}/#/models") as page:
+        expect(page.locator("h2")).to_have_text("spot:1")
+        with camera(server, "harbour"):
+            notice = page.locator("#notices .notice", has_text="harbour")
+            expect(notice.first).to_be_visible()
+            wait_until(lambda: shows_a_picture(page, "#notices img"), timeout_s=20)
+        page.locator("nav").get_by_text("Events").click()
+        page.get_by_label("Stream").fill("harbour")
+        page.get_by_label("Stream").press("Enter")
+        page.get_by_label("Kind").select_option("target found")
+        rows = page.locator("tbody tr")
+        expect(rows.first).to_contain_text("target found at")
+        expect(page.locator("tbody")).not_to_contain_text("target lost")
+        rows.first.get_by_role("button", name="Details").click()
+        expect(page.get_by_role("dialog")).to_contain_text('"stream_id": "harbour"')
+
+
+def test_a_key_is_asked_for_and_stands_in_no_address(repository: Path, browser: Browser) -> None:
+    keys = tuple(ApiKey.model_validate(key) for key in KEYS)
+    hand = {"X-API-Key": "hand"}
+    with (
+        LiveServer(settings_for(repository, api_keys=keys)) as server,
+        camera(server, "gate", **hand),
+        opened(browser, server.url, expected=("status of 401", "status of 403")) as page,
+    ):
+        addresses: list[str] = []
+        page.on("request", lambda request: addresses.append(request.url))
+        dialog = page.get_by_role("dialog")
+        expect(dialog).to_contain_text("API key")
+        dialog.get_by_label("Key", exact=True).fill("wrong")
+        dialog.get_by_role("button", name="Use it").click()
+        expect(dialog.get_by_role("alert")).to_contain_text("not one of this server's")
+        dialog.get_by_label("Key", exact=True).fill("eye")
+        dialog.get_by_role("button", name="Use it").click()
+        page.locator(".card", has_text="gate").click()
+        wait_until(lambda: shows_a_picture(page, ".stream canvas"), timeout_s=20)
+        page.on("dialog", lambda asked: asked.accept())
+        page.get_by_role("button", name="End the stream").click()
+        expect(page.locator("main > .fault")).to_contain_text("scope manage")
+        page.reload()
+        wait_until(lambda: shows_a_picture(page, ".stream canvas"), timeout_s=20)  # the tab has kept the key
+        assert not [address for address in addresses if "eye" in address or "wrong" in address]
+        assert page.context.cookies() == []
+
+
+def test_models_are_loaded_and_unloaded(tmp_path: Path, browser: Browser) -> None:
+    for version in ("1", "2"):
+        write_spot_bundle(tmp_path / "models", version=version)
+    with (
+        LiveServer(settings_for(tmp_path / "models", models=("spot:1",))) as server,
+        opened(browser, f"{server.url}/#/models", expected=("status of 409",)) as page,
+    ):
+        first, second = (page.locator("tbody tr").filter(has=page.get_by_text(version, exact=True)) for version in "12")
+        expect(second).to_contain_text("available")
+        second.get_by_role("button", name="Load").click()
+        expect(second).to_contain_text("ready")
+        expect(second).to_contain_text("newest, default")
+        first.get_by_role("button", name="Unload").click()
+        expect(first).to_contain_text("available")
+        second.get_by_role("button", name="Unload").click()
+        expect(page.locator("main > .fault")).to_contain_text("spot:2")
+
+
+def test_a_frame_and_a_broken_one_are_tried(server: LiveServer, browser: Browser) -> None:
+    with opened(browser, f"{server.url}/#/try", expected=("status of 422",)) as page:
+        choose = page.locator("input[type=file]")
+        frame = spot_frame((40, 30), dtype=np.uint16)
+        choose.set_input_files({"name": "frame.png", "mimeType": "image/png", "buffer": png_file(frame)})
+        expect(page.locator("tbody tr")).to_contain_text(["target"])
+        expect(page.locator("main")).to_contain_text("96 × 64 uint16")
+        wait_until(lambda: shows_a_picture(page, ".picture img"), timeout_s=20)
+        broken = png_file(frame)[:-40]
+        choose.set_input_files({"name": "broken.png", "mimeType": "image/png", "buffer": broken})
+        expect(page.locator("main > .fault")).not_to_be_empty()
+        expect(page.locator("tbody tr")).to_have_count(0)
+
+
+def test_what_others_named_is_shown_as_text(tmp_path: Path, browser: Browser) -> None:
+    name = "<img src=x onerror=alert(1)>"
+    write_spot_bundle(tmp_path / "models", classes=(name,))
+    with (
+        LiveServer(settings_for(tmp_path / "models")) as server,
+        opened(browser, f"{server.url}/#/try") as page,
+    ):
+        page.on("dialog", lambda _: pytest.fail("a name was run"))
+        frame = png_file(spot_frame((40, 30)))
+        page.locator("input[type=file]").set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": frame})
+        expect(page.locator("tbody tr td").first).to_have_text(name)
+
+
+def test_a_server_that_goes_and_comes_back_is_seen(repository: Path, browser: Browser) -> None:
+    with LiveServer(settings_for(repository)) as server, opened(browser, server.url, expected=("ERR_FAILED",)) as page:
+        badge = page.locator("#server")
+        expect(badge).to_contain_text("ready")
+        page.route("**/*", lambda route: route.abort())
+        expect(badge).to_have_text("cannot be reached")
+        page.unroute("**/*")
+        expect(badge).to_contain_text("ready", timeout=40_000)
