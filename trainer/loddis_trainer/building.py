@@ -83,7 +83,12 @@ def build_training_model(config: FitConfig, *, roles: Sequence[Role]) -> Trainin
         )
     weights = LossWeights(alpha=config.alpha, beta=config.beta, eta=config.eta)
     trust = [config.auxiliary_box_trust if role == "auxiliary" else 1.0 for role in roles]
-    return TrainingModel(detector, branches, weights=weights, box_loss=config.box_loss, box_trust=trust)
+    groups = None
+    if config.auxiliary_statistics == "own" and "auxiliary" in roles:
+        groups = [0 if role == "task" else 1 + roles[:domain].count("auxiliary") for domain, role in enumerate(roles)]
+    return TrainingModel(
+        detector, branches, weights=weights, box_loss=config.box_loss, box_trust=trust, norm_groups=groups
+    )
 
 
 def build_optimiser(config: FitConfig, model: nn.Module) -> Optimizer:

@@ -90,6 +90,11 @@ class FitConfig(BaseModel):
         default=1.0,
         description="How far box sizes are learned from auxiliary domains, whose convention may be another; 0: not.",
     )
+    auxiliary_statistics: Literal["shared", "own"] = Field(
+        default="shared",
+        description="shared: one normalisation for all frames of a batch; own: each auxiliary domain is normalised by "
+        "itself, and the detector is left with the statistics of the task domains.",
+    )
     box_loss: BoxLoss = Field(
         default="giou", description="giou: overlap; nwd: normalised Wasserstein distance, for targets of 1 to 5 px."
     )

@@ -17,6 +17,7 @@ from loddis_trainer.choices import BoxLoss
 from loddis_trainer.losses.branches import LoddisBranches
 from loddis_trainer.losses.detection import DetectionLoss, detection_loss
 from loddis_trainer.models import LoddisDetector
+from loddis_trainer.models.norms import statistics_apart
 
 __all__ = ["LossWeights", "TrainingLosses", "TrainingModel"]
 
@@ -83,6 +84,8 @@ class TrainingModel(nn.Module):
         weights: Of equation 1.
         box_loss: Of the detection loss.
         box_trust: By domain id, in [0, 1]: how far the detection loss learns from its boxes; all are trusted if none.
+        norm_groups: By domain id, from 0: which domains share the statistics of normalisation; the detector is left
+            with those of group 0. All domains share them if none.
     """
 
     box_trust: Tensor | None
@@ -95,12 +98,14 @@ class TrainingModel(nn.Module):
         weights: LossWeights,
         box_loss: BoxLoss = "giou",
         box_trust: Sequence[float] | None = None,
+        norm_groups: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.detector = detector
         self.branches = branches
         self.weights = weights
         self.box_loss: BoxLoss = box_loss
+        self.norm_groups = None if norm_groups is None else torch.tensor(norm_groups)  # on the host, as sizes are
         self.register_buffer("box_trust", None if box_trust is None else torch.tensor(box_trust), persistent=False)
 
     def forward(
@@ -118,11 +123,21 @@ class TrainingModel(nn.Module):
             class_ids: Ground truth of each frame, ``(M,)`` int64.
             domain_ids: ``(B,)`` int64.
         """
-        fused = self.detector.fuse(frames)
+        sizes: list[int] = []
+        if self.norm_groups is not None:
+            groups = self.norm_groups[domain_ids.cpu()]
+            sizes = groups.bincount().tolist()
+            order = groups.argsort(stable=True)
+            there = order.to(frames.device)
+            frames, domain_ids = frames[there], domain_ids[there]
+            boxes_xyxy, class_ids = [boxes_xyxy[i] for i in order], [class_ids[i] for i in order]
+        with statistics_apart(self.detector, sizes):
+            fused = self.detector.fuse(frames)
+            predictions = self.detector.predict(fused)
         truth = pad_truth(boxes_xyxy, class_ids, device=frames.device)
         trust = None if self.box_trust is None else self.box_trust[domain_ids]
         detection = detection_loss(
-            self.detector.predict(fused),
+            predictions,
             truth,
             stride=self.detector.stride,
             box_trust=trust,

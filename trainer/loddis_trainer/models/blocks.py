@@ -12,6 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from loddis_trainer.models.norms import GroupedBatchNorm
+
 __all__ = ["NORM_EPS", "Bottleneck", "ConvBnAct", "CspStage", "PoolingPyramid"]
 
 # YOLOX's constants: an eps that survives half precision, a slow running mean for small batches.
@@ -41,7 +43,7 @@ class ConvBnAct(nn.Module):
             padding=(kernel - 1) // 2 if padding is None else padding,
             bias=False,
         )
-        self.norm = nn.BatchNorm2d(out_channels, eps=NORM_EPS, momentum=NORM_MOMENTUM)
+        self.norm = GroupedBatchNorm(out_channels, eps=NORM_EPS, momentum=NORM_MOMENTUM)
         self.act = nn.SiLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
