@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page, expect
 from loddis_server.keys import ApiKey
 from support.browser import chromium, opened
 from support.bundles import write_spot_bundle
+from support.events import WebhookServer, make_event, webhook_settings
 from support.frame_files import png_file, raw_headers, spot_frame
 from support.live_server import LiveServer, settings_for, wait_until
 from support.moving import moving_spot
@@ -157,6 +158,31 @@ def test_an_alarm_is_told_on_every_page_and_kept(server: LiveServer, browser: Br
         expect(page.locator("tbody")).not_to_contain_text("target lost")
         rows.first.get_by_role("button", name="Details").click()
         expect(page.get_by_role("dialog")).to_contain_text('"stream_id": "harbour"')
+
+
+def test_a_receiver_that_refuses_is_seen_and_gets_its_events_once_mended(
+    repository: Path, browser: Browser, tmp_path: Path
+) -> None:
+    answers = [422]
+    with WebhookServer(lambda _: answers[-1]) as hook:
+        events = {
+            "database_url": f"sqlite:///{tmp_path}/events.db",
+            "webhooks": (webhook_settings(hook.url, name="control-room", max_refusals=1),),
+        }
+        with (
+            LiveServer(settings_for(repository, events=events)) as server,
+            opened(browser, f"{server.url}/#/events") as page,
+        ):
+            receiver = page.locator(".deliveries p", has_text="control-room")
+            expect(receiver).to_contain_text("idle")
+            server.service.events.record(make_event(1))
+            expect(receiver).to_contain_text("1 set aside")
+            answers.append(204)
+            receiver.get_by_role("button", name="Deliver again").click()
+            expect(receiver).not_to_contain_text("set aside")
+            assert len(hook.ids) == 2
+            page.get_by_role("button", name="Details").click()
+            expect(page.get_by_role("dialog")).to_contain_text("nothing")
 
 
 def test_a_key_is_asked_for_and_stands_in_no_address(repository: Path, browser: Browser) -> None:

@@ -331,6 +331,29 @@ export class Client {
   }
 
   /**
+   * Tell how storing events and delivering them to each receiver goes.
+   *
+   * @param {CallOptions} [options]
+   * @returns {Promise<Types.DeliveryOverview>}
+   */
+  async deliveries({ signal } = {}) {
+    return await this.#json({ path: "v1/deliveries", accept: JSON_TYPE, signal }, "receivers");
+  }
+
+  /**
+   * Deliver the events again that receivers refused too often, and try at once what waits.
+   *
+   * @param {string} [receiver] Its name in the server's settings; all of them if none.
+   * @param {CallOptions} [options]
+   * @returns {Promise<number>} How many events were put back.
+   */
+  async retryDeliveries(receiver, { signal } = {}) {
+    const place = receiver === undefined ? "" : `/${encodeURIComponent(receiver)}`;
+    const request = { method: "POST", path: `v1/deliveries${place}/retry`, accept: JSON_TYPE, isRepeatable: false };
+    return (await this.#json({ ...request, signal }, "put_back")).put_back;
+  }
+
+  /**
    * List the models that are served, `models`, and every version that could be, `repository`.
    *
    * @param {CallOptions} [options]

@@ -4,6 +4,7 @@ import type { components } from "./schema.js";
 
 type Schemas = components["schemas"];
 
+export type DeliveryOverview = Schemas["DeliveryOverview"];
 export type DetectResponse = Schemas["DetectResponse"];
 export type Detection = Schemas["Detection"];
 export type EndMessage = Schemas["EndMessage"];

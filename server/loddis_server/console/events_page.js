@@ -1,6 +1,7 @@
 /** What happened: events of all streams, as they are stored. */
 
 import { thumbnail } from "./alarms.js";
+import { showDeliveries } from "./deliveries.js";
 import { fill, h, table } from "./dom.js";
 import { count, number, percent, point, time } from "./format.js";
 import { changes, repeat } from "./polling.js";
@@ -26,6 +27,7 @@ export function showEvents({ container, signal, onFault }) {
   const until = h("input", { name: "until", type: "datetime-local", change: renew });
   const list = h("div");
   const older = h("button", { type: "button", hidden: true, click: () => goOn() }, "Older ones");
+  const deliveries = h("div", { class: "deliveries" });
   fill(
     container,
     h(
@@ -36,6 +38,7 @@ export function showEvents({ container, signal, onFault }) {
       h("label", {}, "Kind", kind),
       h("label", {}, "Before", until),
     ),
+    deliveries,
     list,
     older,
   );
@@ -93,6 +96,7 @@ export function showEvents({ container, signal, onFault }) {
     }
   }
   repeat(newest, { everyMs: EVERY_MS, signal, onFault });
+  showDeliveries(deliveries, signal, onFault);
 }
 
 /** @param {EventRecord} event */
