@@ -18,13 +18,16 @@ PACKAGES := $(addprefix -p ,loddis_runtime loddis_trainer loddis_export loddis_s
 # Node and npm come with the environment.
 JAVASCRIPT := export PATH="$(CURDIR)/$(DEV):$$PATH"; cd clients/javascript && npm ci --silent
 
-.PHONY: help demo serve test check format constraints clean
+.PHONY: help demo cameras serve test check format constraints clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(RUN)/.installed ## Stream an infrared clip through the server: table, demo/detections.ndjson, demo/annotated.mp4
 	$(RUN)/python demo/run.py
+
+cameras: $(RUN)/.installed ## Let three generated cameras watch, for the console in a browser; Ctrl-C ends it
+	$(RUN)/python demo/cameras.py
 
 serve: $(RUN)/.installed ## Serve the shipped model on http://127.0.0.1:8080
 	$(RUN)/loddis-server --host 127.0.0.1 --port 8080

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import av
 import cv2
+import httpx
 import numpy as np
 import pytest
 
 from support.bundles import write_spot_bundle
+from support.live_server import wait_until
 
 DEMO = Path(__file__).parents[2] / "demo" / "run.py"
 TIMEOUT_S = 120.0
@@ -126,3 +128,25 @@ def test_a_demo_used_wrongly_exits_with_2(words: tuple[str, str]) -> None:
     done = run_demo(*words)
     assert done.returncode == 2
     assert words[0] in done.stderr
+
+
+def test_the_cameras_watch_until_they_are_told_to_stop(tmp_path: Path) -> None:
+    write_spot_bundle(tmp_path / "models", size_hw=(256, 320))
+    command = [sys.executable, str(DEMO.with_name("cameras.py")), "--model", "spot"]
+    command += ["--model-repository", str(tmp_path / "models")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as cameras:
+        assert cameras.stdout is not None
+        said = cameras.stdout.readline()
+        (url,) = re.findall(r"http://[0-9.:]+", said)
+
+        def frames() -> list[int]:
+            streams = httpx.get(f"{url}/v1/streams", trust_env=False).json()["streams"]
+            return [stream["frames"] for stream in streams]
+
+        wait_until(lambda: len(frames()) == 3 and min(frames()) > 15)
+        cameras.send_signal(signal.SIGINT)
+        assert cameras.wait(TIMEOUT_S) == 0
+        assert cameras.stderr is not None
+        assert cameras.stderr.read() == ""
+    with pytest.raises(httpx.ConnectError):
+        frames()

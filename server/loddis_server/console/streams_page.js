@@ -147,7 +147,8 @@ export function signsOf(status) {
     signs.push(h("span", { class: "bad" }, source.cause));
   }
   for (const condition of health?.conditions ?? []) {
-    signs.push(h("span", { class: "badge bad" }, condition.replace("_", " ")));
+    const kind = condition === "moving" ? "fair" : "bad"; // a camera may turn
+    signs.push(h("span", { class: `badge ${kind}` }, condition.replace("_", " ")));
   }
   if (drift?.is_unlike) {
     signs.push(h("span", { class: "badge bad" }, "unlike the training domains"));
