@@ -140,7 +140,7 @@ export class Client {
    * Detect and track in a video; ends after the message `end`.
    *
    * Browsers read no answer before the whole video is sent, and the server takes no more of it than its answers are
-   * taken: from a browser, send clips of up to about a minute. Node does both at once.
+   * taken: send short clips from there. Node does both at once.
    *
    * @param {Blob | ArrayBuffer | Uint8Array<ArrayBuffer>} video
    * @param {DetectOptions} [options]
@@ -421,7 +421,7 @@ export class Client {
   async ready({ signal } = {}) {
     try {
       return await this.#transport.ask({ path: "readyz", accept: JSON_TYPE, retries: 0, signal }, async (response) => {
-        await response.body?.cancel();
+        await response.arrayBuffer();
         return response.ok;
       });
     } catch (error) {

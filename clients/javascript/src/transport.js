@@ -100,7 +100,7 @@ export class Transport {
         const response = await this.#send(request, url, deadline);
         if (RETRIED.has(response.status)) pauseMs = retries.pauseMs(attempt, retryAfterS(response));
         if (pauseMs === null) return await read(response, url);
-        await response.body?.cancel();
+        await response.arrayBuffer(); // to its end, so that its connection can be used again
       } catch (error) {
         const isLost = !(error instanceof LoddisClientError || deadline.hasEnded);
         const mayRepeat = request.isRepeatable !== false || !mayHaveArrived(error);

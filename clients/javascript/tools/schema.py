@@ -2,7 +2,7 @@
 
     npm run schema
 
-Paths are left out: what the client needs of them stands in its code, and their prose changes more often than answers do.
+Paths are left out: what the client needs of them stands in its code, and their prose changes more often than answers.
 """
 
 from __future__ import annotations
