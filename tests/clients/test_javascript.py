@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,3 +96,28 @@ def test_its_types_are_those_of_the_servers_answers(tmp_path: Path) -> None:
     run(str(PROGRAMS / "npm"), "run", "--silent", "schema", SCHEMA=str(made))
     is_current = made.read_text() == (PROJECT / "src" / "schema.d.ts").read_text()
     assert is_current, "the server answers otherwise: run `npm run schema` in clients/javascript"
+
+
+def test_a_project_in_typescript_sees_its_types(tmp_path: Path) -> None:
+    run(str(PROGRAMS / "npm"), "pack", "--silent", "--pack-destination", str(tmp_path))
+    (package,) = tmp_path.glob("loddis-client-*.tgz")
+    with tarfile.open(package) as archive:
+        archive.extractall(tmp_path / "node_modules", filter="data")
+    (tmp_path / "node_modules" / "package").rename(tmp_path / "node_modules" / "loddis-client")
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    tsc = [str(PROJECT / "node_modules" / ".bin" / "tsc"), "--noEmit", "--strict", "--module", "nodenext"]
+    tsc += ["--target", "es2024", "--lib", "es2024,dom,dom.asynciterable"]
+    right = """
+        import { Client, Overloaded, type FrameMessage } from "loddis-client";
+        const { detections } = await new Client({ apiKey: "key" }).detect(new Uint8Array(9), { scoreThreshold: 0.5 });
+        const scores: number[] = detections.map((one) => one.score);
+        const wait = (error: Overloaded): number => error.retryAfterS ?? 1;
+        const newTracks = (message: FrameMessage): number[] => message.alarms.new;
+    """
+    (tmp_path / "right.ts").write_text(right)
+    (tmp_path / "wrong.ts").write_text(right.replace("one.score", "one.scores"))
+    run(*tsc, str(tmp_path / "right.ts"))
+    with pytest.raises(AssertionError, match="'scores' does not exist"):
+        run(*tsc, str(tmp_path / "wrong.ts"))
+    left = {path.name for path in (PROJECT / "src").glob("*.d.ts")}
+    assert left == {"schema.d.ts", "types.d.ts"}
