@@ -34,7 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="sky-nano", help="model to detect with (default: %(default)s)")
     parser.add_argument("--model-repository", type=Path, help="folder of models besides the shipped ones")
     parser.add_argument("--seconds", type=float, help="stop after so long; else at Ctrl-C")
-    parser.add_argument("--picture", type=Path, help="take a picture of the console, with Chromium, and stop")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # reaches what stops the server
     try:
@@ -64,10 +63,7 @@ def run(options: argparse.Namespace) -> None:
             stack.callback(thread.join)
         stack.callback(over.set)  # first of all, so that the threads end
         print(f"open {url} in a browser; Ctrl-C ends it", flush=True)
-        if options.picture:
-            take_picture(url, options.picture)
-        else:
-            over.wait(options.seconds)
+        over.wait(options.seconds)
         if faults:
             raise faults[0]
 
@@ -126,21 +122,6 @@ def watch(url: str, name: str, config: SceneConfig, over: threading.Event, fault
     except (LoddisError, LoddisClientError) as error:
         faults.append(error)
         over.set()
-
-
-def take_picture(url: str, path: Path) -> None:
-    """Take a picture of the console's first page once there is something to see on all of its streams."""
-    from playwright.sync_api import expect, sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1100, "height": 520}, color_scheme="dark")
-        page.goto(url)
-        for number in range(len(camera_configs())):
-            expect(page.locator(".card").nth(number)).to_contain_text("track", timeout=30_000)
-        page.wait_for_timeout(8000)  # targets fly into view, the title of new ones goes
-        page.screenshot(path=path)
-        browser.close()
 
 
 if __name__ == "__main__":

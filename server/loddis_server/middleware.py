@@ -95,7 +95,7 @@ class RequestMiddleware:
     def _note(self, scope: Scope, status: int) -> None:
         """Count and log an answer."""
         # The route's template and known methods only: paths and words of a client's choice are no labels.
-        route = getattr(scope.get("route"), "path", "unmatched")
+        route = getattr(scope.get("route"), "path", None) or _mount_of(scope) or "unmatched"
         method = scope["method"] if scope["method"] in KNOWN_METHODS else "other"
         self._metrics.requests.labels(method, route, str(status)).inc()
         is_usual = status < 400 or route in PROBES or scope.get(REFUSED) is OVERLOADED  # which `Admission` tells of
@@ -114,3 +114,9 @@ class RequestMiddleware:
                     **known,
                 },
             )
+
+
+def _mount_of(scope: Scope) -> str:
+    """Give the path of the folder of files that a request was for; empty if for none."""
+    path: str = scope.get("root_path", "")
+    return path.removeprefix(scope.get("app_root_path", path))

@@ -12,17 +12,35 @@ from support.live_server import LiveServer
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
-@pytest.mark.parametrize("accept", ["*/*", "application/json", ""])
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "*/*",
+        "application/json",
+        "",
+        "text/html;q=0, application/json",
+        "application/json, text/html; q=0.1",
+        "text/html;q=x",
+        "application/xhtml+xml",
+    ],
+)
 def test_programs_get_a_document(http: httpx.Client, accept: str) -> None:
     answer = http.get("/", headers={"Accept": accept})
     assert answer.json()["name"] == "loddis-server"
     assert "accept" in answer.headers["vary"].lower()
 
 
-def test_browsers_get_a_page_that_may_talk_to_this_server_alone(http: httpx.Client) -> None:
+@pytest.mark.parametrize("accept", [BROWSER, "TEXT/HTML", "text/html;q=0.9, application/json;q=0.8"])
+def test_browsers_get_a_page(http: httpx.Client, accept: str) -> None:
+    for method in ("GET", "HEAD"):
+        page = http.request(method, "/", headers={"Accept": accept})
+        assert page.status_code == 200
+        assert page.headers["content-type"].startswith("text/html")
+        assert "accept" in page.headers["vary"].lower()
+
+
+def test_the_page_may_talk_to_this_server_alone(http: httpx.Client) -> None:
     page = http.get("/", headers={"Accept": BROWSER})
-    assert page.headers["content-type"].startswith("text/html")
-    assert "accept" in page.headers["vary"].lower()
     assert "://" not in page.text
     assert "<script>" not in page.text
     assert "style=" not in page.text
@@ -49,14 +67,25 @@ def test_every_module_that_the_page_loads_is_there(http: httpx.Client) -> None:
     assert any(address.path == "/console/client/client.js" for address in loaded)
 
 
-def test_a_new_release_is_not_hidden_by_what_a_browser_kept(http: httpx.Client) -> None:
-    first = http.get("/console/main.js")
+@pytest.mark.parametrize("path", ["/", "/console/main.js"])
+def test_a_new_release_is_not_hidden_by_what_a_browser_kept(http: httpx.Client, path: str) -> None:
+    first = http.get(path, headers={"Accept": BROWSER})
     assert first.headers["cache-control"] == "no-cache"
-    again = http.get("/console/main.js", headers={"If-None-Match": first.headers["etag"]})
-    assert again.status_code == 304
+    again = http.get(path, headers={"Accept": BROWSER, "If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
 
 
-@pytest.mark.parametrize("path", ["/console/", "/console/nothing.js", "/console/../app.py", "/console/%2e%2e/app.py"])
+def test_files_of_the_page_are_counted_apart_from_what_nobody_serves(http: httpx.Client) -> None:
+    http.get("/console/main.js")
+    http.get("/nothing")
+    counted = [line for line in http.get("/metrics").text.splitlines() if line.startswith("loddis_requests_total")]
+    assert any('route="/console"' in line and 'status="200"' in line for line in counted)
+    assert not any('route="unmatched"' in line and 'status="200"' in line for line in counted)
+
+
+@pytest.mark.parametrize(
+    "path", ["/console/", "/console/index.html", "/console/nothing.js", "/console/../app.py", "/console/%2e%2e/app.py"]
+)
 def test_nothing_else_is_served(live: LiveServer, path: str) -> None:
     answer = httpx.get(httpx.URL(live.url).copy_with(raw_path=path.encode()), trust_env=False)
     assert answer.status_code == 404

@@ -135,18 +135,20 @@ def test_the_cameras_watch_until_they_are_told_to_stop(tmp_path: Path) -> None:
     command = [sys.executable, str(DEMO.with_name("cameras.py")), "--model", "spot"]
     command += ["--model-repository", str(tmp_path / "models")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as cameras:
-        assert cameras.stdout is not None
-        said = cameras.stdout.readline()
-        (url,) = re.findall(r"http://[0-9.:]+", said)
+        try:
+            assert cameras.stdout is not None
+            (url,) = re.findall(r"http://[0-9.:]+", cameras.stdout.readline())
 
-        def frames() -> list[int]:
-            streams = httpx.get(f"{url}/v1/streams", trust_env=False).json()["streams"]
-            return [stream["frames"] for stream in streams]
+            def frames() -> list[int]:
+                streams = httpx.get(f"{url}/v1/streams", trust_env=False).json()["streams"]
+                return [stream["frames"] for stream in streams]
 
-        wait_until(lambda: len(frames()) == 3 and min(frames()) > 15)
-        cameras.send_signal(signal.SIGINT)
-        assert cameras.wait(TIMEOUT_S) == 0
-        assert cameras.stderr is not None
-        assert cameras.stderr.read() == ""
+            wait_until(lambda: len(frames()) == 3 and min(frames()) > 15)
+            cameras.send_signal(signal.SIGINT)
+            assert cameras.wait(TIMEOUT_S) == 0
+            assert cameras.stderr is not None
+            assert cameras.stderr.read() == ""
+        finally:
+            cameras.kill()
     with pytest.raises(httpx.ConnectError):
         frames()

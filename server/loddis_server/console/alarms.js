@@ -4,8 +4,13 @@ import { byId, h } from "./dom.js";
 import { percent, time } from "./format.js";
 import { repeat } from "./polling.js";
 import { server } from "./session.js";
+import { thumbnail } from "./thumbnail.js";
+
+/** @import { Event } from "./client/types.js" */
 
 const EVERY_MS = 2000;
+const OVERLAP_MS = 30_000;
+const KINDS = ["track.confirmed"];
 const SHOWN_MS = 20_000;
 const MOST_NOTICES = 4;
 const STORED = "loddis.sound";
@@ -16,30 +21,8 @@ let unseen = 0;
 /** Follow the events of all streams from now on. */
 export function followAlarms() {
   const { signal } = new AbortController(); // as long as the page is open
-  const kinds = ["track.confirmed"];
-  /** @type {string | undefined} */
-  let since;
-  /** @type {string | undefined} */
-  let cursor;
-  const seen = new Set();
-  repeat(
-    async () => {
-      if (since === undefined) {
-        // The server's clock counts, not the browser's: what is new comes after the newest event that there is.
-        const [newest] = (await server().events({ kinds, limit: 1 })).events;
-        since = newest?.occurred_at ?? new Date(0).toISOString();
-        seen.add(newest?.id);
-      }
-      const page = await server().events({ kinds, order: "oldest", limit: 100, since, cursor });
-      cursor = page.next_cursor ?? undefined;
-      const news = page.events.filter((event) => !seen.has(event.id));
-      if (news.length) {
-        seen.clear();
-        announce(news);
-      }
-    },
-    { everyMs: EVERY_MS, signal },
-  );
+  const news = new NewEvents();
+  repeat(async () => announce(await news.ask()), { everyMs: EVERY_MS, signal });
   const sound = byId("sound");
   const isOn = () => localStorage.getItem(STORED) === "on";
   sound.setAttribute("aria-pressed", String(isOn()));
@@ -51,13 +34,53 @@ export function followAlarms() {
     }
   });
   for (const sign of ["focus", "pointerdown", "keydown"]) {
-    addEventListener(sign, () => count(0));
+    addEventListener(sign, () => showUnseen(0));
   }
 }
 
-/** @param {import("./client/types.js").Event[]} events */
+/**
+ * Events that were not there when it was last asked. Frames of one camera may come later than those of another: what was
+ * captured in the last half minute is asked for each time, and told by its id from what is known.
+ */
+class NewEvents {
+  /** @type {Map<string, number>} id -> when it was captured, milliseconds since 1970 */
+  #known = new Map();
+  #isFirst = true;
+
+  /** @returns {Promise<Event[]>} the oldest first; none when it is first asked */
+  async ask() {
+    // The server's clock counts, not the browser's.
+    const newest = Math.max(...this.#known.values());
+    const since = Number.isFinite(newest) ? new Date(newest - OVERLAP_MS) : await this.#start();
+    const news = [];
+    for await (const event of server().eventsAll({ kinds: KINDS, order: "oldest", since })) {
+      if (!this.#known.has(event.id)) {
+        news.push(event);
+        this.#known.set(event.id, Date.parse(event.occurred_at));
+      }
+    }
+    for (const [id, captured] of this.#known) {
+      if (since && captured < since.getTime()) {
+        this.#known.delete(id);
+      }
+    }
+    const isFirst = this.#isFirst;
+    this.#isFirst = false;
+    return isFirst ? [] : news;
+  }
+
+  async #start() {
+    const [newest] = (await server().events({ kinds: KINDS, limit: 1 })).events;
+    return newest ? new Date(Date.parse(newest.occurred_at) - OVERLAP_MS) : undefined;
+  }
+}
+
+/** @param {Event[]} events */
 function announce(events) {
-  count(document.hasFocus() ? 0 : unseen + events.length);
+  if (events.length === 0) {
+    return;
+  }
+  showUnseen(document.hasFocus() ? 0 : unseen + events.length);
   const notices = byId("notices");
   for (const event of events.slice(-MOST_NOTICES)) {
     notices.prepend(notice(event));
@@ -70,7 +93,7 @@ function announce(events) {
   }
 }
 
-/** @param {import("./client/types.js").Event} event */
+/** @param {Event} event */
 function notice(event) {
   const element = h(
     "a",
@@ -90,25 +113,8 @@ function notice(event) {
   return element;
 }
 
-/**
- * Show the picture of an event; it is fetched, since an image element brings no key.
- *
- * @param {string} eventId
- */
-export function thumbnail(eventId) {
-  const image = h("img", { alt: "the target", width: 64, height: 64, class: "thumbnail" });
-  server()
-    .thumbnail(eventId)
-    .then((picture) => {
-      image.addEventListener("load", () => URL.revokeObjectURL(image.src));
-      image.src = URL.createObjectURL(picture);
-    })
-    .catch(() => image.remove()); // deleted meanwhile
-  return image;
-}
-
 /** @param {number} events that nobody has looked at */
-function count(events) {
+function showUnseen(events) {
   unseen = events;
   document.title = unseen ? `(${unseen}) ${TITLE}` : TITLE;
 }

@@ -10,9 +10,9 @@ const EVERY_MS = 3000;
 /**
  * @param {Element} element to fill
  * @param {AbortSignal} signal
- * @param {(fault: unknown) => void} onFault
+ * @param {(fault: unknown) => void} onRefusal tells of what was asked for and did not work
  */
-export function showDeliveries(element, signal, onFault) {
+export function showDeliveries(element, signal, onRefusal) {
   const differs = changes();
   const refresh = async () => {
     const overview = await server().deliveries({ signal });
@@ -23,11 +23,12 @@ export function showDeliveries(element, signal, onFault) {
   };
   /** @param {string} receiver */
   async function retry(receiver) {
+    onRefusal("");
     try {
       await server().retryDeliveries(receiver);
       await refresh();
     } catch (fault) {
-      onFault(fault);
+      onRefusal(fault);
     }
   }
   repeat(refresh, { everyMs: EVERY_MS, signal });

@@ -1,11 +1,11 @@
 /** What happened: events of all streams, as they are stored. */
 
-import { thumbnail } from "./alarms.js";
 import { showDeliveries } from "./deliveries.js";
 import { fill, h, table } from "./dom.js";
 import { count, number, percent, point, time } from "./format.js";
 import { changes, repeat } from "./polling.js";
 import { server } from "./session.js";
+import { thumbnail } from "./thumbnail.js";
 
 const EVERY_MS = 3000;
 const PAGE_EVENTS = 50;
@@ -20,7 +20,7 @@ const KINDS = {
 /** @typedef {import("./client/types.js").Event} EventRecord */
 
 /** @param {import("./main.js").Page} page */
-export function showEvents({ container, signal, onFault }) {
+export function showEvents({ container, signal, onFault, onRefusal }) {
   const stream = h("input", { name: "stream", placeholder: "all", maxlength: 128, change: renew });
   const kind = h("select", { name: "kind", change: renew }, h("option", { value: "" }, "all"));
   kind.append(...Object.entries(KINDS).map(([value, text]) => h("option", { value }, text)));
@@ -43,11 +43,12 @@ export function showEvents({ container, signal, onFault }) {
     older,
   );
   const differs = changes();
-  /** @type {string | null} */
-  let next = null;
-  let pages = 1;
   /** @type {EventRecord[]} */
   let events = [];
+  /** @type {string | null} */
+  let next = null;
+  let isReadingOn = false; // older ones: what was read stays where it is
+  let search = 0; // counts; what was asked for another one comes too late
 
   /** @param {string} [cursor] */
   function ask(cursor) {
@@ -60,43 +61,56 @@ export function showEvents({ container, signal, onFault }) {
       signal,
     });
   }
+  async function newest() {
+    if (isReadingOn) {
+      return;
+    }
+    const mine = search;
+    const page = await ask();
+    if (mine === search && !isReadingOn) {
+      onFault("");
+      show(page.events, page.next_cursor);
+    }
+  }
   async function renew() {
-    pages = 1;
+    search += 1;
+    isReadingOn = false;
+    onRefusal("");
     try {
       await newest();
     } catch (fault) {
-      onFault(fault);
+      onRefusal(fault);
     }
-  }
-  async function newest() {
-    if (pages > 1) {
-      return; // older ones are being read: they stay where they are
-    }
-    const page = await ask();
-    onFault("");
-    events = page.events;
-    next = page.next_cursor;
-    show();
   }
   async function goOn() {
+    const mine = search;
+    isReadingOn = true;
+    older.disabled = true;
+    onRefusal("");
     try {
       const page = await ask(next ?? undefined);
-      pages += 1;
-      events = [...events, ...page.events];
-      next = page.next_cursor;
-      show();
+      if (mine === search) {
+        show([...events, ...page.events], page.next_cursor);
+      }
     } catch (fault) {
-      onFault(fault);
+      onRefusal(fault);
+    } finally {
+      older.disabled = false;
     }
   }
-  function show() {
+  /**
+   * @param {EventRecord[]} found
+   * @param {string | null} cursor
+   */
+  function show(found, cursor) {
+    [events, next] = [found, cursor];
     older.hidden = next === null;
     if (differs(events.map((event) => event.id))) {
       fill(list, table(["", "When", "Stream", "What", "Score #", ""], events.map(row), "no events"));
     }
   }
   repeat(newest, { everyMs: EVERY_MS, signal, onFault });
-  showDeliveries(deliveries, signal, onFault);
+  showDeliveries(deliveries, signal, onRefusal);
 }
 
 /** @param {EventRecord} event */

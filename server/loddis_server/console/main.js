@@ -15,7 +15,9 @@ import { showTry } from "./try_page.js";
  * @property {HTMLElement} container to fill
  * @property {AbortSignal} signal that another page is shown
  * @property {string} argument what follows the page's name in the address
- * @property {(fault: unknown) => void} onFault tells of what went wrong, above the page
+ * @property {(fault: unknown) => void} onFault tells above the page of what goes wrong by itself; an empty text takes it back
+ * @property {(fault: unknown) => void} onRefusal tells above the page of what was asked for and did not work; it stays until
+ *   something else is asked for
  */
 
 /** @type {Record<string, (page: Page) => void>} */
@@ -38,20 +40,35 @@ function showPage() {
     const isThis = link.getAttribute("href") === `#/${known}`;
     isThis ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
   }
-  const fault = h("p", { class: "fault", role: "alert" });
   const container = h("div");
-  fill(byId("page"), fault, container);
-  /** @param {unknown} reason */
-  const onFault = (reason) => {
+  const [fault, refusal] = [h("p", { class: "fault", role: "alert" }), h("p", { class: "fault", role: "alert" })];
+  fill(byId("page"), refusal, fault, container);
+  /** @type {(element: Element) => (reason: unknown) => void} */
+  const telling = (element) => (reason) => {
     if (signal.aborted) {
       return;
     }
-    fill(fault, reason instanceof Error ? reason.message : reason ? String(reason) : "");
+    fill(element, reason instanceof Error ? reason.message : reason ? String(reason) : "");
     if (lacksKey(reason)) {
       renewKey("The server asks for a key.");
     }
   };
-  PAGES[known]?.({ container, signal, argument: decodeURIComponent(argument), onFault });
+  PAGES[known]?.({
+    container,
+    signal,
+    argument: decoded(argument),
+    onFault: telling(fault),
+    onRefusal: telling(refusal),
+  });
+}
+
+/** @param {string} part of the address; one that nobody encoded is taken as it is */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 /** @param {string} [cause] */
@@ -84,6 +101,6 @@ function watchServer() {
 
 byId("key").addEventListener("click", () => renewKey());
 addEventListener("hashchange", showPage);
-showPage();
 watchServer();
 followAlarms();
+showPage();

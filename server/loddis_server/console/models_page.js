@@ -7,7 +7,7 @@ import { server } from "./session.js";
 const EVERY_MS = 2000;
 
 /** @param {import("./main.js").Page} page */
-export function showModels({ container, signal, onFault }) {
+export function showModels({ container, signal, onFault, onRefusal }) {
   const repository = h("div");
   const served = h("div");
   fill(container, h("div", { class: "heading" }, h("h1", {}, "Models")), repository, served);
@@ -22,11 +22,12 @@ export function showModels({ container, signal, onFault }) {
   };
   /** @param {Promise<unknown>} change */
   async function act(change) {
+    onRefusal("");
     try {
       await change;
       await refresh();
     } catch (fault) {
-      onFault(fault);
+      onRefusal(fault);
     }
   }
   repeat(refresh, { everyMs: EVERY_MS, signal, onFault });

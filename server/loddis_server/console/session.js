@@ -1,6 +1,6 @@
 /** The server that this page talks to, and the key it brings. */
 
-import { Client, Unauthorised } from "./client/index.js";
+import { Client, ServerError } from "./client/index.js";
 import { fill, h } from "./dom.js";
 
 const STORED = "loddis.key";
@@ -51,8 +51,9 @@ export function askForKey(cause = "") {
   /** @param {SubmitEvent} event */
   async function submit(event) {
     event.preventDefault();
-    const wanted = clientWith(key.value.trim() || undefined);
+    let wanted;
     try {
+      wanted = clientWith(key.value.trim() || undefined);
       await wanted.models();
     } catch (reason) {
       fill(fault, reason instanceof Error ? reason.message : String(reason));
@@ -72,9 +73,13 @@ export function askForKey(cause = "") {
   });
 }
 
-/** @param {unknown} fault */
+/**
+ * Tell whether another key is what is wanted: one that may not do something is still one.
+ *
+ * @param {unknown} fault
+ */
 export function lacksKey(fault) {
-  return fault instanceof Unauthorised;
+  return fault instanceof ServerError && fault.status === 401;
 }
 
 /** @param {string | undefined} apiKey */

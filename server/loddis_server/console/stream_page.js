@@ -16,7 +16,7 @@ const PREVIEW = { fps: 15, scale: 2 };
 /** @typedef {import("./client/types.js").FrameMessage} FrameMessage */
 
 /** @param {import("./main.js").Page} page */
-export function showStream({ container, signal, argument: name, onFault }) {
+export function showStream({ container, signal, argument: name, onFault, onRefusal }) {
   const canvas = h("canvas", { width: 640, height: 512, role: "img", "aria-label": `Live picture of ${name}` });
   const badge = h("span", { class: "badge" });
   const figures = h("dl", { class: "figures" });
@@ -30,7 +30,7 @@ export function showStream({ container, signal, argument: name, onFault }) {
       { class: "heading" },
       h("h1", {}, name, badge),
       h("button", { type: "button", click: () => canvas.requestFullscreen() }, "Full screen"),
-      h("button", { type: "button", class: "danger", click: () => endStream(name, onFault) }, "End the stream"),
+      h("button", { type: "button", class: "danger", click: () => endStream(name, onRefusal) }, "End the stream"),
     ),
     h(
       "div",
@@ -155,9 +155,9 @@ function figuresOf(status) {
 
 /**
  * @param {string} name
- * @param {(fault: unknown) => void} onFault
+ * @param {(fault: unknown) => void} onRefusal
  */
-async function endStream(name, onFault) {
+async function endStream(name, onRefusal) {
   if (!confirm(`End ${name}? Its tracks are forgotten, whoever listens is told.`)) {
     return;
   }
@@ -165,7 +165,7 @@ async function endStream(name, onFault) {
     await server().deleteStream(name);
     location.hash = "#/streams";
   } catch (fault) {
-    onFault(fault);
+    onRefusal(fault);
   }
 }
 

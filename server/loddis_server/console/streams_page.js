@@ -5,6 +5,7 @@ import { fill, h } from "./dom.js";
 import { count, number, percent } from "./format.js";
 import { pause, repeat } from "./polling.js";
 import { server } from "./session.js";
+import { showPicture } from "./thumbnail.js";
 
 const STATUS_MS = 1000;
 const PICTURE_MS = 400; // between rounds; one picture after the other, as a browser holds few connections to a server
@@ -112,9 +113,7 @@ class Card {
     try {
       const { frameIndex, picture } = await server().picture(this.#name, { scale: 1, signal });
       this.#drawn = frameIndex;
-      const before = this.#picture.src;
-      this.#picture.src = URL.createObjectURL(picture);
-      URL.revokeObjectURL(before);
+      showPicture(this.#picture, picture);
     } catch {
       // The stream is gone, or the server away: the list tells.
     }

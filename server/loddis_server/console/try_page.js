@@ -3,12 +3,13 @@
 import { fill, h, table } from "./dom.js";
 import { count, number, percent, point } from "./format.js";
 import { server } from "./session.js";
+import { showPicture } from "./thumbnail.js";
 
 const VIDEO = /\.(mp4|mkv|avi|mov|ts|webm|m4v)$/i;
 const MOST_ROWS = 500;
 
 /** @param {import("./main.js").Page} page */
-export function showTry({ container, signal, onFault }) {
+export function showTry({ container, signal, onFault, onRefusal }) {
   const file = h("input", { type: "file", name: "file", change: run });
   const model = h("select", { name: "model", change: run }, h("option", { value: "" }, "the default"));
   const threshold = h("input", {
@@ -37,7 +38,7 @@ export function showTry({ container, signal, onFault }) {
       h("label", {}, "Model", model),
       h("label", {}, "Scores from", threshold),
     ),
-    h("p", { class: "quiet" }, "PNG, JPEG, TIFF, PGM or .npy, of one channel, 8 or 16 bit; or a video."),
+    h("p", { class: "quiet" }, "PNG, JPEG, TIFF, PGM or .npy, of one channel, 8 or 16 bit; or a short video."),
     drop,
     result,
   );
@@ -72,7 +73,7 @@ export function showTry({ container, signal, onFault }) {
       scoreThreshold: threshold.value ? threshold.valueAsNumber : undefined,
       signal: mine,
     };
-    onFault("");
+    onRefusal("");
     fill(result, h("p", { class: "quiet" }, "…"));
     try {
       await (chosen.type.startsWith("video/") || VIDEO.test(chosen.name) ? tryVideo : tryFrame)(
@@ -83,7 +84,7 @@ export function showTry({ container, signal, onFault }) {
     } catch (fault) {
       if (!mine.aborted) {
         fill(result);
-        onFault(fault);
+        onRefusal(fault);
       }
     }
   }
@@ -98,8 +99,7 @@ async function tryFrame(file, options, result) {
   const found = await server().detect(file, options);
   const picture = await server().detectImage(file, options);
   const image = h("img", { alt: `the frame with ${count(found.detections.length, "detection")}` });
-  image.addEventListener("load", () => URL.revokeObjectURL(image.src));
-  image.src = URL.createObjectURL(picture);
+  showPicture(image, picture);
   const { frame, model, timing_ms: timing } = found;
   const rows = found.detections.map((one) => [
     one.class_name,

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI, Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
@@ -24,6 +24,7 @@ __all__ = ["add_console", "router"]
 router = APIRouter(tags=["operation"])
 
 ASSETS = "/console"
+PAGE = "index.html"
 FILES = Path(str(importlib.resources.files("loddis_server"))) / "console"
 HEADERS = {
     "Content-Security-Policy": (
@@ -37,23 +38,51 @@ HEADERS = {
 }
 
 
+class _Files(StaticFiles):
+    """The files of the page; the JavaScript client among them is a link in a checkout, and files in an installation."""
+
+    def __init__(self) -> None:
+        super().__init__(directory=FILES, follow_symlink=True)
+
+    def file_response(
+        self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        """Give a file, with the headers of the page."""
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        response.headers.update(HEADERS)
+        return response
+
+
+class _Assets(_Files):
+    """All but the page itself, which is at `/`: its addresses are relative to that."""
+
+    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+        """Find a file."""
+        return ("", None) if path == PAGE else super().lookup_path(path)
+
+
+page_files = _Files()
+
+
 @router.get(
     "/",
     summary="Show the console, or say what this is",
     responses={
         200: {
-            "description": "The web console where `Accept` names `text/html`, as browsers do; else this document.",
+            "description": "The web console where `Accept` prefers `text/html`, as browsers do; else this document.",
             "content": {"text/html": {"schema": {"type": "string"}}},
         }
     },
     response_model=ServerInfo,
 )
+@router.head("/", include_in_schema=False, response_model=ServerInfo)
 async def root(request: Request, response: Response) -> ServerInfo | Response:
     """Show the web console to browsers. To programs, name the server and its release, and say where to go from here."""
-    varies = {"Vary": "Accept"}
-    if "text/html" in request.headers.get("accept", ""):
-        return HTMLResponse((FILES / "index.html").read_bytes(), headers={**HEADERS, **varies})
-    response.headers.update(varies)
+    if _prefers_html(request.headers.getlist("accept")):
+        page = await page_files.get_response(PAGE, request.scope)
+        page.headers["Vary"] = "Accept"
+        return page
+    response.headers["Vary"] = "Accept"
     return ServerInfo(
         name="loddis-server",
         version=importlib.metadata.version("loddis"),
@@ -73,21 +102,6 @@ async def root(request: Request, response: Response) -> ServerInfo | Response:
     )
 
 
-class _Assets(StaticFiles):
-    """The files of the page; the JavaScript client among them is a link in a checkout, and files in an installation."""
-
-    def __init__(self) -> None:
-        super().__init__(directory=FILES, follow_symlink=True)
-
-    def file_response(
-        self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
-    ) -> Response:
-        """Give a file, with the headers of the page."""
-        response = super().file_response(full_path, stat_result, scope, status_code)
-        response.headers.update(HEADERS)
-        return response
-
-
 def add_console(app: FastAPI) -> None:
     """Add what the page loads.
 
@@ -95,3 +109,16 @@ def add_console(app: FastAPI) -> None:
         app: Whose page it is.
     """
     app.mount(ASSETS, _Assets(), name="console")
+
+
+def _prefers_html(accept: list[str]) -> bool:
+    """Tell whether HTML is named, and wanted more than JSON; who takes anything is a program."""
+    qualities: dict[str, float] = {}
+    for item in ",".join(accept).lower().split(","):
+        media_type, *parameters = (part.strip() for part in item.split(";"))
+        quality = next((value for name, _, value in (part.partition("=") for part in parameters) if name == "q"), "1")
+        try:
+            qualities[media_type] = float(quality)
+        except ValueError:
+            qualities[media_type] = 0.0
+    return qualities.get("text/html", 0.0) > qualities.get("application/json", 0.0)
