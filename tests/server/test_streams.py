@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import cv2
 import httpx
@@ -15,6 +17,10 @@ import orjson
 import pytest
 
 from loddis_server.stream_schemas import FrameMessage, StreamStatusDocument
+from loddis_server.streams import preview
+from loddis_server.streams.hub import Hub, Message
+from loddis_server.streams.live import LiveStream
+from support.browser import chromium
 from support.frame_files import raw_headers, spot_frame
 from support.live_server import LiveServer, settings_for, wait_until
 from support.moving import moving_spot
@@ -290,6 +296,86 @@ def test_the_preview_shows_pictures_of_the_stream(http: httpx.Client, stream_id:
     assert b"\xff\xd8\xff" in seen
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Previews give signs of life often."""
+    monkeypatch.setattr(preview, "IDLE_S", 0.02)
+
+
+def open_without_a_frame(http: httpx.Client, stream_id: str) -> None:
+    headers = {"Content-Type": "image/png", "X-Stream-Id": stream_id}
+    assert http.post("/v1/detect", content=b"\x89PNG\r\n\x1a\nnothing", headers=headers).status_code >= 400
+
+
+def read_until(chunks: Iterator[bytes], wanted: bytes, *, times: int = 1) -> bytes:
+    seen = b""
+    while seen.count(wanted) < times:
+        seen += next(chunks)
+    return seen
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_preview_without_a_frame_shows_that_it_lives(http: httpx.Client, stream_id: str) -> None:
+    open_without_a_frame(http, stream_id)
+    with http.stream("GET", f"/v1/streams/{stream_id}/preview") as response:
+        chunks = response.iter_bytes()
+        seen = read_until(chunks, preview.AWAITED, times=3)
+        send(http, stream_id, spot_frame())
+        seen += read_until(chunks, b"\xff\xd9\r\n", times=2)
+    parts = seen.split(b"--loddis-frame\r\n")
+    assert parts[0] == b""
+    heads = [part.split(b"\r\n\r\n\xff\xd8")[0].split(b"\r\n") for part in parts[1:3]]
+    assert heads[0][:3] == [preview.AWAITED.strip()] * 3
+    assert [line for line in heads[0] if line != preview.AWAITED.strip()] == heads[1]
+    assert heads[1][-1] == b"X-Frame-Index: 0"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_preview_repeats_its_picture_however_few_are_wanted(http: httpx.Client, stream_id: str) -> None:
+    answers(http, stream_id, 1)
+    with http.stream("GET", f"/v1/streams/{stream_id}/preview", params={"fps": 0.001}) as response:
+        seen = read_until(response.iter_bytes(), b"\xff\xd9\r\n", times=3)
+    assert seen.count(b"--loddis-frame\r\nContent-Type: image/jpeg\r\n") >= 3
+    assert preview.AWAITED not in seen
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_preview_shows_that_it_lives_while_a_stream_says_other_things() -> None:
+    async def watch() -> list[bytes]:
+        stream, hub = cast("LiveStream", SimpleNamespace(latest=None)), Hub(capacity=100)
+        parts = preview.picture_parts(stream, hub.subscribe(), preview.PreviewOptions())
+
+        async def chatter() -> None:
+            while True:
+                hub.publish(Message("source", {"type": "source"}))
+                await asyncio.sleep(0.002)
+
+        talking = asyncio.create_task(chatter())
+        async with asyncio.timeout(10):
+            seen = [await anext(parts) for _ in range(3)]
+            talking.cancel()
+            hub.publish(Message("end", {"type": "end"}))
+            return [*seen, *[part async for part in parts]]
+
+    parts = asyncio.run(watch())
+    assert b"".join(parts[:3]) == b"--loddis-frame\r\n" + preview.AWAITED * 3
+    assert parts[-1] == b"--loddis-frame--\r\n"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_picture_element_waits_for_the_first_frame(live: LiveServer, http: httpx.Client, stream_id: str) -> None:
+    open_without_a_frame(http, stream_id)
+    stream = live.service.streams.find(stream_id)
+    with chromium() as browser:
+        page = browser.new_page()
+        page.set_content(f'<img src="{live.url}/v1/streams/{stream_id}/preview?scale=1">', wait_until="commit")
+        wait_until(lambda: len(stream.hub) == 1)
+        with http.stream("GET", f"/v1/streams/{stream_id}/preview") as response:
+            read_until(response.iter_bytes(), preview.AWAITED, times=10)  # the browser has as many by then
+        send(http, stream_id, spot_frame())
+        page.wait_for_function("document.images[0].naturalWidth === 96")
+
+
 def test_the_newest_frame_is_shown_as_a_picture(http: httpx.Client, stream_id: str) -> None:
     unknown = http.get(f"/v1/streams/{stream_id}/picture")
     assert (unknown.status_code, unknown.json()["type"]) == (404, "/problems/unknown-stream")
@@ -305,7 +391,6 @@ def test_the_newest_frame_is_shown_as_a_picture(http: httpx.Client, stream_id: s
 
 
 def test_a_stream_without_a_frame_has_no_picture(http: httpx.Client, stream_id: str) -> None:
-    headers = {"Content-Type": "image/png", "X-Stream-Id": stream_id}
-    assert http.post("/v1/detect", content=b"\x89PNG\r\n\x1a\nnothing", headers=headers).status_code >= 400
+    open_without_a_frame(http, stream_id)
     refused = http.get(f"/v1/streams/{stream_id}/picture")
     assert (refused.status_code, refused.json()["type"]) == (404, "/problems/no-picture")
