@@ -5,7 +5,8 @@ import { ConnectionFailed } from "./errors.js";
 
 /** @import { Picture } from "./types.js" */
 
-const LARGEST_HEAD = 8192; // bytes
+const LINE_FEED = 0x0a;
+const LONGEST_LINE = 8192; // bytes
 const LARGEST_PICTURE = 2 ** 26; // bytes
 
 /** Reads one answer. */
@@ -13,7 +14,10 @@ export class MotionJpegReader {
   #url;
   #delimiter;
   #largestPicture;
-  #head = "";
+  #line = ""; // of a head, as far as it has come
+  #isInHead = false; // whether the delimiter of a part has come, and its picture not yet
+  /** @type {number | null} */
+  #length = null;
   /** @type {number | null} */
   #frameIndex = null;
   /** @type {Uint8Array<ArrayBuffer>[]} Pieces of the picture under way; a Blob joins them without a copy here. */
@@ -46,7 +50,7 @@ export class MotionJpegReader {
   *add(chunk) {
     for (let start = 0; start < chunk.length && !this.isOver; ) {
       if (this.#missing === 0) {
-        start += this.#addToHead(chunk.subarray(start, start + LARGEST_HEAD));
+        start += this.#addToLine(chunk.subarray(start, start + LONGEST_LINE));
         continue;
       }
       const piece = chunk.subarray(start, start + this.#missing);
@@ -54,8 +58,11 @@ export class MotionJpegReader {
       this.#missing -= piece.length;
       start += piece.length;
       if (this.#missing === 0) {
-        yield { frameIndex: this.#frameIndex, picture: new Blob(this.#pieces, { type: "image/jpeg" }) };
+        const frameIndex = this.#frameIndex;
+        const picture = new Blob(this.#pieces, { type: "image/jpeg" });
+        this.#frameIndex = null;
         this.#pieces = [];
+        yield { frameIndex, picture };
       }
     }
   }
@@ -70,45 +77,49 @@ export class MotionJpegReader {
   }
 
   /**
-   * Take what belongs to the head of a part: the line break that ends the part before, the delimiter, and headers.
+   * Take what belongs to a line between pictures: a line break, a delimiter, or a header.
+   *
+   * Lines are forgotten as they come: where a stream has no frame yet, the server writes on at the head of its first part.
    *
    * @param {Uint8Array} bytes
    * @returns {number} How many were taken.
    */
-  #addToHead(bytes) {
-    const before = this.#head.length;
-    const head = this.#head + String.fromCharCode(...bytes);
-    const begin = head.startsWith("\r\n") ? 2 : 0;
-    const delimiter = head.slice(begin, begin + this.#delimiter.length);
-    if (!this.#delimiter.startsWith(delimiter) && head !== "\r")
-      throw notOurs(this.#url, "a part does not begin as one");
-    const end = head.indexOf("\r\n\r\n", begin);
-    if (head.startsWith(`${this.#delimiter}--`, begin)) {
+  #addToLine(bytes) {
+    const length = bytes.indexOf(LINE_FEED) + 1 || bytes.length;
+    this.#line += String.fromCharCode(...bytes.subarray(0, length));
+    const text = this.#line.trimEnd();
+    const isWhole = this.#line.endsWith("\n");
+    if (text.startsWith(`${this.#delimiter}--`)) {
       this.isOver = true;
-    } else if (end >= 0) {
-      this.#readHead(head.slice(begin, end));
-      this.#head = "";
-      return end + 4 - before;
-    } else if (head.length > LARGEST_HEAD) {
-      throw notOurs(this.#url, `the head of a part has more than ${LARGEST_HEAD} bytes`);
+    } else if (!this.#isInHead && !(isWhole ? ["", this.#delimiter].includes(text) : this.#mayBecomeDelimiter(text))) {
+      throw notOurs(this.#url, "a part does not begin as one");
+    } else if (isWhole) {
+      this.#line = "";
+      if (this.#isInHead) this.#readHeader(text);
+      else if (text) this.#isInHead = true;
+    } else if (this.#line.length > LONGEST_LINE) {
+      throw notOurs(this.#url, `a line between pictures has more than ${LONGEST_LINE} bytes`);
     }
-    this.#head = head;
-    return bytes.length;
+    return length;
   }
 
-  /** @param {string} head */
-  #readHead(head) {
-    /** @type {Map<string, string>} */
-    const headers = new Map();
-    for (const line of head.split("\r\n").slice(1)) {
-      const [name = "", ...value] = line.split(":");
-      headers.set(name.trim().toLowerCase(), value.join(":").trim());
-    }
-    const length = wholeNumber(headers.get("content-length"));
-    if (!length) throw notOurs(this.#url, "a part does not say how long it is");
-    if (length > this.#largestPicture) throw notOurs(this.#url, `a picture of ${length} bytes`);
-    this.#missing = length;
-    this.#frameIndex = wholeNumber(headers.get("x-frame-index"));
+  /** @param {string} text */
+  #mayBecomeDelimiter(text) {
+    return this.#delimiter.startsWith(text) || text === `${this.#delimiter}-`;
+  }
+
+  /** @param {string} text Empty: the picture follows. */
+  #readHeader(text) {
+    const [name = "", ...value] = text.split(":");
+    const number = wholeNumber(value.join(":").trim());
+    if (name.toLowerCase() === "content-length") this.#length = number;
+    else if (name.toLowerCase() === "x-frame-index") this.#frameIndex = number;
+    if (text) return;
+    if (!this.#length) throw notOurs(this.#url, "a part does not say how long it is");
+    if (this.#length > this.#largestPicture) throw notOurs(this.#url, `a picture of ${this.#length} bytes`);
+    this.#missing = this.#length;
+    this.#length = null;
+    this.#isInHead = false;
   }
 }
 

@@ -46,6 +46,40 @@ test("pictures are the same wherever the answer is cut", async () => {
   assert.deepEqual(await texts(read(Array.from(bytes, (byte) => Uint8Array.of(byte)))), PICTURES);
 });
 
+/** What the server writes for an hour while there is no frame. */
+const AWAITED = `--loddis-frame\r\n${"X-Frame-Awaited: true\r\n".repeat(1000)}`;
+
+for (const [what, before] of Object.entries({
+  "an empty line": "\r\n",
+  "empty lines": "\r\n".repeat(3),
+  "the head of a part that grew": AWAITED.slice("--loddis-frame\r\n".length),
+})) {
+  test(`pictures are the same after ${what}`, async () => {
+    const text = Buffer.from(written(PICTURES)).toString("latin1");
+    const begin = before.startsWith("X") ? "--loddis-frame\r\n".length : 0;
+    const bytes = Uint8Array.from(Buffer.from(text.slice(0, begin) + before + text.slice(begin), "latin1"));
+    for (const size of [1, 2, 7, bytes.length]) {
+      const chunks = Array.from({ length: Math.ceil(bytes.length / size) }, (_, index) =>
+        bytes.subarray(index * size, (index + 1) * size),
+      );
+      assert.deepEqual(await texts(read(chunks)), PICTURES);
+    }
+  });
+}
+
+test("a stream may end while its first picture is awaited", () => {
+  assert.deepEqual(read([new TextEncoder().encode(`${AWAITED}--loddis-frame--\r\n`)]), []);
+});
+
+test("a part that does not say which frame it shows is not that of the part before", () => {
+  const anonymous = "--loddis-frame\r\nContent-Length: 1\r\n\r\n.\r\n--loddis-frame--\r\n";
+  const chunks = [written(["picture"], ""), new TextEncoder().encode(anonymous)];
+  assert.deepEqual(
+    read(chunks).map(({ frameIndex }) => frameIndex),
+    [7, null],
+  );
+});
+
 test("a picture comes with its last byte", () => {
   const reader = new MotionJpegReader(TYPE, URL_);
   const bytes = written(["picture"], "").slice(0, -2);
