@@ -36,7 +36,7 @@ export async function encodeFrame(frame) {
     return { body: frame, headers: { "Content-Type": contentType(start) }, raw: null };
   }
   if (frame instanceof ArrayBuffer || frame instanceof Uint8Array) {
-    const body = new Uint8Array(frame).slice();
+    const body = new Uint8Array(frame instanceof ArrayBuffer ? frame.slice() : frame); // of a buffer it would be a view
     return { body, headers: { "Content-Type": contentType(body) }, raw: null };
   }
   if (frame === null || typeof frame !== "object" || !("data" in frame)) {

@@ -36,6 +36,16 @@ test("a buffer may be written over once the call has returned", async () => {
   assert.deepEqual([...(await encoding).body], [7, 7]);
 });
 
+test("the bytes of an image file are copied, and once", async (t) => {
+  const slice = t.mock.method(Object.getPrototypeOf(Uint8Array.prototype), "slice");
+  for (const given of [PNG, PNG.buffer, Buffer.from(PNG)]) {
+    const { body } = await encodeFrame(given);
+    assert.deepEqual([...body], [...PNG]);
+    assert.notEqual(body.buffer, given.buffer ?? given);
+  }
+  assert.equal(slice.mock.callCount(), 0); // that would be of the copy
+});
+
 test("image files are known by their first bytes", async () => {
   for (const given of [PNG, PNG.buffer, new Blob([PNG]), new Blob([PNG], { type: "text/plain" })]) {
     assert.equal((await encodeFrame(given)).headers["Content-Type"], "image/png");
