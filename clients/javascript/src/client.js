@@ -107,7 +107,7 @@ export class Client {
    * Detect in many frames, several at once.
    *
    * Frames are drawn as room comes free, never more than `concurrency` ahead of what was taken: an endless source is
-   * fine. Whoever stops taking stops the work.
+   * fine, and so is one that lets wait. Whoever stops taking stops the work; `signal` does at once.
    *
    * @template {"throw" | "yield"} [OnError="throw"]
    * @param {Iterable<Frame> | AsyncIterable<Frame>} frames
@@ -303,7 +303,7 @@ export class Client {
    */
   eventsAll(options = {}) {
     eventParams(options);
-    return this.#eventsAll({ limit: 100, ...options });
+    return this.#eventsAll(options, options.limit ?? 100);
   }
 
   /**
@@ -345,12 +345,12 @@ export class Client {
    *
    * @param {string} [receiver] Its name in the server's settings; all of them if none.
    * @param {CallOptions} [options]
-   * @returns {Promise<number>} How many events were put back.
+   * @returns {Promise<number>} How many events were put back; an answer that got lost on the way is not counted.
    */
   async retryDeliveries(receiver, { signal } = {}) {
     const place = receiver === undefined ? "" : `/${encodeURIComponent(receiver)}`;
-    const request = { method: "POST", path: `v1/deliveries${place}/retry`, accept: JSON_TYPE, isRepeatable: false };
-    return (await this.#json({ ...request, signal }, "put_back")).put_back;
+    const request = { method: "POST", path: `v1/deliveries${place}/retry`, accept: JSON_TYPE, signal };
+    return (await this.#json(request, "put_back")).put_back;
   }
 
   /**
@@ -447,14 +447,17 @@ export class Client {
     return await this.#transport.ask({ ...request, isRepeatable, signal: options.signal }, read);
   }
 
-  /** @param {Types.EventOptions & {limit: number}} options */
-  async *#eventsAll(options) {
+  /**
+   * @param {Types.EventOptions} options
+   * @param {number} limit
+   */
+  async *#eventsAll(options, limit) {
     let { cursor } = options;
     for (;;) {
-      const page = await this.events({ ...options, cursor });
+      const page = await this.events({ ...options, limit, cursor });
       yield* page.events;
-      // With the oldest first there is always a next page: what has yet to happen.
-      if (page.next_cursor === null || page.events.length < options.limit) return;
+      // With the oldest first there is always a next page: what has yet to happen. One that is not full is the last.
+      if (page.next_cursor === null || page.events.length < limit) return;
       cursor = page.next_cursor;
     }
   }

@@ -119,6 +119,9 @@ test("what got lost is sent again, but for what may have become part of a stream
   const frame = clientWith([LOST, Response.json(FOUND)]);
   await frame.client.detect(FRAME);
   assert.equal(frame.asked.length, 2);
+  const deliveries = clientWith([LOST, Response.json({ put_back: 0 })]);
+  assert.equal(await deliveries.client.retryDeliveries("pager"), 0); // asking twice does no harm
+  assert.equal(deliveries.asked.length, 2);
   for (const call of [
     (client) => client.detect(FRAME, { streamId: "mast" }),
     (client) => client.createStream({ streamId: "mast", source: { url: "rtsp://camera" } }),
@@ -234,6 +237,109 @@ test("many frames are drawn no further than needed, and given in order or as the
   }
 });
 
+test("results come while the source lets wait, and it is drawn from while they are not taken", async () => {
+  for (const ordered of [true, false]) {
+    const { promise: taken, resolve: take } = Promise.withResolvers();
+    let drawn = 0;
+    async function* slowly() {
+      for (;;) {
+        if (drawn === 1) await taken;
+        drawn += 1;
+        yield FRAME;
+      }
+    }
+    const { client } = clientWith([Response.json(FOUND)]);
+    const results = client.detectMany(slowly(), { concurrency: 3, ordered });
+    assert.deepEqual((await results.next()).value, FOUND);
+    take();
+    for (let turn = 0; turn < 50; turn += 1) await new Promise(setImmediate);
+    assert.equal(drawn, 1 + 3);
+    await results.return();
+  }
+});
+
+test("results keep the order of the frames where the first is the slowest, or come before it", async () => {
+  for (const [ordered, order] of [
+    [true, [1, 2]],
+    [false, [2, 1]],
+  ]) {
+    const { promise: answered, resolve: answer } = Promise.withResolvers();
+    async function* slowly() {
+      yield { data: Uint8Array.of(1), width: 1, height: 1 };
+      yield { data: Uint8Array.of(2), width: 1, height: 1 };
+      await answered;
+    }
+    const { client } = clientWith([
+      async ({ body }) => {
+        if (body[0] === 1) await answered;
+        else setImmediate(answer);
+        return Response.json({ detections: [], frame: body[0] });
+      },
+    ]);
+    const given = await Array.fromAsync(client.detectMany(slowly(), { ordered }));
+    assert.deepEqual(
+      given.map(({ frame }) => frame),
+      order,
+    );
+  }
+});
+
+for (const [what, hanging] of Object.entries({
+  "that hangs": (said) => ({
+    [Symbol.asyncIterator]: () => ({
+      next: () => new Promise(() => {}),
+      return: () => {
+        said.push("return");
+        return new Promise(() => {});
+      },
+    }),
+  }),
+  "that is between two frames": (said) => ({
+    *[Symbol.iterator]() {
+      try {
+        for (;;) yield FRAME;
+      } finally {
+        said.push("return");
+      }
+    },
+  }),
+  "that ends by itself then": (said, signal) => ({
+    async *[Symbol.asyncIterator]() {
+      await new Promise((resolve) => signal.addEventListener("abort", resolve));
+      said.push("return");
+    },
+  }),
+})) {
+  test(`a signal ends many frames of a source ${what}, and the source`, async () => {
+    const controller = new AbortController();
+    const said = [];
+    const { client } = clientWith([(init) => endless(init, "{")]);
+    const frames = hanging(said, controller.signal);
+    const results = Array.fromAsync(client.detectMany(frames, { signal: controller.signal }));
+    setImmediate(() => controller.abort("enough"));
+    await assert.rejects(results, (reason) => reason === "enough");
+    assert.deepEqual(said, ["return"]);
+  });
+}
+
+test("whoever stops taking results waits until the source has cleaned up", async () => {
+  let isClean = false;
+  async function* cleaning() {
+    try {
+      for (;;) yield FRAME;
+    } finally {
+      await new Promise(setImmediate);
+      isClean = true;
+    }
+  }
+  const { client } = clientWith([Response.json(FOUND)]);
+  for await (const result of client.detectMany(cleaning(), { concurrency: 1 })) {
+    assert.deepEqual(result, FOUND);
+    break;
+  }
+  assert.ok(isClean);
+});
+
 test("a frame that fails is thrown, or given in its place", async () => {
   const frames = [FRAME, { data: new Uint8Array(3), width: 2, height: 2 }, FRAME];
   const { client } = clientWith([Response.json(FOUND)]);
@@ -245,13 +351,15 @@ test("a frame that fails is thrown, or given in its place", async () => {
   await assert.rejects(Array.fromAsync(client.detectMany(frames)), /must have 4 pixels, got 3/);
 });
 
-test("an error of the source comes through", async () => {
+test("an error of the source comes through, after the results of what it gave", async () => {
   async function* broken() {
     yield FRAME;
     throw new RangeError("the camera fell over");
   }
   const { client } = clientWith([Response.json(FOUND)]);
-  await assert.rejects(Array.fromAsync(client.detectMany(broken())), RangeError);
+  const results = client.detectMany(broken());
+  assert.deepEqual((await results.next()).value, FOUND);
+  await assert.rejects(results.next(), RangeError);
 });
 
 test("a search for events names what it wants, and goes on page by page", async () => {
@@ -280,6 +388,15 @@ test("a search for events names what it wants, and goes on page by page", async 
     ["1970-01-01T00:00:00.000Z", "0.5", null],
   );
   assert.deepEqual([second.get("cursor"), second.get("order"), asked.length], ["more", "oldest", 2]);
+});
+
+test("all events come to an end where the page has no size that is said, or nothing is left", async () => {
+  for (const options of [{}, { limit: undefined }, { limit: 1 }]) {
+    const { asked, client } = clientWith([Response.json({ events: [], next_cursor: "later" })]);
+    assert.deepEqual(await Array.fromAsync(client.eventsAll({ ...options, order: "oldest" })), []);
+    assert.equal(asked.length, 1);
+    assert.equal(new URL(asked[0].url).searchParams.get("limit"), String(options.limit ?? 100));
+  }
 });
 
 test("a picture says which frame it shows, if the answer does", async () => {
