@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,21 @@ def test_a_training_goes_on_from_a_bundle(domains: Path, bundle: Bundle, tmp_pat
     of_head = {name for name in kernels if name.startswith("head.")}
     assert kernels & same == (kernels if part == "all" else kernels - of_head)
     assert read_info(tmp_path / "run" / "last").config["init"] == str(bundle.path)
+
+
+def test_normalisations_learn_the_statistics_that_training_will_use(
+    domains: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: dict[str, int] = {}
+    for how in ("shared", "own"):
+
+        def count(_: object, batches: Iterable[torch.Tensor], *, norms: object, how: str = how) -> None:
+            measured[how] = sum(len(batch) for batch in batches)
+
+        monkeypatch.setattr("loddis_trainer.earlier.measure_norms", count)
+        changes = {"epochs": 1, "steps_per_epoch": 2, "init": bundle.path, "task_share": 0.5}
+        fit(short_run(domains, tmp_path / how, **changes, auxiliary_statistics=how), progress=False)
+    assert measured["own"] * 2 == measured["shared"] > 0
 
 
 def test_the_head_alone_may_be_of_other_classes(domains: Path, bundle: Bundle, tmp_path: Path) -> None:

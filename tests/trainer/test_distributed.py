@@ -47,13 +47,14 @@ def train(domains: Path, out: Path, *, processes: int, batch_size: int, more: tu
 
 def test_two_processes_share_the_work_and_one_speaks(domains: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    spoken = train(domains, out, processes=2, batch_size=4)
+    own = ("--auxiliary-statistics", "own")
+    spoken = train(domains, out, processes=2, batch_size=4, more=own)
     assert spoken.count("2 epochs, 8 steps") == 1  # 32 frames, two batches of four a step
     history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
     assert [epoch["step"] for epoch in history] == [4, 8]
     assert all({"correlation", "confusion", "consistency"} <= epoch["train"].keys() for epoch in history)
     assert read_info(out / "best").step > 0
 
-    spoken = train(domains, out, processes=2, batch_size=4, more=("--epochs", "3", "--resume"))
+    spoken = train(domains, out, processes=2, batch_size=4, more=("--epochs", "3", "--resume", *own))
     assert spoken.count("3 epochs, 12 steps") == 1
     assert len((out / "history.jsonl").read_text().splitlines()) == 3

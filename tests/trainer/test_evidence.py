@@ -250,6 +250,23 @@ def test_the_frames_are_the_same_every_time_and_the_model_is_left_as_it_was(doma
     np.testing.assert_allclose(extract_features(model, again, autocast=False).z, features.z)
 
 
+def test_auxiliary_frames_are_looked_at_as_the_losses_see_them(domains: Path, tmp_path: Path) -> None:
+    config = make_config(domains, tmp_path / "run")
+    opened = [
+        open_mixture(config, split, progress=False, task_only=only) for split, only in (("train", False), ("val", True))
+    ]
+    frames = EvidenceFrames.choose(config, *opened)
+    found = {}
+    for how in ("shared", "own"):
+        torch.manual_seed(0)
+        one = config.model_copy(update={"auxiliary_statistics": how})
+        model = build_training_model(one, roles=["task", "auxiliary", "auxiliary"])
+        found[how] = extract_features(model, frames, autocast=False)
+    is_task = found["own"].domain_ids == 0
+    np.testing.assert_allclose(found["own"].scenes[is_task], found["shared"].scenes[is_task], rtol=1e-4, atol=1e-6)
+    assert not np.allclose(found["own"].scenes[~is_task], found["shared"].scenes[~is_task], rtol=0.1)
+
+
 def test_a_broken_line_is_named(tmp_path: Path) -> None:
     (tmp_path / "evidence.jsonl").write_text('{"epoch": 0')
     with pytest.raises(TrainingError, match=r"evidence\.jsonl, line 1: "):

@@ -56,10 +56,12 @@ def test_a_detector_learns_to_find_the_spots(domains: Path, tmp_path: Path) -> N
     assert isinstance(train, dict)
 
 
-def test_going_on_equals_never_having_stopped(domains: Path, tmp_path: Path) -> None:
-    fit(make_config(domains, tmp_path / "straight", schedule="constant"), progress=False)
-    fit(make_config(domains, tmp_path / "parts", schedule="constant", epochs=1), progress=False)
-    fit(make_config(domains, tmp_path / "parts", schedule="constant", resume=True), progress=False)
+@pytest.mark.parametrize("statistics", ["shared", "own"])
+def test_going_on_equals_never_having_stopped(domains: Path, tmp_path: Path, statistics: str) -> None:
+    same = {"schedule": "constant", "auxiliary_statistics": statistics}
+    fit(make_config(domains, tmp_path / "straight", **same), progress=False)
+    fit(make_config(domains, tmp_path / "parts", **same, epochs=1), progress=False)
+    fit(make_config(domains, tmp_path / "parts", **same, resume=True), progress=False)
     weights = [(tmp_path / run / "last" / "weights.safetensors").read_bytes() for run in ("straight", "parts")]
     assert weights[0] == weights[1]
     assert read_info(tmp_path / "parts" / "last").epoch == 2

@@ -42,12 +42,35 @@ def test_groups_may_be_empty(sizes: list[int]) -> None:
         torch.testing.assert_close(norm(x), nn.BatchNorm2d(3)(x))
 
 
-def test_without_groups_and_in_evaluation_it_is_a_batch_normalisation() -> None:
+def test_without_groups_it_is_a_batch_normalisation() -> None:
     x = mixed(0, 50)
     grouped, plain = GroupedBatchNorm(3), nn.BatchNorm2d(3)
     torch.testing.assert_close(grouped(x), plain(x))
-    with statistics_apart(grouped.eval(), [1, 1]):
-        torch.testing.assert_close(grouped(x), plain.eval()(x))
+    torch.testing.assert_close(grouped.eval()(x), plain.eval()(x))
+
+
+def test_in_evaluation_the_first_group_is_normalised_as_it_will_be_used() -> None:
+    x = mixed(0, 50)
+    grouped = GroupedBatchNorm(3).eval()
+    before = {name: value.clone() for name, value in grouped.state_dict().items()}
+    with statistics_apart(grouped, [1, 1]):
+        out = grouped(x)
+    torch.testing.assert_close(out[:1], nn.BatchNorm2d(3).eval()(x[:1]))
+    torch.testing.assert_close(out[1:], nn.BatchNorm2d(3)(x[1:]))
+    assert all(torch.equal(value, before[name]) for name, value in grouped.state_dict().items())
+
+
+def test_it_takes_half_precision_and_keeps_the_layout() -> None:
+    x = mixed(0, 1, 50).to(torch.bfloat16).to(memory_format=torch.channels_last)
+    with statistics_apart(norm := GroupedBatchNorm(3), [2, 1]):
+        out = norm(x)
+    assert out.dtype == torch.bfloat16
+    assert out.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_single_cell_cannot_be_normalised_by_itself() -> None:
+    with statistics_apart(norm := GroupedBatchNorm(3), [2, 1]), pytest.raises(ValueError, match="larger size_hw"):
+        norm(torch.randn(3, 3, 1, 1))
 
 
 def test_groups_end_with_the_block_though_it_fails() -> None:

@@ -108,6 +108,14 @@ class TrainingModel(nn.Module):
         self.norm_groups = None if norm_groups is None else torch.tensor(norm_groups)  # on the host, as sizes are
         self.register_buffer("box_trust", None if box_trust is None else torch.tensor(box_trust), persistent=False)
 
+    def group_sizes(self, domain_ids: Tensor) -> list[int]:
+        """Count the frames of each group of statistics, for `statistics_apart`; none where all domains share them.
+
+        Args:
+            domain_ids: ``(B,)`` int64, domain by domain: task domains are the first.
+        """
+        return [] if self.norm_groups is None else self.norm_groups[domain_ids.cpu()].bincount().tolist()
+
     def forward(
         self,
         frames: Tensor,
@@ -123,15 +131,12 @@ class TrainingModel(nn.Module):
             class_ids: Ground truth of each frame, ``(M,)`` int64.
             domain_ids: ``(B,)`` int64.
         """
-        sizes: list[int] = []
         if self.norm_groups is not None:
-            groups = self.norm_groups[domain_ids.cpu()]
-            sizes = groups.bincount().tolist()
-            order = groups.argsort(stable=True)
+            order = self.norm_groups[domain_ids.cpu()].argsort(stable=True)
             there = order.to(frames.device)
             frames, domain_ids = frames[there], domain_ids[there]
             boxes_xyxy, class_ids = [boxes_xyxy[i] for i in order], [class_ids[i] for i in order]
-        with statistics_apart(self.detector, sizes):
+        with statistics_apart(self.detector, self.group_sizes(domain_ids)):
             fused = self.detector.fuse(frames)
             predictions = self.detector.predict(fused)
         truth = pad_truth(boxes_xyxy, class_ids, device=frames.device)

@@ -16,9 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from loddis_trainer.data import Batch
 from loddis_trainer.evidence.frames import EvidenceFrames
 from loddis_trainer.evidence.measures import focus_ratio
 from loddis_trainer.losses.regions import pool, split_by_boxes
+from loddis_trainer.models.norms import statistics_apart
 from loddis_trainer.training_model import TrainingModel
 
 __all__ = ["FrameFeatures", "extract_features"]
@@ -70,7 +72,7 @@ def extract_features(model: TrainingModel, frames: EvidenceFrames, *, autocast: 
     try:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=autocast):
             for batch in frames.batches():
-                for name, value in _of_batch(model, batch.frames.to(device), batch.boxes_xyxy).items():
+                for name, value in _of_batch(model, batch, device).items():
                     rows.setdefault(name, []).append(value.float().cpu())
                 rows.setdefault("domain_ids", []).append(batch.domain_ids)
     finally:
@@ -101,9 +103,10 @@ def extract_features(model: TrainingModel, frames: EvidenceFrames, *, autocast: 
 _POOLED = {"gap": "whole map", "boxes": "ground truth boxes and the rest"}
 
 
-def _of_batch(model: TrainingModel, frames: Tensor, boxes_xyxy: list[Tensor]) -> dict[str, Tensor]:
-    stride = model.detector.stride
-    fused = model.detector.fuse(frames.to(memory_format=torch.channels_last))
+def _of_batch(model: TrainingModel, batch: Batch, device: torch.device) -> dict[str, Tensor]:
+    stride, boxes_xyxy = model.detector.stride, batch.boxes_xyxy
+    with statistics_apart(model.detector, model.group_sizes(batch.domain_ids)):  # as the losses see features
+        fused = model.detector.fuse(batch.frames.to(device).to(memory_format=torch.channels_last))
     regions = split_by_boxes(boxes_xyxy, size_uv=(fused.shape[2], fused.shape[3]), stride=stride, device=fused.device)
     targets = pool(fused, regions.target)
     rows = {

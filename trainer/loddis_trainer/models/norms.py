@@ -25,13 +25,16 @@ __all__ = ["GroupedBatchNorm", "statistics_apart"]
 
 
 class GroupedBatchNorm(nn.BatchNorm2d):
-    """Normalise ``(B, C, H, W)``; within `statistics_apart`, in training mode, each group of the batch by itself."""
+    """Normalise ``(B, C, H, W)``; within `statistics_apart`, each group of the batch by itself.
+
+    The first group is treated as any batch: in evaluation mode by the running statistics. The others never are.
+    """
 
     group_sizes: tuple[int, ...] = ()
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``x``."""
-        if not self.training or not self.group_sizes:
+        if not self.group_sizes:
             return super().forward(x)
         first, *others = torch.split(x, list(self.group_sizes))
         groups = [super().forward(first)] if len(first) else []
@@ -40,6 +43,8 @@ class GroupedBatchNorm(nn.BatchNorm2d):
 
     def _alone(self, x: Tensor) -> Tensor:
         """Normalise a group that leaves no trace in the running statistics."""
+        if x.numel() <= x.shape[1]:
+            raise ValueError("a single sample on a map of 1 x 1 cannot be normalised by itself: take a larger size_hw")
         return functional.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
 
 
@@ -48,7 +53,7 @@ def statistics_apart(module: nn.Module, sizes: Sequence[int]) -> Iterator[None]:
     """Let all normalisations of a module take batches as groups, in their order.
 
     Args:
-        module: In training mode; in evaluation mode nothing changes.
+        module: With normalisations of this kind, as detectors have them.
         sizes: Samples of each group, which sum to the batch; the running statistics follow the first. None at all
             leaves the batch together.
     """
