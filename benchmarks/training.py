@@ -3,8 +3,8 @@
     LODDIS_DATA=data python benchmarks/training.py --task sky --auxiliary ground --auxiliary city \\
         --json benchmarks/results/training.json
 
-Plain and Loddis steps take turns on the same batches within one run, so that a machine whose speed drifts drifts for
-both; the ratio is the median of the pairs. Then an epoch is trained as `fit` does it, and the share of the time that it
+Plain and Loddis steps, and Loddis steps with statistics of normalisation apart, take turns on the same batches within one
+run, so that a machine whose speed drifts drifts for all; each ratio is the median of the turns. Then an epoch is trained as `fit` does it, and the share of the time that it
 spends waiting for batches is measured: with `--workers 0` frames are prepared in the training process, and all of their
 preparation is waiting.
 """
@@ -55,7 +55,7 @@ def main() -> None:
     fabric.launch()
     mixture = Mixture.open(config.task, config.auxiliary, split="train", seed=config.seed)
     loader = build_loader(config, mixture, fabric)
-    step_ms, ratio = measure_steps(config, mixture, loader, fabric, steps=options.steps)
+    step_ms, ratios = measure_steps(config, mixture, loader, fabric, steps=options.steps)
     result = {
         "machine": describe_machine("torch", "lightning-fabric", "numpy"),
         "device": torch.cuda.get_device_name() if fabric.device.type == "cuda" else "cpu",
@@ -67,7 +67,7 @@ def main() -> None:
         "batch_size": config.batch_size,
         "precision": config.precision,
         "step_ms": step_ms,
-        "loddis / plain": ratio,
+        **{f"{name} / plain": ratio for name, ratio in ratios.items()},
         "loader": measure_loader(config, mixture, loader, fabric),
     }
     show(result)
@@ -91,12 +91,17 @@ def parse_options() -> argparse.Namespace:
 
 def measure_steps(
     config: FitConfig, mixture: Mixture, loader: TrainingLoader, fabric: Fabric, *, steps: int
-) -> tuple[dict[str, float], float]:
-    """Time plain and Loddis steps by turns; medians in milliseconds, and the median of the ratios."""
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Time steps of all kinds by turns; medians in milliseconds, and of the ratios to plain ones."""
     roles = [domain.role for domain in mixture.domains]
-    plain = config.model_copy(update={"alpha": 0.0, "beta": 0.0, "eta": 0.0})
+    shared = config.model_copy(update={"auxiliary_statistics": "shared"})
+    kinds = {
+        "plain": shared.model_copy(update={"alpha": 0.0, "beta": 0.0, "eta": 0.0}),
+        "loddis": shared,
+        "loddis, statistics apart": config.model_copy(update={"auxiliary_statistics": "own"}),
+    }
     sides = {}
-    for name, one in (("plain", plain), ("loddis", config)):
+    for name, one in kinds.items():
         model = build_training_model(one, roles=roles).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         sides[name] = fabric.setup(model, build_optimiser(one, model))
     times: dict[str, list[float]] = {name: [] for name in sides}
@@ -107,8 +112,12 @@ def measure_steps(
             elapsed = timed_step(fabric, model, optimiser, batch, config)
             if number >= WARM_UP:
                 times[name].append(elapsed * 1e3)
-    ratio = float(np.median(np.array(times["loddis"]) / np.array(times["plain"])))
-    return {name: round(float(np.median(values)), 2) for name, values in times.items()}, round(ratio, 4)
+    ratios = {
+        name: round(float(np.median(np.array(values) / np.array(times["plain"]))), 4)
+        for name, values in times.items()
+        if name != "plain"
+    }
+    return {name: round(float(np.median(values)), 2) for name, values in times.items()}, ratios
 
 
 def timed_step(fabric: Fabric, model: Any, optimiser: Any, batch: Batch, config: FitConfig) -> float:
@@ -159,6 +168,8 @@ def show(result: dict[str, Any]) -> None:
     for name, value in result["step_ms"].items():
         table.add_row(f"{name} step, median ms", f"{value:.1f}")
     table.add_row("the three losses add", f"{100 * (result['loddis / plain'] - 1):.1f} %")
+    apart = result["loddis, statistics apart / plain"]
+    table.add_row("with statistics apart, they add", f"{100 * (apart - 1):.1f} %")
     for name, value in result["loader"].items():
         table.add_row(name, f"{100 * value:.1f} %" if name.startswith("share") else f"{value:g}")
     Console().print(table)
