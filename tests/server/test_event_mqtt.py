@@ -199,10 +199,15 @@ def test_tls_with_a_password(tmp_path: Path, started: Any) -> None:
         wait_until(lambda: len(subscriber.events) == 1)
         wait_until(lambda: status(log).waiting == 0)
         log.stop(timeout_s=5)
-        for wrong in ({"password": "guess"}, {"ca_file": None}):
+        wrongs: list[tuple[dict[str, Any], str]] = [
+            ({"password": "guess"}, "refuses the user or the password"),
+            ({"ca_file": None}, "its certificate is not trusted"),
+        ]
+        for wrong, cause in wrongs:
             refused = started(port, **{**secured, **wrong, "name": "refused"})
             record(refused, [make_event(1)])
             wait_until(lambda log=refused: status(log).state == "failing" and status(log).waiting > 0)  # type: ignore[misc]
+            assert status(refused).reason == cause
             refused.stop(timeout_s=5)
         assert len(subscriber.events) == 1
 

@@ -38,7 +38,7 @@ STATUS_INTERVAL_S = 5.0
 IDLE_S = 30.0  # after which the outbox is looked into unasked: another server may have filled it
 STORE_RETRY_S = 1.0
 STANDBY_S = 2.0
-REASON_CHARACTERS = 200
+LOGGED_CHARACTERS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,15 +201,14 @@ class Courier:
         try:
             await connection.send(outgoing.event)
         except DeliveryRefusedError as refusal:
-            reason = str(refusal)[:REASON_CHARACTERS]
+            reason = str(refusal)
             is_final = outgoing.refusals + 1 >= self._receiver.max_refusals
             await self._persist(self._outbox.refuse, outgoing.seq, reason, is_final=is_final)
             if not is_final:
-                raise RetryLaterError(reason) from None
+                raise RetryLaterError(reason, detail=refusal.detail) from None
             self._set_aside.inc()
-            logger.error(
-                "event set aside", extra={"receiver": self.name, "event_id": outgoing.event.id, "reason": reason}
-            )
+            fields = {"receiver": self.name, "event_id": outgoing.event.id, "reason": _logged(refusal)}
+            logger.error("event set aside", extra=fields)
             return
         # Not in the outbox any more before the next one is sent; until then a killed process would send it again.
         await self._persist(self._outbox.confirm, outgoing.seq)
@@ -237,10 +236,11 @@ class Courier:
 
     async def _fail(self, error: RetryLaterError) -> None:
         """Wait before the next try: longer each time, and not in step with others."""
-        reason = str(error)[:REASON_CHARACTERS]
+        reason = str(error)
         self._failed.inc()
+        if self._reason != reason:
+            logger.warning("delivery failed", extra={"receiver": self.name, "reason": _logged(error)})
         if self._reason is None:
-            logger.warning("delivery failed", extra={"receiver": self.name, "reason": reason})
             self._failing_since = datetime.now(UTC)
         self._reason = reason
         await self._count()
@@ -274,3 +274,8 @@ class Courier:
         """Wait, but not past the end."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), wait_s)
+
+
+def _logged(error: RetryLaterError | DeliveryRefusedError) -> str:
+    """Give the reason of an error for the server's log, which may know more than others."""
+    return f"{error}: {error.detail}"[:LOGGED_CHARACTERS] if error.detail else str(error)

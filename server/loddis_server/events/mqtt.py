@@ -13,7 +13,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import aiomqtt
+from aiomqtt.exceptions import MqttConnectError
 
+from loddis_server.events.causes import CONNECTION_LOST, UNREACHABLE, error_text, network_cause
 from loddis_server.events.event import Event
 from loddis_server.events.receiver import ReceiverKind, RetryLaterError
 from loddis_server.events.settings import MqttSettings
@@ -22,6 +24,7 @@ __all__ = ["MqttReceiver", "topic_of"]
 
 AT_LEAST_ONCE = 1
 PORT, TLS_PORT = 1883, 8883
+WRONG_USER_CODES = frozenset({4, 5, 134, 135})  # bad user name or password, not authorised; of MQTT 3.1.1, and of 5
 NOT_IN_A_LEVEL = re.compile(r"[+#/\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -87,7 +90,15 @@ class MqttReceiver:
                 finally:
                     await connection.close()
         except aiomqtt.MqttError as error:
-            raise RetryLaterError(str(error) or type(error).__name__) from None
+            raise RetryLaterError(_connect_cause(error), detail=error_text(error)) from None
+
+
+def _connect_cause(error: aiomqtt.MqttError) -> str:
+    """Tell why there is no connection, or none any more."""
+    if isinstance(error, MqttConnectError):
+        code = getattr(error.rc, "value", error.rc)
+        return "refuses the user or the password" if code in WRONG_USER_CODES else "refuses the connection"
+    return network_cause(error) or (CONNECTION_LOST if isinstance(error, aiomqtt.MqttCodeError) else UNREACHABLE)
 
 
 class _MqttConnection:
@@ -105,13 +116,13 @@ class _MqttConnection:
         try:
             await asyncio.wait((publishing, self._listener), return_when=asyncio.FIRST_COMPLETED)
             if not publishing.done():
-                raise RetryLaterError("the connection was lost")
+                raise RetryLaterError(CONNECTION_LOST)
             try:
                 publishing.result()
             except aiomqtt.MqttError as error:
-                raise RetryLaterError(str(error)) from None
+                raise RetryLaterError(network_cause(error) or CONNECTION_LOST, detail=error_text(error)) from None
             except ValueError as error:
-                raise RetryLaterError(f"cannot be published: {error}") from None
+                raise RetryLaterError("the event cannot be published", detail=error_text(error)) from None
         finally:
             publishing.cancel()
 

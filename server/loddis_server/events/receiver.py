@@ -15,17 +15,33 @@ ReceiverKind = Literal["webhook", "mqtt"]
 class RetryLaterError(Exception):
     """The receiver cannot be reached, or does not take anything now.
 
+    Args:
+        reason: For everybody: without addresses, and without what the receiver says.
+
     Attributes:
+        detail: For the server's log: all that is known; empty if the reason says it.
         wait_s: How long it asks to be left alone, seconds; None if it does not say.
     """
 
-    def __init__(self, reason: str, *, wait_s: float | None = None) -> None:
+    def __init__(self, reason: str, *, detail: str = "", wait_s: float | None = None) -> None:
         super().__init__(reason)
+        self.detail = detail
         self.wait_s = wait_s
 
 
 class DeliveryRefusedError(Exception):
-    """The receiver works, but does not take this event."""
+    """The receiver works, but does not take this event.
+
+    Args:
+        reason: For everybody: without addresses, and without what the receiver says.
+
+    Attributes:
+        detail: For the server's log: all that is known; empty if the reason says it.
+    """
+
+    def __init__(self, reason: str, *, detail: str = "") -> None:
+        super().__init__(reason)
+        self.detail = detail
 
 
 class Connection(Protocol):

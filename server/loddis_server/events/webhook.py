@@ -23,6 +23,14 @@ import httpx
 import orjson
 from pydantic import SecretStr
 
+from loddis_server.events.causes import (
+    CONNECTION_LOST,
+    NO_ANSWER,
+    UNREACHABLE,
+    answer_cause,
+    error_text,
+    network_cause,
+)
 from loddis_server.events.event import Event
 from loddis_server.events.receiver import DeliveryRefusedError, ReceiverKind, RetryLaterError
 from loddis_server.events.settings import SECRET_PREFIX, WebhookSettings
@@ -108,12 +116,23 @@ class _WebhookConnection:
             ):
                 _judge(response)  # the body is not read: it may have no end
         except TimeoutError:
-            raise RetryLaterError(f"no answer within {self._settings.timeout_s:g} s") from None
+            raise RetryLaterError(NO_ANSWER, detail=f"{self._settings.timeout_s:g} s") from None
         except httpx.HTTPError as error:
-            raise RetryLaterError(str(error) or type(error).__name__) from None
+            raise RetryLaterError(_cause(error), detail=error_text(error)) from None
 
     async def lost(self) -> None:
         await asyncio.get_running_loop().create_future()
+
+
+def _cause(error: httpx.HTTPError) -> str:
+    """Tell why there is no answer."""
+    if isinstance(error, httpx.TimeoutException):
+        return NO_ANSWER
+    if (cause := network_cause(error)) is not None:
+        return cause
+    if isinstance(error, httpx.NetworkError):
+        return UNREACHABLE if isinstance(error, httpx.ConnectError) else CONNECTION_LOST
+    return "gave no valid answer"
 
 
 def _judge(response: httpx.Response) -> None:
@@ -121,12 +140,13 @@ def _judge(response: httpx.Response) -> None:
     status = response.status_code
     if response.is_success:
         return
-    reason = f"answered {status} {response.reason_phrase}".rstrip()
+    reason, phrase = answer_cause(status), response.reason_phrase
+    detail = "" if reason == f"answered {status} {phrase}" else phrase
     if response.is_redirect:
-        raise DeliveryRefusedError(f"{reason}: redirects are not followed")
+        raise DeliveryRefusedError(f"{reason}: redirects are not followed", detail=detail)
     if response.is_client_error and status not in PASSING_STATUSES:
-        raise DeliveryRefusedError(reason)
-    raise RetryLaterError(reason, wait_s=_retry_after_s(response.headers.get("Retry-After", "")))
+        raise DeliveryRefusedError(reason, detail=detail)
+    raise RetryLaterError(reason, detail=detail, wait_s=_retry_after_s(response.headers.get("Retry-After", "")))
 
 
 def _retry_after_s(text: str) -> float | None:
