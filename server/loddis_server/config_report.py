@@ -16,9 +16,9 @@ from loddis_server.settings import ENV_PREFIX, ServerSettings
 __all__ = ["print_settings", "settings_json"]
 
 HIDDEN = "**********"  # as pydantic hides
-URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
-# User, password and query: whoever sees the address can do what they allow.
-URL_SECRETS = re.compile(r"(?<=://)[^/?#]*(?=@)|(?<=\?).+", re.DOTALL)
+# User, password, query and fragment: whoever sees the address can do what they allow. Not every address is a proper URL:
+# up to the last @ all may be a password, and where ? or # stand before that, what follows it may be a query.
+URL_SECRETS = re.compile(r"(?<=://).*[?#].*@.*|(?<=://).+(?=@)|(?<=[?#]).+", re.DOTALL)
 
 
 def settings_json(settings: ServerSettings, *, with_origins: bool) -> bytes:
@@ -64,7 +64,7 @@ def _without_secrets(value: Any) -> Any:
         return {name: _without_secrets(each) for name, each in value.items()}
     if isinstance(value, list):
         return [_without_secrets(each) for each in value]
-    return URL_SECRETS.sub(HIDDEN, value) if isinstance(value, str) and URL.match(value) else value
+    return URL_SECRETS.sub(HIDDEN, value) if isinstance(value, str) and "://" in value else value
 
 
 def _origin_document(origin: Origin) -> dict[str, str]:

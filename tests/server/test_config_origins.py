@@ -17,13 +17,13 @@ from support.events import SECRET
 
 EVERYTHING_SECRET = """
 api_keys: [{name: ops, secret: hush-1}]
-tracing_endpoint: https://collector:hush-2@traces.example/v1/traces?token=hush-3
+tracing_endpoint: https://collector:hush-2@traces.example/v1/traces?token=hush-3#hush-10
 streams:
   cameras: [{stream_id: mast, source: {url: "rtsp://admin:hush-4@camera.example/1?key=hush-5"}}]
 sources: {hosts: [camera.example]}
 events:
   database_url: postgresql://loddis:hush-6@db.example/loddis
-  webhooks: [{name: control-room, url: "https://control.example/loddis?token=hush-7", secrets: [SECRET]}]
+  webhooks: [{name: control-room, url: "https://control.example/loddis#hush-7", secrets: [SECRET]}]
   mqtt: [{name: broker, host: mqtt.example, username: loddis, password: hush-8}]
 """.replace("SECRET", SECRET)
 
@@ -127,6 +127,31 @@ def test_secrets_are_hidden_wherever_they_are(
     assert SECRET not in text
     for address in ("traces.example/v1/traces", "https://control.example/loddis", "mqtt.example"):
         assert address in text
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("https://collector:hush@traces.example/v1", "https://**********@traces.example/v1"),
+        ("https://collector:hu/hush@traces.example/v1", "https://**********@traces.example/v1"),
+        ("https://collector:hush@hush@traces.example/v1", "https://**********@traces.example/v1"),
+        ("https://traces.example/v1?token=hush", "https://traces.example/v1?**********"),
+        ("https://traces.example/v1#token=hush", "https://traces.example/v1#**********"),
+        ("https://traces.example/v1#token=hush?hush", "https://traces.example/v1#**********"),
+        # What belongs to the password and what to the query, nobody can say.
+        ("https://collector:hush?x@traces.example/v1", "https://**********"),
+        ("https://collector:hush#x@traces.example/v1?hush", "https://**********"),
+        ("https://traces.example/v1?token=x@hush", "https://**********"),
+        ("https://traces.example/v1", "https://traces.example/v1"),
+    ],
+)
+def test_addresses_that_are_not_quite_urls_show_no_secret(
+    address: str, expected: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    flags = ["--config-file", str(write(tmp_path, f'tracing_endpoint: "{address}"\n'))]
+    assert run(Server, [*flags, "config", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tracing_endpoint"] == expected
+    assert expected in shown(capsys, *flags)["tracing_endpoint"].split()
 
 
 def test_settings_made_in_code_know_what_they_were_given(monkeypatch: pytest.MonkeyPatch) -> None:
