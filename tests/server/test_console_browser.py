@@ -103,9 +103,40 @@ def test_streams_are_seen_at_a_glance_and_closely(server: LiveServer, browser: B
         expect(page.locator(".stream tbody tr")).to_contain_text(["confirmed"])
         expect(page.locator("dl")).to_contain_text("spot:1")
         stream = server.service.streams.find("mast-3")
-        wait_until(lambda: len(stream.hub) == 2)
+        wait_until(lambda: len(stream.hub) == 1)  # of the six connections that a browser has for all of its tabs
         page.locator("nav").get_by_text("Models").click()
         wait_until(lambda: len(stream.hub) == 0)  # who leaves the page leaves no connection behind
+
+
+def test_a_tab_that_nobody_sees_holds_no_connection(server: LiveServer, browser: Browser) -> None:
+    hide = """hidden => {
+        Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    with camera(server, "mast-4"), opened(browser, f"{server.url}/#/streams/mast-4") as page:
+        expect(page.locator(".stream tbody tr")).to_contain_text(["confirmed"])
+        stream = server.service.streams.find("mast-4")
+        page.evaluate(hide, True)
+        wait_until(lambda: len(stream.hub) == 0)
+        page.evaluate(hide, False)
+        wait_until(lambda: len(stream.hub) == 1)
+
+
+def test_a_stream_that_has_ended_says_so_once(server: LiveServer, browser: Browser, clips: Path) -> None:
+    source = {"path": str(clips / "clip"), "realtime": True, "frame_rate_hz": 60}
+    wanted = {"stream_id": "short", "source": source}
+    with opened(browser, f"{server.url}/#/streams/short", expected=("status of 404",)) as page:
+        expect(page.locator("main > .fault").nth(1)).to_contain_text("no stream 'short'")
+        assert httpx.post(f"{server.url}/v1/streams", json=wanted, trust_env=False).status_code == 201
+        ends = page.locator(".lines li", has_text="the stream ended")
+        expect(ends).to_have_count(1)
+        expect(page.locator("h1 .badge")).to_have_text("ended")
+        for _ in range(3):
+            page.wait_for_event("response", lambda response: response.url.endswith("/v1/streams/short"))
+        expect(ends).to_have_count(1)
+        assert shows_a_picture(page, ".stream canvas")  # the last one
+        httpx.delete(f"{server.url}/v1/streams/short", trust_env=False)
+        expect(page.locator("h1 .badge")).to_be_empty()
 
 
 def test_many_cameras_need_few_connections(server: LiveServer, browser: Browser) -> None:
@@ -159,8 +190,15 @@ def test_an_alarm_is_told_on_every_page_and_kept(server: LiveServer, browser: Br
         rows = page.locator("tbody tr")
         expect(rows.first).to_contain_text("target found at")
         expect(page.locator("tbody")).not_to_contain_text("target lost")
-        rows.first.get_by_role("button", name="Details").click()
+        details = rows.first.get_by_role("button", name="Details")
+        details.focus()
+        server.service.events.record(make_event(1, stream_id="harbour", occurred_at=datetime.now(UTC)))
+        expect(rows.first).not_to_contain_text("SNR")  # the new one
+        expect(rows.nth(1).get_by_role("button", name="Details")).to_be_focused()
+        rows.nth(1).get_by_role("button", name="Details").click()
         expect(page.get_by_role("dialog")).to_contain_text('"stream_id": "harbour"')
+        page.go_back()
+        expect(page.get_by_role("dialog")).to_have_count(0)
 
 
 def test_alarms_are_told_once_late_ones_too_and_old_ones_not(
@@ -180,7 +218,7 @@ def test_alarms_are_told_once_late_ones_too_and_old_ones_not(
         for number in (1, 2):
             record(event(number, 0))  # at once: both are known when the page opens
         wait_until(lambda: len(server.service.events.store.query(EventFilter(), limit=9)) == 2)
-        page = stack.enter_context(opened(browser, f"{server.url}/#/models"))
+        page = stack.enter_context(opened(browser, f"{server.url}/#/models", expected=("status of 500",)))
         with page.expect_response(lambda response: "/v1/events" in response.url and "oldest" in response.url):
             pass
         notices = page.locator("#notices .notice")
@@ -188,6 +226,16 @@ def test_alarms_are_told_once_late_ones_too_and_old_ones_not(
         expect(notices).to_have_text([re.compile("camera-3")])
         record(event(4, 4))  # captured before the one that is known, stored after it
         expect(notices).to_have_text([re.compile("camera-4"), re.compile("camera-3")])
+        notices.first.get_by_role("button", name="Close").click()
+        expect(notices).to_have_text([re.compile("camera-3")])
+        page.keyboard.press("Escape")
+        expect(notices).to_have_count(0)
+        broken = re.compile("cursor=")  # a page of what is new that fails loses nothing of the pages before
+        page.route(broken, lambda route: route.fulfill(status=500, body="no"), times=1)
+        for number in range(10, 140):
+            record(event(number, 6))
+        expect(notices).to_have_count(5)
+        expect(notices.last).to_have_text(re.compile("and 126 more targets"))
 
 
 def test_older_events_come_once(repository: Path, browser: Browser) -> None:
@@ -271,6 +319,14 @@ def test_a_key_is_asked_for_and_stands_in_no_address(repository: Path, browser: 
         wait_until(lambda: shows_a_picture(page, ".stream canvas"), timeout_s=20)  # the tab has kept the key
         assert not [address for address in addresses if "eye" in address or "wrong" in address]
         assert page.context.cookies() == []
+        page.get_by_role("button", name="Key").click()
+        dialog.get_by_label("Key", exact=True).fill("")
+        dialog.get_by_role("button", name="Use it").click()
+        expect(dialog).to_contain_text("The server asks for a key")  # the one there was is forgotten
+        page.keyboard.press("Escape")
+        for _ in range(2):
+            page.wait_for_event("response", lambda response: response.status == 401)
+        expect(dialog).to_have_count(0)  # who does not want to is not asked again and again
 
 
 def test_models_are_loaded_and_unloaded(tmp_path: Path, browser: Browser) -> None:
@@ -299,6 +355,8 @@ def test_a_frame_and_a_broken_one_are_tried(server: LiveServer, browser: Browser
         expect(page.locator("tbody tr")).to_contain_text(["target"])
         expect(page.locator("main")).to_contain_text("96 × 64 uint16")
         wait_until(lambda: shows_a_picture(page, ".picture img"), timeout_s=20)
+        choose.set_input_files({"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no image"})
+        expect(page.locator("main > .fault").first).to_contain_text("notes.txt is no file of a kind")
         broken = png_file(frame)[:-40]
         choose.set_input_files({"name": "broken.png", "mimeType": "image/png", "buffer": broken})
         expect(page.locator("main > .fault").first).not_to_be_empty()

@@ -3,7 +3,7 @@
 import { showDeliveries } from "./deliveries.js";
 import { fill, h, table } from "./dom.js";
 import { count, number, percent, point, time } from "./format.js";
-import { changes, repeat } from "./polling.js";
+import { repeat } from "./polling.js";
 import { server } from "./session.js";
 import { thumbnail } from "./thumbnail.js";
 
@@ -25,7 +25,10 @@ export function showEvents({ container, signal, onFault, onRefusal }) {
   const kind = h("select", { name: "kind", change: renew }, h("option", { value: "" }, "all"));
   kind.append(...Object.entries(KINDS).map(([value, text]) => h("option", { value }, text)));
   const until = h("input", { name: "until", type: "datetime-local", change: renew });
-  const list = h("div");
+  const heads = ["", "When", "Stream", "What", "Score", ""].map((text) => h("th", { scope: "col" }, text));
+  const body = h("tbody");
+  const list = h("div", { class: "table" }, h("table", {}, h("thead", {}, h("tr", {}, heads)), body));
+  const nothing = h("p", { class: "quiet", hidden: true }, "No events.");
   const older = h("button", { type: "button", hidden: true, click: () => goOn() }, "Older ones");
   const deliveries = h("div", { class: "deliveries" });
   fill(
@@ -40,9 +43,11 @@ export function showEvents({ container, signal, onFault, onRefusal }) {
     ),
     deliveries,
     list,
+    nothing,
     older,
   );
-  const differs = changes();
+  /** @type {Map<string, HTMLElement>} */
+  const rows = new Map();
   /** @type {EventRecord[]} */
   let events = [];
   /** @type {string | null} */
@@ -99,23 +104,36 @@ export function showEvents({ container, signal, onFault, onRefusal }) {
     }
   }
   /**
+   * Show events; rows that are there stay as they are, with their pictures and the keyboard's focus.
+   *
    * @param {EventRecord[]} found
    * @param {string | null} cursor
    */
   function show(found, cursor) {
     [events, next] = [found, cursor];
     older.hidden = next === null;
-    if (differs(events.map((event) => event.id))) {
-      fill(list, table(["", "When", "Stream", "What", "Score #", ""], events.map(row), "no events"));
+    const before = new Map(rows);
+    rows.clear();
+    for (const [at, event] of events.entries()) {
+      const row = before.get(event.id) ?? rowOf(event);
+      rows.set(event.id, row);
+      before.delete(event.id);
+      if (body.children[at] !== row) {
+        body.insertBefore(row, body.children[at] ?? null);
+      }
     }
+    for (const row of before.values()) {
+      row.remove();
+    }
+    nothing.hidden = events.length > 0;
   }
   repeat(newest, { everyMs: EVERY_MS, signal, onFault });
   showDeliveries(deliveries, signal, onRefusal);
 }
 
 /** @param {EventRecord} event */
-function row(event) {
-  return [
+function rowOf(event) {
+  const cells = [
     event.has_thumbnail ? thumbnail(event.id) : null,
     time(event.occurred_at),
     h("a", { href: `#/streams/${encodeURIComponent(event.stream_id)}` }, event.stream_id),
@@ -123,6 +141,7 @@ function row(event) {
     event.score === null ? null : percent(event.score),
     h("button", { type: "button", click: () => showDetails(event) }, "Details"),
   ];
+  return h("tr", {}, ...cells.map((cell) => h("td", {}, cell)));
 }
 
 /**

@@ -29,10 +29,15 @@ const PAGES = {
 };
 
 let shown = new AbortController();
+let hasDeclined = false; // to give a key; another page, or the button, asks again
 
 function showPage() {
   shown.abort();
   shown = new AbortController();
+  hasDeclined = false;
+  for (const dialog of document.querySelectorAll("dialog")) {
+    dialog.close(); // they belong to the page before
+  }
   const { signal } = shown;
   const [name = "", argument = ""] = location.hash.replace(/^#\//, "").split("/");
   const known = Object.hasOwn(PAGES, name) ? name : "streams";
@@ -49,7 +54,7 @@ function showPage() {
       return;
     }
     fill(element, reason instanceof Error ? reason.message : reason ? String(reason) : "");
-    if (lacksKey(reason)) {
+    if (lacksKey(reason) && !hasDeclined) {
       renewKey("The server asks for a key.");
     }
   };
@@ -75,6 +80,8 @@ function decoded(part) {
 async function renewKey(cause) {
   if (await askForKey(cause)) {
     showPage();
+  } else {
+    hasDeclined = true;
   }
 }
 
@@ -100,7 +107,10 @@ function watchServer() {
 }
 
 byId("key").addEventListener("click", () => renewKey());
-addEventListener("hashchange", showPage);
+addEventListener("hashchange", () => {
+  showPage();
+  byId("page").focus({ preventScroll: true }); // where a keyboard goes on, and a screen reader begins
+});
 watchServer();
 followAlarms();
 showPage();

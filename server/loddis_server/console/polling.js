@@ -46,6 +46,44 @@ export async function repeat(work, { everyMs, signal, onFault }) {
 }
 
 /**
+ * Wait until somebody may see the page.
+ *
+ * @param {AbortSignal} signal ends the wait
+ * @returns {Promise<void>}
+ */
+export function whenVisible(signal) {
+  return new Promise((resolve) => {
+    const look = () => {
+      if (!document.hidden || signal.aborted) {
+        document.removeEventListener("visibilitychange", look);
+        signal.removeEventListener("abort", look);
+        resolve();
+      }
+    };
+    document.addEventListener("visibilitychange", look);
+    signal.addEventListener("abort", look);
+    look();
+  });
+}
+
+/**
+ * Give a signal of the time when nobody sees the page any more.
+ *
+ * @param {AbortSignal} signal ends it, too
+ * @returns {AbortSignal}
+ */
+export function untilHidden(signal) {
+  const hidden = new AbortController();
+  const look = () => {
+    if (document.hidden) {
+      hidden.abort();
+    }
+  };
+  document.addEventListener("visibilitychange", look, { signal: AbortSignal.any([signal, hidden.signal]) });
+  return AbortSignal.any([signal, hidden.signal]);
+}
+
+/**
  * Tell whether a value differs from the one before.
  *
  * @returns {(value: unknown) => boolean}

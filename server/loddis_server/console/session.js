@@ -3,10 +3,9 @@
 import { Client, ServerError } from "./client/index.js";
 import { fill, h } from "./dom.js";
 
-const STORED = "loddis.key";
-
 /** Where the server is: the page's own folder, so that a proxy may put both under a path. */
-const HERE = new URL("..", import.meta.url).href;
+const HERE = new URL("..", import.meta.url);
+const STORED = `loddis.key ${HERE.pathname}`; // servers beside each other under one name have keys of their own
 
 let client = clientWith(storedKey());
 
@@ -54,7 +53,9 @@ export function askForKey(cause = "") {
     let wanted;
     try {
       wanted = clientWith(key.value.trim() || undefined);
-      await wanted.models();
+      if (key.value.trim()) {
+        await wanted.models(); // none at all is not tried: it forgets the one there is
+      }
     } catch (reason) {
       fill(fault, reason instanceof Error ? reason.message : String(reason));
       return;

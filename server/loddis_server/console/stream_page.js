@@ -3,114 +3,188 @@
 import { StreamNotFound } from "./client/index.js";
 import { fill, h, table } from "./dom.js";
 import { count, number, percent, point, time } from "./format.js";
-import { repeat } from "./polling.js";
+import { MessageList } from "./messages.js";
+import { repeat, untilHidden, whenVisible } from "./polling.js";
 import { server } from "./session.js";
 import { signsOf, stateOf } from "./streams_page.js";
 
-const STATUS_MS = 1000;
-const TABLE_MS = 200; // at most five new tables a second: nobody reads faster
-const RECONNECT_MS = 500;
-const MOST_LINES = 200;
-const PREVIEW = { fps: 15, scale: 2 };
+/** @import { StreamStatusDocument, TrackInfo } from "./client/types.js" */
 
-/** @typedef {import("./client/types.js").FrameMessage} FrameMessage */
+const STATUS_MS = 1000;
+const PICTURE_MS = 66; // at most fifteen pictures a second
+const TABLE_MS = 200; // at most five new tables a second: nobody reads faster
+const LISTEN_MS = 500;
+const SCALE = 2;
+const TRACK_COLUMNS = ["Track #", "State", "x, y px #", "px a frame #", "Score #", "SNR #", "Frames #"];
 
 /** @param {import("./main.js").Page} page */
 export function showStream({ container, signal, argument: name, onFault, onRefusal }) {
-  const canvas = h("canvas", { width: 640, height: 512, role: "img", "aria-label": `Live picture of ${name}` });
-  const badge = h("span", { class: "badge" });
-  const figures = h("dl", { class: "figures" });
-  const signs = h("p", { class: "signs" });
-  const tracks = h("div");
-  const lines = new Lines();
-  fill(
-    container,
-    h(
-      "div",
-      { class: "heading" },
-      h("h1", {}, name, badge),
-      h("button", { type: "button", click: () => canvas.requestFullscreen() }, "Full screen"),
-      h("button", { type: "button", class: "danger", click: () => endStream(name, onRefusal) }, "End the stream"),
-    ),
-    h(
-      "div",
-      { class: "stream" },
-      h("div", {}, h("div", { class: "picture" }, canvas), signs),
-      h("div", {}, figures, h("h2", {}, "Tracks"), tracks, h("h2", {}, "Messages"), lines.element),
-    ),
-  );
+  const view = new StreamView(name, onRefusal);
+  fill(container, view.element);
   repeat(
     async () => {
-      const status = await server().stream(name, { signal });
+      view.showStatus(await server().stream(name, { signal }));
       onFault("");
-      const [state, kind] = stateOf(status);
-      fill(badge, state);
-      badge.className = `badge ${kind}`;
-      fill(signs, signsOf(status));
-      fill(figures, figuresOf(status));
     },
-    { everyMs: STATUS_MS, signal, onFault },
+    {
+      everyMs: STATUS_MS,
+      signal,
+      onFault: (fault) => {
+        view.showStatus(null);
+        onFault(fault);
+      },
+    },
   );
-  repeat(() => draw(name, canvas, signal), { everyMs: RECONNECT_MS, signal });
-  repeat(() => listen(name, tracks, lines, signal), {
-    everyMs: RECONNECT_MS,
+  repeat(() => view.draw(signal), { everyMs: PICTURE_MS, signal });
+  repeat(() => view.listen(signal), {
+    everyMs: LISTEN_MS,
     signal,
     onFault: (fault) => {
-      fill(tracks, table(TRACK_COLUMNS, [], "none"));
       if (!(fault instanceof StreamNotFound)) {
-        lines.add(`connection lost: ${fault instanceof Error ? fault.message : fault}`);
+        view.messages.add(`connection lost: ${fault instanceof Error ? fault.message : fault}`);
       }
     },
   });
 }
 
 /**
- * @param {string} name
- * @param {HTMLCanvasElement} canvas
- * @param {AbortSignal} signal
+ * What is seen of a stream. One connection listens while the page is visible, and pictures are asked for one by one: a
+ * browser holds few connections to a server, for all of its tabs together.
  */
-async function draw(name, canvas, signal) {
-  for await (const { picture } of server().preview(name, { ...PREVIEW, signal })) {
-    if (document.hidden) {
-      continue;
+class StreamView {
+  messages = new MessageList();
+  #badge = h("span", { class: "badge" });
+  #canvas = h("canvas", { width: 640, height: 512, role: "img" });
+  #figures = h("dl", { class: "figures" });
+  #name;
+  #signs = h("p", { class: "signs" });
+  #tracks = h("div");
+  /** @type {StreamStatusDocument | null} none while the stream is not known to be there */
+  #status = null;
+  /** @type {number | null} when the stream began whose end was told */
+  #ended = null;
+  /** @type {number | null} index of the frame that is drawn */
+  #drawn = null;
+  /** @type {number | null} index of the newest frame */
+  #newest = null;
+
+  /**
+   * @param {string} name
+   * @param {(fault: unknown) => void} onRefusal
+   */
+  constructor(name, onRefusal) {
+    this.#name = name;
+    this.#canvas.setAttribute("aria-label", `Live picture of ${name}`);
+    const end = h(
+      "button",
+      { type: "button", class: "danger", click: () => endStream(name, onRefusal) },
+      "End the stream",
+    );
+    this.element = h(
+      "div",
+      {},
+      h(
+        "div",
+        { class: "heading" },
+        h("h1", {}, name, this.#badge),
+        h("button", { type: "button", click: () => this.#canvas.requestFullscreen() }, "Full screen"),
+        end,
+      ),
+      h(
+        "div",
+        { class: "stream" },
+        h("div", {}, h("div", { class: "picture" }, this.#canvas), this.#signs),
+        h(
+          "div",
+          {},
+          this.#figures,
+          h("h2", {}, "Tracks"),
+          this.#tracks,
+          h("h2", {}, "Messages"),
+          this.messages.element,
+        ),
+      ),
+    );
+    this.showStatus(null);
+  }
+
+  /** @param {StreamStatusDocument | null} status none: it is not there, or nobody knows */
+  showStatus(status) {
+    this.#status = status;
+    this.element.classList.toggle("gone", status === null);
+    const [state, kind] = status ? stateOf(status) : ["", ""];
+    fill(this.#badge, state);
+    this.#badge.className = `badge ${kind}`;
+    fill(this.#signs, status ? signsOf(status) : []);
+    fill(this.#figures, status ? figuresOf(status) : []);
+    if (status === null) {
+      this.#showTracks([]);
     }
+    this.#newest = status?.last_frame_index ?? null;
+  }
+
+  /**
+   * Draw the newest frame, if it is another one than before.
+   *
+   * @param {AbortSignal} signal
+   */
+  async draw(signal) {
+    await whenVisible(signal);
+    if (this.#newest === null || this.#newest === this.#drawn) {
+      return;
+    }
+    const { frameIndex, picture } = await server().picture(this.#name, { scale: SCALE, signal });
     const bitmap = await createImageBitmap(picture);
-    if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) {
-      canvas.width = bitmap.width;
-      canvas.height = bitmap.height;
+    if (this.#canvas.width !== bitmap.width || this.#canvas.height !== bitmap.height) {
+      this.#canvas.width = bitmap.width;
+      this.#canvas.height = bitmap.height;
     }
-    canvas.getContext("2d")?.drawImage(bitmap, 0, 0);
+    this.#canvas.getContext("2d")?.drawImage(bitmap, 0, 0);
     bitmap.close();
+    this.#drawn = frameIndex;
   }
-}
 
-const TRACK_COLUMNS = ["Track #", "State", "x, y px #", "px a frame #", "Score #", "SNR #", "Frames #"];
-
-/**
- * @param {string} name
- * @param {Element} tracks
- * @param {Lines} lines
- * @param {AbortSignal} signal
- */
-async function listen(name, tracks, lines, signal) {
-  let shownAt = 0;
-  for await (const message of server().streamDetections(name, { signal })) {
-    if (message.type === "frame") {
-      lines.addFrom(message);
-      const now = performance.now();
-      if (now - shownAt >= TABLE_MS) {
-        shownAt = now;
-        fill(tracks, table(TRACK_COLUMNS, message.tracks.map(trackRow), "none"));
+  /**
+   * Show what the stream says until it ends, or the page is hidden.
+   *
+   * @param {AbortSignal} signal
+   */
+  async listen(signal) {
+    await whenVisible(signal);
+    if (this.#status === null || this.#status.created_at === this.#ended) {
+      return;
+    }
+    const began = this.#status.created_at;
+    const visible = untilHidden(signal);
+    let shownAt = 0;
+    try {
+      for await (const message of server().streamDetections(this.#name, { signal: visible })) {
+        this.messages.addFrom(message);
+        if (message.type === "end") {
+          this.#ended = began;
+        } else if (message.type === "frame") {
+          this.#newest = message.frame_index;
+          const now = performance.now();
+          if (now - shownAt >= TABLE_MS) {
+            shownAt = now;
+            this.#showTracks(message.tracks);
+          }
+        }
       }
-    } else if (message.type === "source") {
-      lines.add(`source ${message.state}${message.cause ? `: ${message.cause}` : ""}`);
-    } else if (message.type === "end") {
-      lines.add(`the stream ended: ${message.reason}`);
+    } catch (fault) {
+      if (!visible.aborted) {
+        throw fault;
+      }
     }
   }
+
+  /** @param {TrackInfo[]} tracks */
+  #showTracks(tracks) {
+    fill(this.#tracks, table(TRACK_COLUMNS, tracks.map(trackRow), "none"));
+  }
 }
 
-/** @param {FrameMessage["tracks"][number]} track */
+/** @param {TrackInfo} track */
 function trackRow(track) {
   return [
     `#${track.track_id}`,
@@ -123,7 +197,7 @@ function trackRow(track) {
   ];
 }
 
-/** @param {import("./client/types.js").StreamStatusDocument} status */
+/** @param {StreamStatusDocument} status */
 function figuresOf(status) {
   const { source, canary, drift, health } = status;
   /** @type {[string, string][]} */
@@ -166,45 +240,5 @@ async function endStream(name, onRefusal) {
     location.hash = "#/streams";
   } catch (fault) {
     onRefusal(fault);
-  }
-}
-
-/** What happened, newest first. */
-class Lines {
-  element = h("ol", { class: "lines", reversed: true });
-
-  /**
-   * @param {string} text
-   * @param {string} [kind]
-   */
-  add(text, kind = "") {
-    this.element.prepend(h("li", { class: kind }, h("time", {}, time(Date.now() / 1000)), " ", text));
-    while (this.element.children.length > MOST_LINES) {
-      this.element.lastElementChild?.remove();
-    }
-  }
-
-  /** @param {FrameMessage} message */
-  addFrom(message) {
-    const { alarms, health, tracks, window } = message;
-    for (const id of alarms.new) {
-      const track = tracks.find((one) => one.track_id === id);
-      this.add(
-        track ? `target #${id} at ${point(track.centroid_xy)}, score ${percent(track.score)}` : `target #${id}`,
-        "alarm",
-      );
-    }
-    for (const id of alarms.ended) {
-      this.add(`target #${id} is lost`);
-    }
-    for (const condition of health.began) {
-      this.add(`sensor: ${condition.replace("_", " ")}`, "bad");
-    }
-    for (const condition of health.ended) {
-      this.add(`sensor: no longer ${condition.replace("_", " ")}`);
-    }
-    if (window.missing) {
-      this.add(`${count(window.missing, "frame")} missing before ${message.frame_index}`);
-    }
   }
 }

@@ -3,7 +3,7 @@
 import { addStream } from "./add_stream.js";
 import { fill, h } from "./dom.js";
 import { count, number, percent } from "./format.js";
-import { pause, repeat } from "./polling.js";
+import { pause, repeat, whenVisible } from "./polling.js";
 import { server } from "./session.js";
 import { showPicture } from "./thumbnail.js";
 
@@ -61,8 +61,9 @@ export function showStreams({ container, signal, onFault }) {
  */
 async function showPictures(cards, signal) {
   while (!signal.aborted) {
+    await whenVisible(signal);
     for (const card of [...cards.values()]) {
-      if (!signal.aborted && !document.hidden) {
+      if (!signal.aborted) {
         await card.showPicture(signal);
       }
     }

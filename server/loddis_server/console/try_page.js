@@ -1,5 +1,6 @@
 /** A frame or a video from this computer, tried on the server. */
 
+import { FrameError } from "./client/index.js";
 import { fill, h, table } from "./dom.js";
 import { count, number, percent, point } from "./format.js";
 import { server } from "./session.js";
@@ -47,6 +48,9 @@ export function showTry({ container, signal, onFault, onRefusal }) {
     .then(({ models }) => model.append(...models.map((one) => h("option", {}, `${one.name}:${one.version}`))))
     .catch(onFault);
   signal.addEventListener("abort", () => trial.abort());
+  for (const sign of ["dragover", "drop"]) {
+    document.addEventListener(sign, (event) => event.preventDefault(), { signal }); // the browser would open the file
+  }
 
   /** @param {DragEvent} event */
   function allow(event) {
@@ -62,7 +66,7 @@ export function showTry({ container, signal, onFault, onRefusal }) {
   }
   async function run() {
     const [chosen] = file.files ?? [];
-    if (!chosen) {
+    if (!chosen || !threshold.reportValidity()) {
       return;
     }
     trial.abort(); // the one before
@@ -84,7 +88,7 @@ export function showTry({ container, signal, onFault, onRefusal }) {
     } catch (fault) {
       if (!mine.aborted) {
         fill(result);
-        onRefusal(fault);
+        onRefusal(fault instanceof FrameError ? `${chosen.name} is no file of a kind that the server reads` : fault);
       }
     }
   }
