@@ -29,11 +29,13 @@ DOMAINS = {"SK": "sky", "GR": "ground", "CI": "city"}
 AUXILIARY_SHARE = 0.7
 TASK_SHARES = (0.3, 0.05)  # the paper's, and that of users with few labels
 
-Arm: TypeAlias = Literal["only", "plain", "trust", "loddis"]
-ARMS: tuple[Arm, ...] = ("only", "plain", "trust", "loddis")
-"""`only` the task domain; `plain` mixture; `trust`: mixed, and box sizes of auxiliary domains not trusted; `loddis`."""
+Arm: TypeAlias = Literal["only", "plain", "apart", "loddis"]
+ARMS: tuple[Arm, ...] = ("only", "plain", "apart", "loddis")
+"""`only` the task domain; `plain` mixture; `apart`: mixed, statistics and box sizes of auxiliary domains kept apart, as the
+recipe has them, but none of the three losses; `loddis`: the recipe."""
 
-PLAIN: dict[str, Any] = {"alpha": 0.0, "beta": 0.0, "eta": 0.0, "auxiliary_box_trust": 1.0}
+LOSSES_OFF: dict[str, Any] = {"alpha": 0.0, "beta": 0.0, "eta": 0.0}
+PLAIN: dict[str, Any] = {**LOSSES_OFF, "auxiliary_box_trust": 1.0, "auxiliary_statistics": "shared"}
 
 # Table 3: correlation weakening, domain confusing, target consistency.
 ABLATION = tuple(product((False, True), repeat=3))
@@ -91,7 +93,7 @@ def arm_settings(arm: str) -> dict[str, Any]:
     """Give what an arm changes of the recipe."""
     if arm == "loddis":
         return {}
-    return {name: value for name, value in PLAIN.items() if arm == "plain" or name != "auxiliary_box_trust"}
+    return LOSSES_OFF if arm == "apart" else PLAIN
 
 
 def mixes(task_share: float) -> Iterator[Mix]:
@@ -128,10 +130,10 @@ def grid(task_share: float, arms: Sequence[Arm], seeds: Sequence[int]) -> Iterat
 
 
 def ablation(mix: Mix, seeds: Sequence[int]) -> Iterator[Row]:
-    """Give the eight rows of table 3 on one setting; all of them have the same trust in boxes."""
+    """Give the eight rows of table 3 on one setting; all of them keep statistics and box sizes apart."""
     for seed, switches in product(seeds, ABLATION):
         off = {name: 0.0 for name, on in zip(("alpha", "beta", "eta"), switches, strict=True) if not on}
-        arm = {0: "loddis", 3: "trust"}.get(len(off)) or "without-" + "-".join(sorted(off))
+        arm = {0: "loddis", 3: "apart"}.get(len(off)) or "without-" + "-".join(sorted(off))
         label = " + ".join(name for name, on in zip(("CW", "MI", "CL"), switches, strict=True) if on)
         yield Row(label or "none", "loddis", mix.tested[0], Cell.of(mix, arm, off, seed))
 

@@ -6,7 +6,7 @@
 Four tables, every figure with its spread over seeds:
 
 - six settings of two domains and three of three, with 30 % and with 5 % of the task domain: task domain only, plain
-  mixture, plain mixture with box sizes of auxiliary domains not trusted, and Loddis;
+  mixture, mixture whose statistics and box sizes are kept apart, and Loddis;
 - table 3's eight rows on one setting;
 - leave one domain out: trained on two, tested on the third, of which nothing was seen; plain, Loddis, and each alone.
 

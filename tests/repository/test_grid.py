@@ -50,8 +50,9 @@ def test_the_settings_of_the_paper_and_those_of_three_domains(grid: ModuleType) 
 def test_arms_differ_in_what_they_say_they_do(grid: ModuleType) -> None:
     rows = {row.column: dict(row.cell.settings) for row in grid.grid(0.3, grid.ARMS, [0]) if row.label == "3SK+7GR→SK"}
     assert rows["loddis"] == {}
-    assert rows["trust"] == {"alpha": 0.0, "beta": 0.0, "eta": 0.0}
-    assert rows["plain"] == rows["only"] == {**rows["trust"], "auxiliary_box_trust": 1.0}
+    assert rows["apart"] == {"alpha": 0.0, "beta": 0.0, "eta": 0.0}
+    plain = {**rows["apart"], "auxiliary_box_trust": 1.0, "auxiliary_statistics": "shared"}
+    assert rows["plain"] == rows["only"] == plain
 
 
 def test_table_three_has_eight_rows(grid: ModuleType) -> None:
