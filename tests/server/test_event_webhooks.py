@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -15,13 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from loddis_server.events import Event, EventLog, EventSettings, WebhookSettings
+from loddis_server.events import Event, EventLog, EventSettings, WebhookSettings, courier
 from loddis_server.events.courier import ReceiverStatus
 from loddis_server.metrics import Metrics
 from support.events import SECRET, Delivered, WebhookServer, make_event, webhook_settings
 from support.live_server import wait_until
 
 Opener = Callable[..., EventLog]
+
+NEVER_S = 3000.0  # a wait that no test outlasts
 
 
 @pytest.fixture
@@ -285,3 +288,67 @@ def test_of_two_servers_with_one_database_one_delivers_and_the_other_takes_over(
         holder.stop(timeout_s=5)
         last = record(other, [make_event(20)])
         wait_until(lambda: server.ids[20:] == last)
+
+
+def refuses_then_fails(refused: str, mended: threading.Event) -> Callable[[Delivered], int]:
+    """Answer as a receiver that does not want one event, then breaks down, until it is mended."""
+    return lambda request: 204 if mended.is_set() else 422 if request.headers["webhook-id"] == refused else 503
+
+
+def test_a_delay_ends_once_another_server_has_put_events_back(
+    start_log: Opener, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier, "IDLE_S", 0.05)
+    events, mended = [make_event(number) for number in range(3)], threading.Event()
+    with WebhookServer(refuses_then_fails(events[0].id, mended)) as server:
+        settings = webhook_settings(server.url, max_refusals=1, retry_min_s=NEVER_S, retry_max_s=NEVER_S)
+        first = start_log(settings)
+        wait_until(lambda: status(first).state == "ok")
+        second = start_log(settings)
+        wait_until(lambda: status(second).state == "standby")
+        ids = record(first, events)
+        wait_until(lambda: status(first).state == "failing" and status(first).set_aside == 1)
+        tried = server.ids
+        mended.set()
+        assert asyncio.run(second.retry("hook")) == 1
+        wait_until(lambda: delivered(metrics) == 3)
+        assert server.ids == [*tried, *ids]
+        assert status(second).state == "standby"
+
+
+def test_a_delay_does_not_begin_where_another_server_has_put_events_back_meanwhile(
+    start_log: Opener, metrics: Metrics
+) -> None:
+    events, mended, others = [make_event(number) for number in range(2)], threading.Event(), []
+    answers = refuses_then_fails(events[0].id, mended)
+
+    def answer(request: Delivered) -> int:
+        status_code = answers(request)
+        if status_code == 503:
+            mended.set()
+            asyncio.run(others[0].retry("hook"))
+        return status_code
+
+    with WebhookServer(answer) as server:
+        settings = webhook_settings(server.url, max_refusals=1, retry_min_s=NEVER_S, retry_max_s=NEVER_S)
+        first = start_log(settings)
+        wait_until(lambda: status(first).state == "ok")
+        others.append(start_log(settings))
+        wait_until(lambda: status(others[0]).state == "standby")
+        ids = record(first, events)
+        wait_until(lambda: delivered(metrics) == 2)
+        assert server.ids == [*ids, *ids]
+
+
+def test_a_delay_in_which_nothing_is_put_back_is_kept(
+    start_log: Opener, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier, "IDLE_S", 0.01)
+    events = [make_event(number) for number in range(3)]
+    with WebhookServer(refuses_then_fails(events[0].id, threading.Event())) as server:
+        log = start_log(webhook_settings(server.url, max_refusals=1, retry_min_s=NEVER_S, retry_max_s=NEVER_S))
+        record(log, events[:2])
+        wait_until(lambda: status(log).state == "failing" and status(log).waiting == 1)
+        record(log, events[2:])
+        wait_until(lambda: status(log).waiting == 2)  # counted anew during the delay
+        assert len(server.ids) == 2

@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 BATCH_EVENTS = 32
 STATUS_INTERVAL_S = 5.0
-IDLE_S = 30.0  # after which the outbox is looked into unasked: another server may have filled it
+IDLE_S = 30.0  # after which the outbox is looked into unasked: another server may have filled it, or put events back
 STORE_RETRY_S = 1.0
 STANDBY_S = 2.0
 LOGGED_CHARACTERS = 500
@@ -105,7 +105,8 @@ class Courier:
         self._reason: str | None = None
         self._failing_since: datetime | None = None
         self._delivered_at: datetime | None = None
-        self._status = OutboxStatus(0, 0, None)
+        self._status = OutboxStatus(0, 0, None, None)
+        self._tried_seq: int | None = None  # all events before it were done with: one that waits was put back
         self._counted_at = float("-inf")
         self._delivered = metrics.events_delivered.labels(self.name)
         self._failed = metrics.events_delivery_failures.labels(self.name)
@@ -198,6 +199,7 @@ class Courier:
         return is_held
 
     async def _deliver(self, connection: Connection, outgoing: Outgoing) -> None:
+        self._tried_seq = outgoing.seq
         try:
             await connection.send(outgoing.event)
         except DeliveryRefusedError as refusal:
@@ -249,9 +251,29 @@ class Courier:
         wait_s = random.uniform(longest_s / 2, longest_s)
         if error.wait_s is not None:
             wait_s = max(wait_s, min(error.wait_s, self._settings.retry_max_s))
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._hurry.wait(), wait_s)
+        await self._delay(wait_s)
+
+    async def _delay(self, wait_s: float) -> None:
+        """Wait, but no longer once a try is asked for: here, or of another server, which has put events back then."""
+        end = time.monotonic() + wait_s
+        while not self._is_put_back():
+            left_s = end - time.monotonic()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), min(left_s, IDLE_S))
+                break
+            if left_s <= IDLE_S:
+                break
+            await self._count()
         self._hurry.clear()
+
+    def _is_put_back(self) -> bool:
+        """Tell whether events that had been set aside wait again, as last counted; once for each time."""
+        first, tried = self._status.first_seq, self._tried_seq
+        if first is None or tried is None or first >= tried:
+            return False
+        self._tried_seq = first
+        self._failures = 0
+        return True
 
     async def _count(self) -> None:
         status = await self._persist(self._outbox.status, self.name)

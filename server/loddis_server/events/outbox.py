@@ -40,11 +40,13 @@ class OutboxStatus:
     Attributes:
         waiting: Events yet to be delivered.
         set_aside: Events given up, each with its reason.
-        oldest_us: When the oldest that waits was stored, microseconds since 1970; None if none waits.
+        first_seq: Place of the first that waits; None if none does.
+        oldest_us: When that one was stored, microseconds since 1970; None if none waits.
     """
 
     waiting: int
     set_aside: int
+    first_seq: int | None
     oldest_us: int | None
 
     @property
@@ -129,8 +131,8 @@ class Outbox:
         """Count what a receiver has yet to get."""
         mine = deliveries.c.receiver == receiver
         counts = select(deliveries.c.state, func.count().label("number")).where(mine).group_by(deliveries.c.state)
-        oldest = (
-            select(events.c.stored_at_us)
+        first = (
+            select(deliveries.c.seq, events.c.stored_at_us)
             .join_from(deliveries, events, deliveries.c.event_id == events.c.id)
             .where(mine, deliveries.c.state == WAITING)
             .order_by(deliveries.c.seq)
@@ -138,4 +140,5 @@ class Outbox:
         )
         with self._store.transaction() as connection:
             by_state = {row.state: row.number for row in connection.execute(counts)}
-            return OutboxStatus(by_state.get(WAITING, 0), by_state.get(SET_ASIDE, 0), connection.scalar(oldest))
+            first_seq, oldest_us = connection.execute(first).one_or_none() or (None, None)
+            return OutboxStatus(by_state.get(WAITING, 0), by_state.get(SET_ASIDE, 0), first_seq, oldest_us)

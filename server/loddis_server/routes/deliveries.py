@@ -67,6 +67,9 @@ async def retry_receiver(request: Request, receiver: ReceiverName) -> RetryAnswe
 
     For when it has been mended. They come before those that wait, in the order in which they were stored, each with as
     many tries as a new one. Asking twice does no harm: what is on its way already is not put back again.
+
+    While this server is on `standby`, the one that delivers tries within half a minute if events were put back, and
+    else when it would have tried anyway.
     """
     events = service_of(request).events
     if receiver not in {status.name for status in events.status.receivers}:
