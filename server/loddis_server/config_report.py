@@ -16,7 +16,7 @@ from loddis_server.settings import ENV_PREFIX, ServerSettings
 __all__ = ["print_settings", "settings_json"]
 
 HIDDEN = "**********"  # as pydantic hides
-# User, password, query and fragment: whoever sees the address can do what they allow. Not every address is a proper URL:
+# User, password, query and fragment: whoever sees the address can do what they allow. An address may be no proper URL:
 # up to the last @ all may be a password, and where ? or # stand before that, what follows it may be a query.
 URL_SECRETS = re.compile(r"(?<=://).*[?#].*@.*|(?<=://).+(?=@)|(?<=[?#]).+", re.DOTALL)
 
