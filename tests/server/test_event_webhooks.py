@@ -319,7 +319,8 @@ def test_a_delay_ends_once_another_server_has_put_events_back(
 def test_a_delay_does_not_begin_where_another_server_has_put_events_back_meanwhile(
     start_log: Opener, metrics: Metrics
 ) -> None:
-    events, mended, others = [make_event(number) for number in range(2)], threading.Event(), []
+    events, mended = [make_event(number) for number in range(2)], threading.Event()
+    others: list[EventLog] = []
     answers = refuses_then_fails(events[0].id, mended)
 
     def answer(request: Delivered) -> int:
