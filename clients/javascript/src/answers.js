@@ -2,10 +2,11 @@
 
 import { errorOfProblem, ProtocolError } from "./errors.js";
 
-/** @import { ProblemDocument } from "./types.js" */
+/** @import { DetectResponse, ProblemDocument } from "./types.js" */
 /** @import { LoddisClientError } from "./errors.js" */
 
 const LONGEST_EXCERPT = 200;
+const LISTS = new Set(["detections", "events", "models", "receivers", "results", "streams"]);
 
 /**
  * Give the JSON object of an answer.
@@ -22,7 +23,40 @@ export async function documentOf(response, url, key) {
   const document = parseObject(await response.text());
   if (document === null) throw notOurs(url, "it is no JSON object");
   if (!(key in document)) throw notOurs(url, `it has no ${key}`);
+  if (LISTS.has(key) && !Array.isArray(document[key])) throw notOurs(url, `its ${key} are no list`);
   return document;
+}
+
+/**
+ * Give what came of one frame of a batch: its result, or the error of its problem.
+ *
+ * @param {any} item
+ * @param {URL} url That answered.
+ * @returns {DetectResponse | LoddisClientError}
+ * @throws {ProtocolError} It is neither.
+ */
+export function outcomeOf(item, url) {
+  const { problem = null, result = null } = item ?? {};
+  if (problem !== null) return errorOfProblem(checkProblem(problem, url));
+  if (!Array.isArray(result?.detections)) throw notOurs(url, "one of its results is neither a result nor a problem");
+  return result;
+}
+
+/**
+ * Give a problem document, once it is sure to be one.
+ *
+ * @param {any} problem
+ * @param {URL} url That answered.
+ * @returns {ProblemDocument}
+ * @throws {ProtocolError} It is none.
+ */
+export function checkProblem(problem, url) {
+  if (problem === null || typeof problem !== "object") throw notOurs(url, "a problem is no problem document");
+  for (const name of ["type", "title", "detail"]) {
+    if (typeof problem[name] !== "string") throw notOurs(url, `the ${name} of a problem is no text`);
+  }
+  if (typeof problem.status !== "number") throw notOurs(url, "the status of a problem is no number");
+  return problem;
 }
 
 /**
@@ -42,7 +76,7 @@ export async function pictureOf(response, url, type) {
 
 /**
  * Give the error of an answer that is none of 200 to 299; a page that is no problem document (a proxy's, say) is kept
- * as text.
+ * as text. A problem document that is none is a `ProtocolError`.
  *
  * @param {Response} response
  * @param {URL} url
@@ -65,7 +99,7 @@ export async function errorOf(response, url) {
     ...came,
     status,
   };
-  return errorOfProblem(problem, { retryAfterS: retryAfterS(response) });
+  return errorOfProblem(checkProblem(problem, url), { retryAfterS: retryAfterS(response) });
 }
 
 /**

@@ -1,8 +1,8 @@
 /** The client: one method an ability of the server. */
 
-import { documentOf, errorOf, notOurs, pictureOf } from "./answers.js";
+import { documentOf, errorOf, notOurs, outcomeOf, pictureOf } from "./answers.js";
 import { encodeBatch, encodeFrame } from "./bodies.js";
-import { errorOfProblem, FrameError, LoddisClientError, UsageError } from "./errors.js";
+import { FrameError, LoddisClientError, UsageError } from "./errors.js";
 import { FrameSocket } from "./frame_socket.js";
 import { checkMany, inParallel } from "./many.js";
 import { MotionJpegReader, wholeNumber } from "./motion_jpeg.js";
@@ -99,8 +99,10 @@ export class Client {
     const params = detectParams(options, this.#model);
     const { body, headers } = await encodeBatch(frames);
     const request = { method: "POST", path: "v1/detect/batch", params, accept: JSON_TYPE, headers, body };
-    const { results } = await this.#json({ ...request, signal: options.signal }, "results");
-    return results.map((/** @type {any} */ one) => (one.problem ? errorOfProblem(one.problem) : one.result));
+    return await this.#transport.ask({ ...request, signal: options.signal }, async (response, url) => {
+      const { results } = await documentOf(response, url, "results");
+      return results.map((/** @type {unknown} */ one) => outcomeOf(one, url));
+    });
   }
 
   /**

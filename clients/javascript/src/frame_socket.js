@@ -1,8 +1,8 @@
 /** `WS /v1/streams/{id}/frames`: frames in, answers out, over one WebSocket. */
 
-import { parseObject } from "./answers.js";
+import { checkProblem, notOurs, parseObject } from "./answers.js";
 import { encodeFrame } from "./bodies.js";
-import { ConnectionFailed, errorOfProblem, FrameError, ProtocolError, TimedOut, UsageError } from "./errors.js";
+import { ConnectionFailed, errorOfProblem, FrameError, TimedOut, UsageError } from "./errors.js";
 import { checkPlace } from "./options.js";
 
 /** @import { EncodedFrame, RawForm } from "./bodies.js" */
@@ -162,14 +162,21 @@ export class FrameSocket {
     this.#opened.resolve();
   }
 
-  /** @param {unknown} data */
+  /**
+   * Take an answer. What is none ends the connection, and throws nothing: from a listener it would end the process.
+   *
+   * @param {unknown} data
+   */
   #receive(data) {
     const answer = this.#waiting.shift();
-    const message = typeof data === "string" ? parseObject(data) : null;
-    if (message?.type === "frame") answer?.resolve(message);
-    else if (message?.type === "problem") answer?.reject(errorOfProblem(message.problem));
-    else {
-      const failure = new ProtocolError(`${this.#url} did not answer as a Loddis server does`);
+    try {
+      const message = typeof data === "string" ? parseObject(data) : null;
+      if (message?.type === "frame") answer?.resolve(message);
+      else if (message?.type === "problem") {
+        const problem = checkProblem(message.problem, this.#url); // whether it is waited for or not
+        answer?.reject(errorOfProblem(problem));
+      } else throw notOurs(this.#url, "a message is neither a frame's answer nor a problem");
+    } catch (failure) {
       answer?.reject(failure);
       this.#end(failure);
     }

@@ -1,6 +1,6 @@
 /** Messages of NDJSON that comes in pieces, cut anywhere. */
 
-import { notOurs, parseObject } from "./answers.js";
+import { checkProblem, notOurs, parseObject } from "./answers.js";
 import { ConnectionFailed } from "./errors.js";
 
 /** @import { StreamMessage } from "./types.js" */
@@ -78,6 +78,7 @@ export class MessageReader {
   #message(line) {
     const document = parseObject(line);
     if (typeof document?.type !== "string") throw notOurs(this.#url, `it says '${line.slice(0, 100)}'`);
+    if (document.type === "problem") checkProblem(document.problem, this.#url);
     return KNOWN.has(document.type) ? document : null;
   }
 }

@@ -95,6 +95,54 @@ for (const [what, answer] of Object.entries({
   });
 }
 
+for (const answer of [
+  { results: 5 },
+  { results: [null] },
+  { results: [7] },
+  { results: [{}] },
+  { results: [{ result: null, problem: null }] },
+  { results: [{ result: { detections: 5 } }] },
+  { results: [{ problem: {} }] },
+  { results: [{ problem: "late" }] },
+  { results: [{ problem: { type: "about:blank", title: "A title", status: "422", detail: "what came" } }] },
+  { results: [{ problem: { type: "about:blank", title: "A title", status: 422, detail: {} } }] },
+]) {
+  test(`${JSON.stringify(answer)} is no answer to a batch`, async () => {
+    await assert.rejects(clientWith([Response.json(answer)]).client.detectBatch([FRAME]), ProtocolError);
+  });
+}
+
+test("a batch gives results, and errors in their places", async () => {
+  const refused = { type: "/problems/true-colour", title: "A title", status: 422, detail: "what came" };
+  const results = [
+    { name: null, result: FOUND, problem: null },
+    { name: null, result: null, problem: refused },
+  ];
+  const [found, error] = await clientWith([Response.json({ results })]).client.detectBatch([FRAME, FRAME]);
+  assert.deepEqual(found, FOUND);
+  assert.deepEqual([error.name, error.message], ["FrameRejected", "what came"]);
+});
+
+for (const [name, value] of [
+  ["type", 5],
+  ["title", ["A title"]],
+  ["detail", { loc: "body" }],
+]) {
+  test(`a refusal whose ${name} is no text is no answer of a Loddis server`, async () => {
+    const { client } = clientWith([Response.json({ [name]: value }, { status: 422 })]);
+    await assert.rejects(client.detect(FRAME), {
+      name: "ProtocolError",
+      message: new RegExp(`the ${name} of a problem`),
+    });
+  });
+}
+
+test("a list that is none is no answer of a Loddis server", async () => {
+  const { client } = clientWith([Response.json({ events: 5, detections: 5, next_cursor: null })]);
+  await assert.rejects(client.eventsAll().next(), ProtocolError);
+  await assert.rejects(client.detect(FRAME), ProtocolError);
+});
+
 test("pictures and messages that are none are told of", async () => {
   const { client } = clientWith([Response.json({})]);
   await assert.rejects(client.detectImage(FRAME), ProtocolError);

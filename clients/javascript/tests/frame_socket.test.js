@@ -92,7 +92,7 @@ test("a problem rejects its frame, and the stream goes on", async () => {
   fake.answer({
     type: "problem",
     frame_index: 1,
-    problem: { type: "/problems/late-frame", status: 409, detail: "late" },
+    problem: { type: "/problems/late-frame", title: "A late frame", status: 409, detail: "late" },
   });
   fake.answer({ type: "frame", frame_index: 2 });
   await assert.rejects(late, LateFrame);
@@ -164,6 +164,33 @@ test("what is no answer closes the connection", async () => {
   await assert.rejects(answer, ProtocolError);
   await socket.closed;
 });
+
+for (const [what, message] of Object.entries({
+  "without its document": { type: "problem" },
+  "that is nothing": { type: "problem", problem: null },
+  "that is a text": { type: "problem", problem: "late" },
+  "without a type": { type: "problem", problem: { title: "A late frame", status: 409, detail: "late" } },
+  "whose detail is an object": {
+    type: "problem",
+    problem: { type: "/problems/late-frame", title: "A late frame", status: 409, detail: {} },
+  },
+})) {
+  test(`a problem ${what} closes the connection, waited for or not`, async () => {
+    const { socket, fake } = connect(RAW);
+    fake.open();
+    const answers = [socket.send(raw(1, 2)), socket.send(raw(3, 4))];
+    await settle();
+    fake.answer(message); // what a listener throws ends the process
+    for (const answer of [...answers, socket.send(raw(5, 6))]) await assert.rejects(answer, ProtocolError);
+    await socket.closed;
+
+    const unasked = connect(RAW);
+    unasked.fake.open();
+    unasked.fake.answer(message);
+    await assert.rejects(unasked.socket.send(raw(1, 2)), ProtocolError);
+    await unasked.socket.closed;
+  });
+}
 
 test("a signal closes the socket, or ends the wait for one answer alone", async () => {
   const controller = new AbortController();

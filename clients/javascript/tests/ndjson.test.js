@@ -51,6 +51,7 @@ for (const [what, text] of Object.entries({
   "no object": "[1]\n",
   nothing: "null\n",
   "no type": '{"frames": 1}\n',
+  "no problem document": '{"type": "problem", "problem": {"type": "about:blank", "detail": {}}}\n',
 })) {
   test(`a line that is ${what} is no message`, () => {
     assert.throws(() => read([new TextEncoder().encode(text)]), ProtocolError);
