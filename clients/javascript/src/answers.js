@@ -1,10 +1,17 @@
 /** What the server answered: documents as they are, or the error that they stand for. */
 
 import { errorOfProblem, ProtocolError } from "./errors.js";
+import { leave, readUpTo } from "./reading.js";
 
 /** @import { DetectResponse, ProblemDocument } from "./types.js" */
 /** @import { LoddisClientError } from "./errors.js" */
 
+/** Bytes; of an answer, and of a picture as streams and events have them. */
+export const LARGE = 2 ** 26;
+/** Bytes; a picture of the largest frame that a server takes stays below, and so does the answer to a batch. */
+export const LARGEST = 2 ** 28;
+/** Bytes; of a refusal no more is read. */
+export const LARGEST_PROBLEM = 2 ** 16;
 const LONGEST_EXCERPT = 200;
 const LISTS = new Set(["detections", "events", "models", "receivers", "results", "streams"]);
 
@@ -14,13 +21,14 @@ const LISTS = new Set(["detections", "events", "models", "receivers", "results",
  * @param {Response} response
  * @param {URL} url
  * @param {string} key That every such object has.
+ * @param {{limit?: number}} [options] Bytes that it may have.
  * @returns {Promise<any>}
  * @throws {ServerError} The server refused.
  * @throws {ProtocolError} The answer is not one of a Loddis server.
  */
-export async function documentOf(response, url, key) {
+export async function documentOf(response, url, key, { limit = LARGE } = {}) {
   if (!response.ok) throw await errorOf(response, url);
-  const document = parseObject(await response.text());
+  const document = parseObject(new TextDecoder().decode(await readWhole(response, url, limit)));
   if (document === null) throw notOurs(url, "it is no JSON object");
   if (!(key in document)) throw notOurs(url, `it has no ${key}`);
   if (LISTS.has(key) && !Array.isArray(document[key])) throw notOurs(url, `its ${key} are no list`);
@@ -65,18 +73,19 @@ export function checkProblem(problem, url) {
  * @param {Response} response
  * @param {URL} url
  * @param {string} type
+ * @param {{limit?: number}} [options] Bytes that it may have.
  * @returns {Promise<Blob>}
  */
-export async function pictureOf(response, url, type) {
+export async function pictureOf(response, url, type, { limit = LARGE } = {}) {
   if (!response.ok) throw await errorOf(response, url);
   const came = response.headers.get("Content-Type") ?? "nothing that is said";
   if (came.split(";")[0]?.trim() !== type) throw notOurs(url, `expected ${type}, got ${came}`);
-  return await response.blob();
+  return new Blob([await readWhole(response, url, limit)], { type });
 }
 
 /**
  * Give the error of an answer that is none of 200 to 299; a page that is no problem document (a proxy's, say) is kept
- * as text. A problem document that is none is a `ProtocolError`.
+ * as text, what is longer than any is cut. A problem document that is none is a `ProtocolError`.
  *
  * @param {Response} response
  * @param {URL} url
@@ -84,8 +93,11 @@ export async function pictureOf(response, url, type) {
  */
 export async function errorOf(response, url) {
   const { status, statusText } = response;
-  const text = await response.text();
-  if (status < 400) return notOurs(url, `status ${status} was not expected`); // 0 and 3xx: it leads elsewhere
+  if (status < 400) {
+    leave(response);
+    return notOurs(url, `status ${status} was not expected`); // 0 and 3xx: it leads elsewhere
+  }
+  const text = new TextDecoder().decode((await readUpTo(response, LARGEST_PROBLEM)).bytes);
   const came = parseObject(text);
   const excerpt = text.trim().replace(/\s+/g, " ").slice(0, LONGEST_EXCERPT);
   const said = `HTTP ${status} ${statusText}`.trim();
@@ -121,6 +133,17 @@ export function retryAfterS(response) {
  */
 export function notOurs(url, why) {
   return new ProtocolError(`${url} did not answer as a Loddis server does: ${why}`);
+}
+
+/**
+ * @param {Response} response
+ * @param {URL} url
+ * @param {number} limit
+ */
+async function readWhole(response, url, limit) {
+  const { bytes, isWhole } = await readUpTo(response, limit);
+  if (!isWhole) throw notOurs(url, `it has more than ${limit} bytes`);
+  return bytes;
 }
 
 /**

@@ -1,6 +1,6 @@
 /** The client: one method an ability of the server. */
 
-import { documentOf, errorOf, notOurs, outcomeOf, pictureOf } from "./answers.js";
+import { documentOf, errorOf, LARGEST, LARGEST_PROBLEM, notOurs, outcomeOf, pictureOf } from "./answers.js";
 import { encodeBatch, encodeFrame } from "./bodies.js";
 import { FrameError, LoddisClientError, UsageError } from "./errors.js";
 import { FrameSocket } from "./frame_socket.js";
@@ -16,6 +16,7 @@ import {
   eventParams,
   placeHeaders,
 } from "./options.js";
+import { readUpTo } from "./reading.js";
 import { Transport } from "./transport.js";
 
 /** @import * as Types from "./types.js" */
@@ -84,7 +85,9 @@ export class Client {
    * @returns {Promise<Blob>}
    */
   async detectImage(frame, options = {}) {
-    return await this.#detect(frame, options, "image/png", (response, url) => pictureOf(response, url, "image/png"));
+    return await this.#detect(frame, options, "image/png", (response, url) =>
+      pictureOf(response, url, "image/png", { limit: LARGEST }),
+    );
   }
 
   /**
@@ -100,7 +103,7 @@ export class Client {
     const { body, headers } = await encodeBatch(frames);
     const request = { method: "POST", path: "v1/detect/batch", params, accept: JSON_TYPE, headers, body };
     return await this.#transport.ask({ ...request, signal: options.signal }, async (response, url) => {
-      const { results } = await documentOf(response, url, "results");
+      const { results } = await documentOf(response, url, "results", { limit: LARGEST });
       return results.map((/** @type {unknown} */ one) => outcomeOf(one, url));
     });
   }
@@ -423,7 +426,7 @@ export class Client {
   async ready({ signal } = {}) {
     try {
       return await this.#transport.ask({ path: "readyz", accept: JSON_TYPE, retries: 0, signal }, async (response) => {
-        await response.arrayBuffer();
+        await readUpTo(response, LARGEST_PROBLEM); // to its end, so that its connection can be used again
         return response.ok;
       });
     } catch (error) {

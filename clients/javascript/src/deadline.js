@@ -4,7 +4,7 @@ import { ConnectionFailed, LoddisClientError, TimedOut } from "./errors.js";
 
 const LONGEST_TIMER_MS = 2 ** 31 - 1; // beyond it a timer fires at once
 
-/** One exchange. `end` or `close` it, or its timer and listener stay. */
+/** One exchange. `close` it, or its timer and listener stay. */
 export class Deadline {
   #controller = new AbortController();
   #caller;
@@ -51,15 +51,10 @@ export class Deadline {
     clearTimeout(this.#timer);
   }
 
-  /** The exchange is over. */
-  end() {
-    this.stop();
-    this.#caller?.removeEventListener("abort", this.#leave);
-  }
-
   /** The exchange is over; its connection is closed if something of it is still to come. */
   close() {
-    this.end();
+    this.stop();
+    this.#caller?.removeEventListener("abort", this.#leave);
     this.#controller.abort();
   }
 

@@ -4,6 +4,7 @@ import { errorOf, retryAfterS } from "./answers.js";
 import { Deadline } from "./deadline.js";
 import { LoddisClientError, UsageError } from "./errors.js";
 import { checkApiKey, checkBaseUrl } from "./options.js";
+import { leave } from "./reading.js";
 import { mayHaveArrived, pause, RETRIED, RetryPolicy } from "./retries.js";
 
 const SILENCE_MS = 30_000; // of a stream: a server that has nothing to say gives a sign of life every ten seconds
@@ -100,14 +101,14 @@ export class Transport {
         const response = await this.#send(request, url, deadline);
         if (RETRIED.has(response.status)) pauseMs = retries.pauseMs(attempt, retryAfterS(response));
         if (pauseMs === null) return await read(response, url);
-        await response.arrayBuffer(); // to its end, so that its connection can be used again
+        leave(response); // it may be long, or never end
       } catch (error) {
         const isLost = !(error instanceof LoddisClientError || deadline.hasEnded);
         const mayRepeat = request.isRepeatable !== false || !mayHaveArrived(error);
         if (isLost && mayRepeat) pauseMs = retries.pauseMs(attempt);
         if (pauseMs === null) throw deadline.translate(error, url);
       } finally {
-        deadline.end();
+        deadline.close(); // what was read to its end keeps its connection
       }
       await pause(pauseMs, request.signal);
     }
