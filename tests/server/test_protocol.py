@@ -14,8 +14,9 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from starlette.websockets import WebSocket
 
-from loddis_server import endless, protocol
+from loddis_server import endless, protocol, websocket_protocol
 from support.frame_files import png_file, spot_frame
 from support.live_server import LiveServer, settings_for, wait_until
 
@@ -282,6 +283,67 @@ def test_a_websockets_handshake_has_no_body(strict: LiveServer, framing: bytes) 
         status, document = connection.answer()
         assert (status, document["type"]) == (400, "/problems/malformed-request")
         assert connection.is_closed_by_server()
+
+
+LONG = b"x" * 9000
+
+
+@pytest.mark.parametrize(
+    ("handshake", "status"),
+    [
+        (HANDSHAKE + b"Cookie: " + LONG + b"\r\n", 431),
+        (HANDSHAKE + b"Sec-WebSocket-Protocol: " + LONG + b"\r\n", 431),
+        (HANDSHAKE + b"".join(b"X-%d: a\r\n" % number for number in range(130)), 431),
+        (HANDSHAKE.replace(b"/frames", b"/frames?" + LONG), 431),
+        (HANDSHAKE.replace(b"/wire/", b"/w\xc3\xa4r/"), 400),
+    ],
+    ids=["cookie", "subprotocol", "headers", "path", "bytes"],
+)
+def test_a_handshake_that_cannot_be_read_is_answered_and_closed(
+    strict: LiveServer, handshake: bytes, status: int
+) -> None:
+    with RawConnection(strict) as connection:
+        connection.send(handshake + b"\r\n")
+        answered, problem = connection.answer()
+        assert connection.is_closed_by_server()
+    assert (answered, problem["status"]) == (status, status)
+    wait_until(lambda: not strict.server.server_state.connections)
+
+
+def test_a_handshake_that_gets_no_answer_is_ended(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(websocket: WebSocket, **_: object) -> None:
+        while (await websocket.receive())["type"] != "websocket.disconnect":
+            pass
+
+    monkeypatch.setattr(websocket_protocol, "HANDSHAKE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(WebSocket, "accept", hang)
+    with LiveServer(settings_for(repository)) as server:
+        with RawConnection(server) as connection:
+            connection.send(HANDSHAKE + b"\r\n")
+            status, problem = connection.answer()
+            assert (status, problem["type"]) == (504, "/problems/timeout")
+            assert connection.is_closed_by_server()
+        wait_until(lambda: not server.server.server_state.connections)
+
+
+def test_half_a_handshake_has_the_time_of_a_head(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.1)
+    with LiveServer(settings_for(repository)) as server, RawConnection(server) as connection:
+        connection.send(HANDSHAKE)
+        assert connection.answer()[0] == 408
+        assert connection.is_closed_by_server()
+
+
+def test_a_websocket_that_is_open_outlives_the_time_of_its_handshake(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websocket_protocol, "HANDSHAKE_TIMEOUT_S", 0.05)
+    with LiveServer(settings_for(repository)) as server, RawConnection(server) as connection:
+        connection.send(HANDSHAKE + b"\r\n")
+        assert connection._reader.readline().startswith(b"HTTP/1.1 101")
+        began_s = time.monotonic()
+        wait_until(lambda: time.monotonic() - began_s > 0.2)
+        assert server.server.server_state.connections
 
 
 def create_stream(**headers: str) -> bytes:
