@@ -1,4 +1,7 @@
-"""Around every request: its id, its log line, its metrics, and the answer when all else failed."""
+"""Around every request: its id, its log line, its metrics, and the answer when all else failed.
+
+Of a WebSocket, the answer to its handshake is what is logged and counted.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,10 @@ REFUSED = "loddis.refused"  # in a scope: the problem that its request was refus
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
 CLIENT_LEFT = 499  # nginx's number for a client that did not wait for its answer
 PROBES = frozenset({"/livez", "/readyz"})
+WEBSOCKET = "WEBSOCKET"  # stands where a request has its method
+# What answers a handshake, and with which status; a refusal in full has its own. uvicorn sends a mere close as 403.
+OPENINGS = {"websocket.accept": 101, "websocket.close": 403, "websocket.http.response.start": 0}
+PICTURES = ("image/", "multipart/x-mixed-replace")
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -59,7 +66,7 @@ class RequestMiddleware:
             if scope["type"] == "http":
                 await self._answer(scope, receive, send, request_id)
             else:
-                await self._app(scope, receive, send)
+                await self._open(scope, receive, send, request_id)
         finally:
             request_id_var.reset(token)
 
@@ -70,7 +77,10 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                if headers.get("content-type", "").startswith(PICTURES):
+                    _keep_from_pages(headers, scope)
             await send(message)
 
         async def refuse(error: ProblemError) -> None:
@@ -92,12 +102,35 @@ class RequestMiddleware:
         finally:
             self._note(scope, status)
 
+    async def _open(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if not status and message["type"] in OPENINGS:
+                status = message.get("status", OPENINGS[message["type"]])
+                if message["type"] != "websocket.close":
+                    message.setdefault("headers", [])
+                    MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                self._note(scope, status)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            if status:
+                raise
+            logger.exception("request failed", extra={"method": WEBSOCKET, "path": scope["path"]})
+            error = ProblemError(INTERNAL, "an unexpected error; the server's log has it under this request id")
+            await problem_response(error, instance=scope["path"], request_id=request_id)(scope, receive, send_with_id)
+
     def _note(self, scope: Scope, status: int) -> None:
         """Count and log an answer."""
         # The route's template and known methods only: paths and words of a client's choice are no labels.
         route = getattr(scope.get("route"), "path", None) or _mount_of(scope) or "unmatched"
-        method = scope["method"] if scope["method"] in KNOWN_METHODS else "other"
-        self._metrics.requests.labels(method, route, str(status)).inc()
+        method = WEBSOCKET if scope["type"] == "websocket" else scope["method"]
+        known_method = method if method == WEBSOCKET or method in KNOWN_METHODS else "other"
+        self._metrics.requests.labels(known_method, route, str(status)).inc()
         is_usual = status < 400 or route in PROBES or scope.get(REFUSED) is OVERLOADED  # which `Admission` tells of
         level = logging.DEBUG if is_usual else logging.INFO
         if logger.isEnabledFor(level):
@@ -107,13 +140,20 @@ class RequestMiddleware:
                 level,
                 "request",
                 extra={
-                    "method": scope["method"],
+                    "method": method,
                     "path": scope["path"],
                     "status": status,
                     "duration_ms": round(duration_ms, 3),
                     **known,
                 },
             )
+
+
+def _keep_from_pages(headers: MutableHeaders, scope: Scope) -> None:
+    """Let no page of another origin show a picture, unless the operator allows some; nor take it for anything else."""
+    headers["X-Content-Type-Options"] = "nosniff"
+    if not scope["app"].state.service.settings.cors_origins:
+        headers["Cross-Origin-Resource-Policy"] = "same-origin"
 
 
 def _mount_of(scope: Scope) -> str:
