@@ -3,8 +3,7 @@
     @router.post(…, dependencies=[Depends(require_scope("manage"))])     a route
     authorise(websocket, "detect")                                        a WebSocket, before it is accepted
 
-Where a server has no keys, it is reached from its own machine only, but so is a browser: a page of another origin must
-not act for whoever looks at it. It is refused what changes the server, and WebSockets, which no CORS rule covers.
+Where a server has no keys, all who reach it may do all, but for pages of others: `foreign_pages` says which those are.
 
 A page cannot give its WebSockets headers, and an address is no place for a key: it stands in logs. So a key may also be
 offered as a subprotocol, `loddis.key.` and the key in base64url without padding, beside `loddis.v1`, which is answered.
@@ -13,14 +12,13 @@ offered as a subprotocol, `loddis.key.` and the key in base64url without padding
 from __future__ import annotations
 
 import base64
-import ipaddress
-from urllib.parse import urlsplit
 
 from fastapi import Request
 from fastapi.security import HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 from starlette.requests import HTTPConnection
 
+from loddis_server.foreign_pages import refuse_foreign_pages
 from loddis_server.keys import SCOPES, KeyHolder, Scope
 from loddis_server.problems import FORBIDDEN, UNAUTHORISED, ProblemError
 from loddis_server.service import Service
@@ -29,6 +27,7 @@ __all__ = ["WEBSOCKET_PROTOCOL", "authorise", "offered_protocol", "require_scope
 
 WEBSOCKET_PROTOCOL = "loddis.v1"
 KEY_PROTOCOL = "loddis.key."
+ANYBODY = KeyHolder(None, frozenset(SCOPES))
 
 
 class require_scope(HTTPBearer):  # noqa: N801  # it is called like the functions that FastAPI takes here
@@ -63,13 +62,12 @@ def authorise(connection: HTTPConnection, scope: Scope) -> KeyHolder:
         Who it is; the name goes into the log line of the request.
 
     Raises:
-        ProblemError: It brings no key, another, one without the scope; or it comes from a page of another origin.
+        ProblemError: It brings no key, another, one without the scope; or, without keys, it is of a foreign page.
     """
     service: Service = connection.app.state.service
     if service.keys.is_empty:
-        if scope == "manage" or connection.scope["type"] == "websocket":
-            _refuse_foreign_pages(connection, service.settings.cors_origins)
-        return KeyHolder(None, frozenset(SCOPES))
+        refuse_foreign_pages(connection.scope["headers"], service.settings.cors_origins)
+        return ANYBODY
     given = _given_key(connection)
     holder = None if given is None else service.keys.holder(given)
     if holder is None:
@@ -116,27 +114,3 @@ def _from_base64url(text: str) -> str:
         return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
     except ValueError:
         return ""
-
-
-def _refuse_foreign_pages(connection: HTTPConnection, allowed: tuple[str, ...]) -> None:
-    """Refuse what a browser sends for a page that is neither ours nor allowed."""
-    origin = connection.headers.get("origin")
-    if origin is None or origin in allowed or _is_ours(origin, connection.headers.get("host", "")):
-        return
-    raise ProblemError(FORBIDDEN, f"pages of {origin[:200]} may not do this; the setting cors_origins allows origins")
-
-
-def _is_ours(origin: str, host: str) -> bool:
-    """Tell whether a page is one of this server's own.
-
-    That it names the same host is not enough: whoever owns a domain can point it at this machine once their page is
-    there. Addresses, and names without a domain, are nobody's to point elsewhere.
-    """
-    try:
-        page = urlsplit(origin)
-        name = page.hostname or ""
-        if not name or page.netloc != host:
-            return False
-        return "." not in name or bool(ipaddress.ip_address(name))
-    except ValueError:
-        return False
