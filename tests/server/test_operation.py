@@ -151,10 +151,11 @@ def test_the_documentation_is_all_from_this_server(http: httpx.Client) -> None:
     assert "://" not in page.text
     assets = re.findall(r'(?:src|href)="([^"]*)"', page.text)
     assert {Path(asset).suffix for asset in assets} == {".js", ".css", ".png"}
-    for asset in [*assets, "/openapi.json"]:
-        assert asset.startswith("/")
-        assert asset in page.text
-        assert len(http.get(asset).raise_for_status().content) > 1000
+    (described,) = re.findall(r"url: '([^']*)'", page.text)
+    for asset in [*assets, described]:
+        assert len(http.get(page.url.join(asset)).raise_for_status().content) > 1000
+        # A proxy may put the server under a path: all that the page loads is there, too.
+        assert httpx.URL("https://proxy/infrared/docs").join(asset).path.startswith("/infrared/")
     assert '"validatorUrl": null' in page.text
     assert http.get("/redoc").status_code == 404
 
@@ -167,6 +168,22 @@ def test_the_documentation_may_run_its_own_scripts_only(http: httpx.Client) -> N
     assert policy["default-src"] == "'none'"
     assert policy["script-src"] == f"'self' 'sha256-{digest}'"
     assert policy["connect-src"] == "'self'"
+
+
+def test_pictures_are_not_for_pages_of_other_origins(http: httpx.Client, repository: Path) -> None:
+    picture = http.post("/v1/detect", content=PNG, params={"return": "image"})
+    assert picture.headers["cross-origin-resource-policy"] == "same-origin"
+    assert picture.headers["x-content-type-options"] == "nosniff"
+    assert "cross-origin-resource-policy" not in http.post("/v1/detect", content=PNG).headers
+    assert http.post("/v1/detect", content=PNG, headers={"X-Stream-Id": "shown"}).status_code == 200
+    paths = [f"/v1/streams/shown/{name}" for name in ("picture", "preview")]
+    for path in paths:
+        with http.stream("GET", path) as answer:
+            assert answer.headers["cross-origin-resource-policy"] == "same-origin", path
+    with LiveServer(settings_for(repository, cors_origins=("https://wall.example",))) as server:
+        allowed = httpx.post(f"{server.url}/v1/detect?return=image", content=PNG, trust_env=False)
+    assert allowed.headers["x-content-type-options"] == "nosniff"
+    assert "cross-origin-resource-policy" not in allowed.headers
 
 
 @pytest.mark.parametrize(

@@ -22,16 +22,18 @@ INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 def add_documentation(app: FastAPI) -> None:
     """Add the page and what it loads: Swagger UI, as the package `fastapi_offline` holds it.
 
+    Addresses are relative to the page's, for a proxy may put the server under a path that it does not know.
+
     Args:
         app: That is described.
     """
     page = bytes(
         get_swagger_ui_html(
-            openapi_url=app.openapi_url or "/openapi.json",
+            openapi_url=_relative(app.openapi_url or "/openapi.json"),
             title=f"{app.title} {app.version}",
-            swagger_js_url=f"{ASSETS}/swagger-ui-bundle.js",
-            swagger_css_url=f"{ASSETS}/swagger-ui.css",
-            swagger_favicon_url=f"{ASSETS}/favicon.png",
+            swagger_js_url=_relative(f"{ASSETS}/swagger-ui-bundle.js"),
+            swagger_css_url=_relative(f"{ASSETS}/swagger-ui.css"),
+            swagger_favicon_url=_relative(f"{ASSETS}/favicon.png"),
             swagger_ui_parameters={"validatorUrl": None},  # else it sends the description to a host of its makers
         ).body
     )
@@ -42,6 +44,11 @@ def add_documentation(app: FastAPI) -> None:
 
     app.add_route(PAGE, documentation, include_in_schema=False)
     app.mount(ASSETS, StaticFiles(packages=[("fastapi_offline", "static")]), name="assets")
+
+
+def _relative(path: str) -> str:
+    """Give a path of this server as the page, one step below the root, has to write it."""
+    return path.removeprefix("/")
 
 
 def _policy(page: bytes) -> str:
