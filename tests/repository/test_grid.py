@@ -49,8 +49,8 @@ def test_the_settings_of_the_paper_and_those_of_three_domains(grid: ModuleType) 
 
 def test_arms_differ_in_what_they_say_they_do(grid: ModuleType) -> None:
     rows = {row.column: dict(row.cell.settings) for row in grid.grid(0.3, grid.ARMS, [0]) if row.label == "3SK+7GR→SK"}
-    assert rows["loddis"] == {}
-    assert rows["apart"] == {"alpha": 0.0, "beta": 0.0, "eta": 0.0}
+    assert rows["loddis"] == {"auxiliary_statistics": "own"}
+    assert rows["apart"] == {**rows["loddis"], "alpha": 0.0, "beta": 0.0, "eta": 0.0}
     plain = {**rows["apart"], "auxiliary_box_trust": 1.0, "auxiliary_statistics": "shared"}
     assert rows["plain"] == rows["only"] == plain
 
@@ -59,9 +59,10 @@ def test_table_three_has_eight_rows(grid: ModuleType) -> None:
     mix = next(mix for mix in grid.mixes(0.3) if mix.label == "3SK+7GR→SK")
     rows = {row.label: dict(row.cell.settings) for row in grid.ablation(mix, [0])}
     assert len(rows) == 8
-    assert rows["CW + MI + CL"] == {}
-    assert rows["none"] == {"alpha": 0.0, "beta": 0.0, "eta": 0.0}
-    assert rows["MI"] == {"alpha": 0.0, "eta": 0.0}
+    own = {"auxiliary_statistics": "own"}
+    assert rows["CW + MI + CL"] == own
+    assert rows["none"] == {**own, "alpha": 0.0, "beta": 0.0, "eta": 0.0}
+    assert rows["MI"] == {**own, "alpha": 0.0, "eta": 0.0}
     assert len({row.cell.name for row in grid.ablation(mix, [0])}) == 8
 
 
