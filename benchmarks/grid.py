@@ -31,7 +31,7 @@ TASK_SHARES = (0.3, 0.05)  # the paper's, and that of users with few labels
 
 Arm: TypeAlias = Literal["only", "plain", "apart", "loddis"]
 ARMS: tuple[Arm, ...] = ("only", "plain", "apart", "loddis")
-"""`only` the task domain; `plain` mixture; `loddis`: the recipe, with the statistics of auxiliary domains kept apart, since
+"""`only` the task domain; `plain` mixture; `loddis`: the recipe, with statistics of auxiliary domains kept apart, since
 the task alone counts here; `apart`: as `loddis`, but none of the three losses."""
 
 LOSSES_OFF: dict[str, Any] = {"alpha": 0.0, "beta": 0.0, "eta": 0.0}

@@ -3,10 +3,10 @@
     LODDIS_DATA=data python benchmarks/training.py --task sky --auxiliary ground --auxiliary city \\
         --json benchmarks/results/training.json
 
-Plain and Loddis steps, and Loddis steps with statistics of normalisation apart, take turns on the same batches within one
-run, so that a machine whose speed drifts drifts for all; each ratio is the median of the turns. Then an epoch is trained as `fit` does it, and the share of the time that it
-spends waiting for batches is measured: with `--workers 0` frames are prepared in the training process, and all of their
-preparation is waiting.
+Plain and Loddis steps, and Loddis steps with statistics of normalisation apart, take turns on the same batches within
+one run, so that a machine whose speed drifts drifts for all; each ratio is the median of the turns. Then an epoch is
+trained as `fit` does it, and the share of the time that it spends waiting for batches is measured: with `--workers 0`
+frames are prepared in the training process, and all of their preparation is waiting.
 """
 
 from __future__ import annotations
