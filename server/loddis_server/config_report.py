@@ -15,6 +15,7 @@ from loddis_server.settings import ENV_PREFIX, ServerSettings
 
 __all__ = ["print_settings", "settings_json"]
 
+UNFOLDED = 10_000  # characters; a table is as wide as what is in it
 HIDDEN = "**********"  # as pydantic hides
 # User, password, query and fragment: whoever sees the address can do what they allow. An address may be no proper URL:
 # up to the last @ all may be a password, and where ? or # stand before that, what follows it may be a query.
@@ -48,7 +49,10 @@ def print_settings(settings: ServerSettings) -> None:
         style = "" if origin == DEFAULT else "bold"
         variable = f"{ENV_PREFIX}{'__'.join(path)}".upper()
         table.add_row(".".join(path), Text(_shown(value), style=style), Text(_origin_shown(origin, variable)), variable)
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:  # `config | grep` wants whole lines
+        console = Console(width=UNFOLDED)
+    console.print(table)
 
 
 def _values(settings: ServerSettings) -> dict[str, Any]:

@@ -210,6 +210,12 @@ class ServerSettings(ServerFields, Command):
 
     _origin_notes: OriginNotes = PrivateAttr(default=())
 
+    def __eq__(self, other: object) -> bool:
+        """Compare what is set; where it comes from makes no difference."""
+        if not isinstance(other, ServerSettings):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in ServerSettings.model_fields)
+
     @property
     def origin_notes(self) -> OriginNotes:
         """Which source gave which settings; see `config_origins.origin_of`."""

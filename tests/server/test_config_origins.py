@@ -174,3 +174,11 @@ def test_a_whole_group_from_above_hides_what_is_below_it() -> None:
     notes = ({("a",): Origin("flag")}, {("a", "b"): Origin("environment", "A__B"), ("c", "d"): Origin("file", "f")})
     assert origin_of(("a", "b"), notes) == Origin("flag")
     assert origin_of(("c", "d"), notes) == Origin("file", "f")
+
+
+def test_settings_are_equal_wherever_they_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = ServerSettings(queue_capacity=7)
+    monkeypatch.setenv("LODDIS_QUEUE_CAPACITY", "7")
+    assert ServerSettings() == given
+    assert ServerSettings(queue_capacity=8) != given
+    assert given != 7
