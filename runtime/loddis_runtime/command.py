@@ -267,7 +267,8 @@ def _fault(app: type[Command], fault: ErrorDetails, arguments: list[str]) -> str
     if fault["type"] == "value_error":  # from a validator of ours, which says itself what came
         message = str(fault["ctx"]["error"])
     else:
-        came = "" if secret else f", got {fault['input']!r}"
+        is_secret = secret or "@" in str(fault["input"])  # of an address, what stands before that may be a password
+        came = "" if is_secret else f", got {fault['input']!r}"
         message = fault["msg"][0].lower() + fault["msg"][1:] + came
     return _one_line(f"{name}: {message}" if path else message)
 

@@ -155,3 +155,10 @@ def test_help_is_enough_to_use_it(capsys: pytest.CaptureFixture[str]) -> None:
     for name in ServerSettings.model_fields:
         assert f"--{name.replace('_', '-')}" in text
         assert f"[LODDIS_{name.upper()}]" in text
+
+
+def test_a_refused_address_is_not_repeated_with_its_password(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(Server, ["--tracing-endpoint", "collector:hush@traces.example", "config"]) == 2
+    said = capsys.readouterr().err
+    assert "--tracing-endpoint" in said
+    assert "hush" not in said
