@@ -18,6 +18,7 @@ from prometheus_client import disable_created_metrics
 
 from loddis_runtime.errors import ConfigError, LoddisError
 from loddis_server.app import create_app
+from loddis_server.heap import limit_arenas
 from loddis_server.logs import configure_logs
 from loddis_server.protocol import LimitedHttpProtocol
 from loddis_server.service import Service
@@ -184,6 +185,7 @@ def serve(settings: ServerSettings) -> None:
         LoddisError: It could not start: the address is taken, a model cannot be served.
         OSError: The model repository cannot be read.
     """
+    limit_arenas()
     configure_logs(settings.log_level, settings.log_format)
     cv2.setNumThreads(1)  # frames are worked on side by side; OpenCV's own threads would only be in their way
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what does not decode is answered, not logged
