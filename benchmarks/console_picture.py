@@ -18,6 +18,7 @@ from playwright.sync_api import expect, sync_playwright
 CAMERAS = Path(__file__).parents[1] / "demo" / "cameras.py"
 SIZE = {"width": 1100, "height": 520}
 TIMEOUT_MS = 60_000
+POLL_MS = 100
 
 
 def main() -> None:
@@ -39,7 +40,8 @@ def main() -> None:
             page.goto(url)
             cards = page.locator(".card")
             expect(cards.filter(has_text=re.compile("[1-9] track"))).to_have_count(3, timeout=TIMEOUT_MS)
-            page.wait_for_function("[...document.querySelectorAll('.card img')].every((one) => one.naturalWidth > 0)")
+            while not page.evaluate("[...document.querySelectorAll('.card img')].every((one) => one.naturalWidth > 0)"):
+                page.wait_for_timeout(POLL_MS)
             notices = page.locator("#notices .notice")
             expect(notices.first).to_be_visible(timeout=TIMEOUT_MS)
             expect(notices).to_have_count(0, timeout=TIMEOUT_MS)  # they go by themselves

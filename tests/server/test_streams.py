@@ -375,7 +375,7 @@ def test_a_picture_element_waits_for_the_first_frame(live: LiveServer, http: htt
         with http.stream("GET", f"/v1/streams/{stream_id}/preview") as response:
             read_until(response.iter_bytes(), preview.AWAITED, times=10)  # the browser has as many by then
         send(http, stream_id, spot_frame())
-        page.wait_for_function("document.images[0].naturalWidth === 96")
+        wait_until(lambda: page.evaluate("document.images[0].naturalWidth") == 96)
 
 
 def test_the_newest_frame_is_shown_as_a_picture(http: httpx.Client, stream_id: str) -> None:
