@@ -1,6 +1,8 @@
 /** The dialog that lets the server read a camera or file. */
 
 import { fill, h } from "./dom.js";
+import { messageOf } from "./format.js";
+import { modelChoice } from "./model_choice.js";
 import { server } from "./session.js";
 
 const ORIGINS = {
@@ -10,12 +12,12 @@ const ORIGINS = {
 };
 
 /** Ask for a stream and open it; the list shows it then. */
-export async function addStream() {
+export function addStream() {
   const name = h("input", { name: "stream", required: true, maxlength: 64, pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]*" });
   const origin = h("select", { name: "origin" });
   fill(origin, ...Object.entries(ORIGINS).map(([value, { label }]) => h("option", { value }, label)));
   const place = h("input", { name: "place", required: true, autocomplete: "off", spellcheck: "false" });
-  const model = h("select", { name: "model" }, h("option", { value: "" }, "the default"));
+  const model = modelChoice();
   const rate = numberField("rate", { min: 0.01, step: "any", placeholder: "not held" });
   const canary = numberField("canary", { min: 0.1, max: 600, step: "any", placeholder: "none" });
   const realtime = h("input", { name: "realtime", type: "checkbox" });
@@ -77,17 +79,13 @@ export async function addStream() {
       });
       dialog.close();
     } catch (reason) {
-      fill(fault, reason instanceof Error ? reason.message : String(reason));
+      fill(fault, messageOf(reason));
     }
   }
   origin.addEventListener("change", suit);
   suit();
   document.body.append(dialog);
   dialog.showModal();
-  const served = await server()
-    .models()
-    .catch(() => ({ models: [] }));
-  model.append(...served.models.map((one) => h("option", {}, `${one.name}:${one.version}`)));
 }
 
 /**

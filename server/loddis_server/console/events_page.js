@@ -2,7 +2,7 @@
 
 import { showDeliveries } from "./deliveries.js";
 import { fill, h, table } from "./dom.js";
-import { count, number, percent, point, time } from "./format.js";
+import { count, messageOf, number, percent, point, time } from "./format.js";
 import { repeat } from "./polling.js";
 import { server } from "./session.js";
 import { thumbnail } from "./thumbnail.js";
@@ -185,6 +185,6 @@ async function showDetails(event) {
     const rows = found.deliveries.map((one) => [one.receiver, one.state.replace("_", " "), one.refusals, one.reason]);
     fill(deliveries, table(["Receiver", "State", "Refusals #", "Last reason"], rows, "nothing"));
   } catch (fault) {
-    fill(deliveries, fault instanceof Error ? fault.message : String(fault));
+    fill(deliveries, messageOf(fault));
   }
 }

@@ -1,4 +1,4 @@
-/** Numbers and times, for people. Times are those of the browser's time zone. */
+/** Numbers, times and faults, for people. Times are those of the browser's time zone. */
 
 const TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "short", timeStyle: "medium" });
 
@@ -31,4 +31,13 @@ export function point([x = 0, y = 0]) {
  */
 export function count(count, one) {
   return `${count} ${one}${count === 1 ? "" : "s"}`;
+}
+
+/**
+ * Say what went wrong.
+ *
+ * @param {unknown} fault whatever was thrown
+ */
+export function messageOf(fault) {
+  return fault instanceof Error ? fault.message : String(fault);
 }

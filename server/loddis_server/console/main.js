@@ -3,6 +3,7 @@
 import { followAlarms } from "./alarms.js";
 import { byId, fill, h } from "./dom.js";
 import { showEvents } from "./events_page.js";
+import { messageOf } from "./format.js";
 import { showModels } from "./models_page.js";
 import { repeat } from "./polling.js";
 import { askForKey, lacksKey, server } from "./session.js";
@@ -53,7 +54,7 @@ function showPage() {
     if (signal.aborted) {
       return;
     }
-    fill(element, reason instanceof Error ? reason.message : reason ? String(reason) : "");
+    fill(element, reason ? messageOf(reason) : "");
     if (lacksKey(reason) && !hasDeclined) {
       renewKey("The server asks for a key.");
     }

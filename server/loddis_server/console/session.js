@@ -2,6 +2,7 @@
 
 import { Client, ServerError } from "./client/index.js";
 import { fill, h } from "./dom.js";
+import { messageOf } from "./format.js";
 
 /** Where the server is: the page's own folder, so that a proxy may put both under a path. */
 const HERE = new URL("..", import.meta.url);
@@ -57,7 +58,7 @@ export function askForKey(cause = "") {
         await wanted.models(); // none at all is not tried: it forgets the one there is
       }
     } catch (reason) {
-      fill(fault, reason instanceof Error ? reason.message : String(reason));
+      fill(fault, messageOf(reason));
       return;
     }
     store(key.value.trim(), keep.checked);

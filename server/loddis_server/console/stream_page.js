@@ -2,7 +2,7 @@
 
 import { StreamNotFound } from "./client/index.js";
 import { fill, h, table } from "./dom.js";
-import { count, number, percent, point, time } from "./format.js";
+import { count, messageOf, number, percent, point, time } from "./format.js";
 import { MessageList } from "./messages.js";
 import { repeat, untilHidden, whenVisible } from "./polling.js";
 import { server } from "./session.js";
@@ -41,7 +41,7 @@ export function showStream({ container, signal, argument: name, onFault, onRefus
     signal,
     onFault: (fault) => {
       if (!(fault instanceof StreamNotFound)) {
-        view.messages.add(`connection lost: ${fault instanceof Error ? fault.message : fault}`);
+        view.messages.add(`connection lost: ${messageOf(fault)}`);
       }
     },
   });

@@ -3,6 +3,7 @@
 import { FrameError } from "./client/index.js";
 import { fill, h, table } from "./dom.js";
 import { count, number, percent, point } from "./format.js";
+import { modelChoice } from "./model_choice.js";
 import { server } from "./session.js";
 import { showPicture } from "./thumbnail.js";
 
@@ -12,7 +13,7 @@ const MOST_ROWS = 500;
 /** @param {import("./main.js").Page} page */
 export function showTry({ container, signal, onFault, onRefusal }) {
   const file = h("input", { type: "file", name: "file", change: run });
-  const model = h("select", { name: "model", change: run }, h("option", { value: "" }, "the default"));
+  const model = modelChoice({ change: run, onFault, signal });
   const threshold = h("input", {
     name: "threshold",
     type: "number",
@@ -43,10 +44,6 @@ export function showTry({ container, signal, onFault, onRefusal }) {
     drop,
     result,
   );
-  server()
-    .models({ signal })
-    .then(({ models }) => model.append(...models.map((one) => h("option", {}, `${one.name}:${one.version}`))))
-    .catch(onFault);
   signal.addEventListener("abort", () => trial.abort());
   for (const sign of ["dragover", "drop"]) {
     document.addEventListener(sign, (event) => event.preventDefault(), { signal }); // the browser would open the file
