@@ -89,6 +89,21 @@ def test_a_training_goes_on_from_a_bundle(domains: Path, bundle: Bundle, tmp_pat
     assert read_info(tmp_path / "run" / "last").config["init"] == str(bundle.path)
 
 
+def test_a_detector_of_single_frames_goes_on_with_a_window(domains: Path, bundle: Bundle, tmp_path: Path) -> None:
+    """It finds what it found, whatever the past frames show, and learns to look at them."""
+    for name, rate in (("begins", 1e-12), ("learns", 1e-2)):
+        changes = {"learning_rate": rate, "epochs": 1, "init": bundle.path, "window": 3}
+        fit(short_run(domains, tmp_path / name, **changes), progress=False)
+    kernel = detector_of_bundle(bundle).backbone.stem.conv.weight
+    begins, learns = (
+        read_weights(tmp_path / name / "last")["detector.backbone.stem.conv.weight"] for name in ("begins", "learns")
+    )
+    assert begins.shape == (len(kernel), 3, *kernel.shape[2:])
+    assert torch.allclose(begins[:, 2:], kernel, atol=1e-6)
+    assert float(begins[:, :2].abs().max()) < 1e-6
+    assert float(learns[:, :2].abs().max()) > 1e-4
+
+
 def test_normalisations_learn_the_statistics_that_training_will_use(
     domains: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

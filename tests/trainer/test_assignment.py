@@ -232,3 +232,25 @@ def test_gradients_agree_with_finite_differences() -> None:
     targets = boxes.flip(0).contiguous()
     boxes.requires_grad_()
     assert torch.autograd.gradcheck(lambda b: generalised_iou_loss(b, targets), (boxes,))
+
+
+def test_a_group_of_many_targets_does_not_drown_one_of_a_single() -> None:
+    """Each group's loss is what it would be alone, and groups weigh as they have frames."""
+    one = torch.tensor([[24.0, 16.0, 36.0, 28.0]])
+    crowd = torch.tensor([[x, y, x + 6, y + 6] for x in (4.0, 20.0, 36.0, 52.0) for y in (4.0, 20.0, 36.0)])
+    boxes = [one, crowd, crowd + 1, crowd + 2]
+    labels = [torch.zeros(len(group), dtype=torch.int64) for group in boxes]
+    raw = quiet_predictions(4)
+    raw.objectness.requires_grad_()
+    groups = torch.tensor([0, 1, 1, 1])
+    together = detection_loss(raw, pad_truth(boxes, labels, device="cpu"), stride=STRIDE, groups=groups)
+    alone = detection_loss(quiet_predictions(1), pad_truth([one], labels[:1], device="cpu"), stride=STRIDE)
+    crowds = detection_loss(quiet_predictions(3), pad_truth(boxes[1:], labels[1:], device="cpu"), stride=STRIDE)
+    for part in ("total", "box", "objectness", "classes"):
+        expected = (getattr(alone, part) + 3 * getattr(crowds, part)) / 4
+        torch.testing.assert_close(getattr(together, part), expected)
+    assert int(together.assigned) == int(alone.assigned + crowds.assigned)
+    together.total.backward()
+    assert raw.objectness.grad is not None
+    pull = -raw.objectness.grad.clamp(max=0).sum(dim=1)
+    assert float(pull[0]) == pytest.approx(float(pull[1:].mean()), rel=0.01)

@@ -218,9 +218,22 @@ def test_batches_by_domain_hold_fixed_shares(root: Path) -> None:
 @given(batch_size=st.integers(3, 40), task_share=st.floats(0.01, 0.99))
 def test_every_domain_has_a_place_in_every_batch(root: Path, batch_size: int, task_share: float) -> None:
     plan = EpochPlan(batch_size=batch_size, balance="domain", task_share=task_share)
-    counts = make_loader(root, plan=plan)._domain_counts()
+    counts = make_loader(root, plan=plan)._domain_counts(task_share)
     assert sum(counts) == batch_size
     assert min(counts) >= 1
+
+
+def test_the_share_of_the_task_moves_to_its_end_over_all_epochs(root: Path) -> None:
+    plan = EpochPlan(
+        batch_size=20, steps_per_epoch=10, balance="domain", task_share=0.5, final_task_share=0.9, epochs=3
+    )
+    loader = make_loader(root, plan=plan)
+    batches = [batch for epoch in range(3) for batch in loader.draws(epoch)]
+    of_task = [sum(draw.domain == 0 for draw in batch) for batch in batches]
+    assert all(len(batch) == 20 for batch in batches)
+    assert of_task == sorted(of_task)
+    assert (of_task[0], of_task[15], of_task[-1]) == (10, 14, 18)
+    assert len({draw for batch in batches for draw in batch}) == 600  # nothing is drawn twice alike
 
 
 @pytest.mark.parametrize("balance", ["natural", "domain"])

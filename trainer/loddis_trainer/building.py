@@ -36,6 +36,7 @@ def build_loader(config: FitConfig, mixture: Mixture, fabric: Fabric) -> Trainin
     samples = TrainingSamples(
         mixture,
         size_hw=config.size_hw,
+        crop_hw=config.crop_hw,
         window=config.window,
         register_window=config.register_window,
         intensity=config.intensity,
@@ -48,6 +49,8 @@ def build_loader(config: FitConfig, mixture: Mixture, fabric: Fabric) -> Trainin
         steps_per_epoch=config.steps_per_epoch,
         balance=config.balance,
         task_share=config.task_share,
+        final_task_share=config.final_task_share,
+        epochs=config.epochs,
         seed=config.seed,
     )
     return TrainingLoader(samples, plan, rank=fabric.global_rank, world_size=fabric.world_size, workers=config.workers)
@@ -87,7 +90,13 @@ def build_training_model(config: FitConfig, *, roles: Sequence[Role]) -> Trainin
     if config.auxiliary_statistics == "own" and "auxiliary" in roles:
         groups = [0 if role == "task" else 1 + roles[:domain].count("auxiliary") for domain, role in enumerate(roles)]
     return TrainingModel(
-        detector, branches, weights=weights, box_loss=config.box_loss, box_trust=trust, norm_groups=groups
+        detector,
+        branches,
+        weights=weights,
+        box_loss=config.box_loss,
+        box_trust=trust,
+        norm_groups=groups,
+        domains_apart=config.loss_balance == "domain",
     )
 
 

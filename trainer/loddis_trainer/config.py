@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from loddis_runtime.intensity import FullRange, IntensityPolicy
 from loddis_trainer.augmentation import AugmentConfig
@@ -69,6 +69,10 @@ class FitConfig(BaseModel):
     size_hw: tuple[int, int] = Field(
         default=(256, 320), description="Network height and width, pixels, multiples of 32; letterboxed into."
     )
+    crop_hw: tuple[int, int] | None = Field(
+        default=None,
+        description="Height and width cut out of training frames, network pixels, multiples of 32; whole if not given.",
+    )
     intensity: IntensityPolicy = Field(default=FullRange(), description="How grey levels become [0, 1].")
 
     epochs: Count = Field(default=30, description="Passes, each over `share_per_epoch` of the mixture.")
@@ -85,6 +89,14 @@ class FitConfig(BaseModel):
     )
     task_share: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.7, description="Share of the task domains in a batch where balance is `domain`."
+    )
+    final_task_share: Annotated[float | None, Field(gt=0, le=1)] = Field(
+        default=None, description="Where that share ends, moving evenly over the training; it stays if not given."
+    )
+    loss_balance: Literal["batch", "domain"] = Field(
+        default="batch",
+        description="batch: the detection loss is per target of the batch; domain: per target of each domain, and "
+        "domains weigh as they have frames, whether these hold one target or thirty.",
     )
     auxiliary_box_trust: Fraction = Field(
         default=1.0,
@@ -164,11 +176,28 @@ class FitConfig(BaseModel):
             raise ValueError(f"class names must differ and have letters, got {', '.join(map(repr, value))}")
         return value
 
-    @field_validator("size_hw")
+    @field_validator("size_hw", "crop_hw")
     @classmethod
-    def _multiples_of_32(cls, value: tuple[int, int]) -> tuple[int, int]:
-        if any(not 32 <= side <= LARGEST_SIDE or side % 32 for side in value):
+    def _multiples_of_32(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value is not None and any(not 32 <= side <= LARGEST_SIDE or side % 32 for side in value):
             raise ValueError(
                 f"height and width must be multiples of 32 up to {LARGEST_SIDE}, got {value[0]} x {value[1]}"
             )
         return value
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> FitConfig:
+        if self.crop_hw is not None and any(
+            part > whole for part, whole in zip(self.crop_hw, self.size_hw, strict=True)
+        ):
+            raise ValueError(
+                f"crop_hw {self.crop_hw[0]} x {self.crop_hw[1]} is cut out of size_hw, which is only "
+                f"{self.size_hw[0]} x {self.size_hw[1]}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _share_moves_by_domain(self) -> FitConfig:
+        if self.final_task_share is not None and self.balance != "domain":
+            raise ValueError("final_task_share needs balance 'domain': 'natural' draws all frames alike")
+        return self

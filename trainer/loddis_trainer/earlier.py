@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from torch import Tensor, nn
+from torch.nn import functional
 
 from loddis_runtime.bundle import Bundle
 from loddis_runtime.errors import LoddisError
@@ -49,6 +50,7 @@ class Start:
 
 
 HEAD = "detector.head."
+FIRST_KERNEL = "detector.backbone.stem.conv.weight"
 NORM_BATCHES = 8  # that normalisations of a bundle are measured on
 
 # A resumed run may differ from the one it goes on from in these, and in nothing else.
@@ -101,7 +103,7 @@ def start_from(config: FitConfig, model: TrainingModel, loader: TrainingLoader) 
     """Put the weights of `config.init`, if there is one, into a model, and say where they came from.
 
     The branches come along where they fit; for another number of domains they start afresh. A bundle has none, and of
-    its configurations only the graphs are left.
+    its configurations only the graphs are left. A detector of single frames may become one of a longer window.
 
     Args:
         config: The run.
@@ -109,7 +111,7 @@ def start_from(config: FitConfig, model: TrainingModel, loader: TrainingLoader) 
         loader: Of what will be trained on: normalisations of a bundle are measured on it.
 
     Raises:
-        CheckpointError: It is missing, half-written, or of another variant, window or number of classes.
+        CheckpointError: It is missing, half-written, or of another variant, window (but 1) or number of classes.
     """
     if config.init is None:
         return Start()
@@ -152,10 +154,20 @@ def _take_weights(config: FitConfig, model: TrainingModel, weights: Mapping[str,
     if missing:
         raise CheckpointError(f"{config.init} does not fit: it has no weight '{missing[0]}'")
     for name, value in weights.items():
+        if name == FIRST_KERNEL and value.shape[1] == 1 < config.window:
+            value = _before_the_key_frame(value, config.window)
         if name in own and own[name].shape == value.shape:
             own[name].copy_(value)
         elif name.startswith("detector."):
             raise CheckpointError(f"{config.init} does not fit: its weight '{name}' is {tuple(value.shape)}")
+
+
+def _before_the_key_frame(kernel: Tensor, window: int) -> Tensor:
+    """Give the first kernel of a longer window ``(c, T, h, w)`` from one of single frames ``(c, 1, h, w)``.
+
+    Past frames begin without a weight, so that the detector finds what it found, until it learns to look at them.
+    """
+    return functional.pad(kernel, (0, 0, 0, 0, window - 1, 0))
 
 
 def _measure_norms(config: FitConfig, model: TrainingModel, loader: TrainingLoader) -> None:

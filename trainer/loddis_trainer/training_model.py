@@ -86,6 +86,7 @@ class TrainingModel(nn.Module):
         box_trust: By domain id, in [0, 1]: how far the detection loss learns from its boxes; all are trusted if none.
         norm_groups: By domain id, from 0: which domains share the statistics of normalisation; the detector is left
             with those of group 0. All domains share them if none.
+        domains_apart: Whether the detection loss is per target of each domain, see `detection_loss`.
     """
 
     box_trust: Tensor | None
@@ -99,12 +100,14 @@ class TrainingModel(nn.Module):
         box_loss: BoxLoss = "giou",
         box_trust: Sequence[float] | None = None,
         norm_groups: Sequence[int] | None = None,
+        domains_apart: bool = False,
     ) -> None:
         super().__init__()
         self.detector = detector
         self.branches = branches
         self.weights = weights
         self.box_loss: BoxLoss = box_loss
+        self.domains_apart = domains_apart
         self.norm_groups = None if norm_groups is None else torch.tensor(norm_groups)  # on the host, as sizes are
         self.register_buffer("box_trust", None if box_trust is None else torch.tensor(box_trust), persistent=False)
 
@@ -147,6 +150,7 @@ class TrainingModel(nn.Module):
             stride=self.detector.stride,
             box_trust=trust,
             box_loss=self.box_loss,
+            groups=domain_ids if self.domains_apart else None,
         )
         total = detection.total
         if self.branches is None:

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loddis_trainer.augmentation import AugmentConfig
+from loddis_trainer.data.boxes import visible
 
 __all__ = ["augment"]
-
-SMALLEST_VISIBLE_SHARE = 0.5  # of a box's area; below it the target counts as gone
 
 
 def augment(
@@ -59,10 +58,7 @@ def augment(
         frames = [
             np.clip(frame + generator.standard_normal(frame.shape, dtype=np.float32) * sigma, 0, 1) for frame in frames
         ]
-    inside = np.clip(boxes, 0, (width, height, width, height))
-    whole = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    seen = (inside[:, 2:] - inside[:, :2]).prod(axis=1) >= SMALLEST_VISIBLE_SHARE * whole
-    return frames, inside[seen].astype(np.float32), seen
+    return frames, *visible(boxes, (height, width))
 
 
 def _move(frame: NDArray[np.float32], factor: float, shift: NDArray[np.float64]) -> NDArray[np.float32]:

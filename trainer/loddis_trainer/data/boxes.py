@@ -13,7 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from loddis_trainer.data.errors import DataError
 
-__all__ = ["boxes_from_xywh"]
+__all__ = ["boxes_from_xywh", "visible"]
+
+SMALLEST_VISIBLE_SHARE = 0.5  # of a box's area; below it the target counts as gone
 
 
 def boxes_from_xywh(
@@ -58,6 +60,21 @@ def boxes_from_xywh(
         cut = int((inside != xyxy).any(axis=1).sum())
         xyxy = inside
     return xyxy.astype(np.float32), cut
+
+
+def visible(
+    boxes_xyxy: NDArray[np.floating], size_hw: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Cut boxes ``(M, 4)`` at the border of a frame, and leave out those of which less than half is inside.
+
+    Returns:
+        ``(M', 4)`` float32; ``(M,)`` which are left.
+    """
+    boxes = boxes_xyxy.astype(np.float64)
+    inside = np.clip(boxes, 0, [size_hw[1], size_hw[0]] * 2)
+    whole = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    seen = (inside[:, 2:] - inside[:, :2]).prod(axis=1) >= SMALLEST_VISIBLE_SHARE * whole
+    return inside[seen].astype(np.float32), seen
 
 
 def _four_numbers(box: ArrayLike, where: str) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -52,7 +53,9 @@ class EpochPlan:
         steps_per_epoch: Batches of an epoch instead, whatever the size of the mixture; 0 leaves it to the share.
         balance: ``natural`` draws all frames alike. ``domain`` gives every batch fixed shares: `task_share` to the task
             domains, the rest to the auxiliary ones, each shared evenly. What runs out is shuffled again.
-        task_share: Under ``domain``.
+        task_share: Under ``domain``, in the first step.
+        final_task_share: In the last step of all epochs, moving there evenly; ``None``: it stays.
+        epochs: Of the training.
         seed: Of the order.
     """
 
@@ -61,6 +64,8 @@ class EpochPlan:
     steps_per_epoch: int = 0
     balance: Literal["natural", "domain"] = "natural"
     task_share: float = 0.7
+    final_task_share: float | None = None
+    epochs: int = 1
     seed: int = 0
 
 
@@ -123,25 +128,30 @@ class TrainingLoader:
 
     def _by_domain(self, epoch: int) -> list[list[Draw]]:
         steps = self.steps_per_epoch * self.world_size
-        per_batch = self._domain_counts()
+        counts = np.array([self._domain_counts(self._task_share(epoch, step / steps)) for step in range(steps)])
         streams = [
-            _shuffled(size, steps * count, np.random.default_rng((self.plan.seed, epoch, domain)))
-            for domain, (size, count) in enumerate(zip(self._sizes, per_batch, strict=True))
+            iter(_shuffled(size, int(total), np.random.default_rng((self.plan.seed, epoch, domain))))
+            for domain, (size, total) in enumerate(zip(self._sizes, counts.sum(axis=0), strict=True))
         ]
         return [
             [
                 Draw(domain, number, epoch, turn)
                 for domain, count in enumerate(per_batch)
-                for number, turn in streams[domain][step * count : (step + 1) * count]
+                for number, turn in islice(streams[domain], int(count))
             ]
-            for step in range(steps)
+            for per_batch in counts
         ]
 
-    def _domain_counts(self) -> list[int]:
+    def _task_share(self, epoch: int, progress: float) -> float:
+        """Give the share of the task domains at a place of an epoch, in [0, 1)."""
+        first, last = self.plan.task_share, self.plan.final_task_share
+        return first if last is None else first + (last - first) * (epoch + progress) / self.plan.epochs
+
+    def _domain_counts(self, task_share: float) -> list[int]:
         """Share a batch out among the domains: largest remainders, at least one frame each where they fit."""
         roles = [domain.role for domain in self.samples.mixture.domains]
         tasks, others = roles.count("task"), roles.count("auxiliary")
-        task_share = self.plan.task_share if others else 1.0
+        task_share = task_share if others else 1.0
         wanted = (
             np.array([task_share / tasks if role == "task" else (1 - task_share) / others for role in roles])
             * self.plan.batch_size

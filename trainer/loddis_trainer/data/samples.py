@@ -22,12 +22,15 @@ from loddis_runtime.registration import register
 from loddis_trainer.augmentation import AugmentConfig
 from loddis_trainer.data.augment import augment
 from loddis_trainer.data.convention import measure_box_offset
+from loddis_trainer.data.cropping import crop
 from loddis_trainer.data.mixture import Mixture
 from loddis_trainer.data.pasting import cut_out, paste
 from loddis_trainer.data.placing import Labelled, Window
 from loddis_trainer.data.rendering import add_contrail, add_synthetic_target
 
 __all__ = ["Draw", "TrainingSamples"]
+
+CROPPING = 1  # tells its chance from that of other changes
 
 
 class Draw(NamedTuple):
@@ -50,6 +53,7 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
         augmentation: Random changes.
         seed: Of the changes.
         register_window: Shift past frames onto the last.
+        crop_hw: What is cut out of each at the network's size, pixels; they stay whole if none.
     """
 
     def __init__(
@@ -62,11 +66,13 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
         augmentation: AugmentConfig,
         seed: int,
         register_window: bool = False,
+        crop_hw: tuple[int, int] | None = None,
     ) -> None:
         # Loader processes are forked, and OpenCV's pool of threads does not survive that: it must not come into being.
         cv2.setNumThreads(1)
         self.mixture = mixture
         self.size_hw = size_hw
+        self.crop_hw = crop_hw
         self.window = window
         self.register_window = register_window
         self.intensity = intensity
@@ -91,6 +97,10 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
             letterbox(frame, self.size_hw, out=target)
         transform = LetterboxTransform.fit(frames[-1].shape, self.size_hw)
         network_boxes = transform.to_network(boxes).astype(np.float32)
+        if self.crop_hw is not None:
+            generator = np.random.default_rng((self.seed, *draw, CROPPING))
+            stacked, network_boxes, seen = crop(stacked, network_boxes, self.crop_hw, generator)
+            labels = labels[seen]
         name = f"{dataset.name}/{dataset.sequence_of(draw.number)}/{dataset.records[draw.number].frame_index}"
         return torch.from_numpy(stacked), torch.from_numpy(network_boxes), torch.from_numpy(labels), draw.domain, name
 

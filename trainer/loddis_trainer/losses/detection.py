@@ -52,11 +52,13 @@ def detection_loss(
     stride: int,
     box_trust: Tensor | None = None,
     box_loss: BoxLoss = "giou",
+    groups: Tensor | None = None,
 ) -> DetectionLoss:
     """Assign grid points to targets (SimOTA) and measure how far the predictions are from them.
 
     Frames without targets count too: all their points should say "nothing here". Sums are divided by the number of
-    assigned points in the batch, at least 1.
+    assigned points in the batch, at least 1. Where `groups` tell frames apart, those of each group are divided by its
+    own number, and groups weigh as they have frames: one of thirty targets a frame does not drown one of a single.
 
     Args:
         raw: The head's output for B frames.
@@ -65,13 +67,13 @@ def detection_loss(
         box_trust: ``(B,)`` in [0, 1]: weight of a frame's boxes; at 0 it teaches where targets are and what, not how
             large. All are trusted if none.
         box_loss: How far a box is from its target, see `loddis_trainer.losses.boxes`.
+        groups: ``(B,)`` int64, from 0; all frames are one group if none.
     """
     boxes = decode_boxes(raw, stride=stride)  # (B, A, 4)
     objectness, classes = raw.objectness.float(), raw.classes.float()
     grid = grid_points(raw.size_hw, device=boxes.device)
     found = assign(boxes, objectness, classes, grid, truth, stride=stride)
-    assigned = found.foreground.sum()
-    norm = assigned.clamp(min=1)
+    weight = _frame_weights(found.foreground.sum(dim=1), groups)  # (B,)
 
     index = found.target_index
     target_boxes = torch.gather(truth.boxes_xyxy, 1, index[..., None].expand(-1, -1, 4))  # (B, A, 4)
@@ -83,8 +85,19 @@ def detection_loss(
     wanted = 1 - trust * (1 - found.iou)
     target_classes = F.one_hot(target_labels, classes.shape[-1]) * wanted[..., None]  # (B, A, C)
 
-    box = (trust * BOX_LOSSES[box_loss](boxes, target_boxes)).sum() / norm
-    seen = F.binary_cross_entropy_with_logits(objectness, found.foreground.float(), reduction="sum") / norm
+    box = (trust * BOX_LOSSES[box_loss](boxes, target_boxes)).sum(dim=1) @ weight
+    per_point = F.binary_cross_entropy_with_logits(objectness, found.foreground.float(), reduction="none")
+    seen = per_point.sum(dim=1) @ weight
     per_class = F.binary_cross_entropy_with_logits(classes, target_classes, reduction="none")
-    named = torch.where(found.foreground[..., None], per_class, 0.0).sum() / norm
-    return DetectionLoss(BOX_WEIGHT * box + seen + named, box, seen, named, assigned)
+    named = torch.where(found.foreground[..., None], per_class, 0.0).sum(dim=(1, 2)) @ weight
+    return DetectionLoss(BOX_WEIGHT * box + seen + named, box, seen, named, found.foreground.sum())
+
+
+def _frame_weights(assigned: Tensor, groups: Tensor | None) -> Tensor:
+    """Give what the sum of a frame is multiplied by, ``(B,)`` float32, from its assigned points ``(B,)``."""
+    if groups is None:
+        return (1 / assigned.sum().clamp(min=1)).expand(len(assigned))
+    points, frames = (torch.zeros(int(groups.max()) + 1, device=groups.device) for _ in range(2))
+    points.index_add_(0, groups, assigned.float())
+    frames.index_add_(0, groups, torch.ones_like(groups, dtype=torch.float32))
+    return (frames / len(groups) / points.clamp(min=1))[groups]
