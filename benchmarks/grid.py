@@ -23,20 +23,30 @@ __all__ = [
     "ablation",
     "grid",
     "leave_one_out",
+    "mixes",
+    "windows",
 ]
 
 DOMAINS = {"SK": "sky", "GR": "ground", "CI": "city"}
 AUXILIARY_SHARE = 0.7
 TASK_SHARES = (0.3, 0.05)  # the paper's, and that of users with few labels
 
-Arm: TypeAlias = Literal["only", "plain", "apart", "loddis"]
-ARMS: tuple[Arm, ...] = ("only", "plain", "apart", "loddis")
-"""`only` the task domain; `plain` mixture; `loddis`: the recipe, with statistics of auxiliary domains kept apart, since
-the task alone counts here; `apart`: as `loddis`, but none of the three losses."""
+Arm: TypeAlias = Literal["only", "merged", "plain", "apart", "loddis"]
+ARMS: tuple[Arm, ...] = ("only", "merged", "plain", "apart", "loddis")
+"""`only` the task domain; `merged`: both sets as one, as they come; `plain`: batches hold a fixed share of the task,
+and nothing else is done; `loddis`: the recipe; `apart`: as `loddis`, but none of the three losses."""
 
 LOSSES_OFF: dict[str, Any] = {"alpha": 0.0, "beta": 0.0, "eta": 0.0}
-PLAIN: dict[str, Any] = {**LOSSES_OFF, "auxiliary_box_trust": 1.0, "auxiliary_statistics": "shared"}
-LODDIS: dict[str, Any] = {"auxiliary_statistics": "own"}
+PLAIN: dict[str, Any] = {
+    **LOSSES_OFF,
+    "auxiliary_box_trust": 1.0,
+    "auxiliary_statistics": "shared",
+    "loss_balance": "batch",
+    "task_share": 0.8,
+    "final_task_share": None,
+}
+MERGED: dict[str, Any] = {**PLAIN, "balance": "natural"}
+LODDIS: dict[str, Any] = {}  # the recipe as it is
 
 # Table 3: correlation weakening, domain confusing, target consistency.
 ABLATION = tuple(product((False, True), repeat=3))
@@ -92,9 +102,7 @@ class Cell:
 
 def arm_settings(arm: str) -> dict[str, Any]:
     """Give what an arm changes of the recipe."""
-    if arm == "loddis":
-        return LODDIS
-    return {**LODDIS, **LOSSES_OFF} if arm == "apart" else PLAIN
+    return {"merged": MERGED, "plain": PLAIN, "apart": {**LODDIS, **LOSSES_OFF}, "loddis": LODDIS}[arm]
 
 
 def mixes(task_share: float) -> Iterator[Mix]:
@@ -131,7 +139,7 @@ def grid(task_share: float, arms: Sequence[Arm], seeds: Sequence[int]) -> Iterat
 
 
 def ablation(mix: Mix, seeds: Sequence[int]) -> Iterator[Row]:
-    """Give the eight rows of table 3 on one setting; all of them keep statistics and box sizes apart."""
+    """Give the eight rows of table 3 on one setting; all else is the recipe's."""
     for seed, switches in product(seeds, ABLATION):
         off = {name: 0.0 for name, on in zip(("alpha", "beta", "eta"), switches, strict=True) if not on}
         arm = {0: "loddis", 3: "apart"}.get(len(off)) or "without-" + "-".join(sorted(off))
@@ -143,9 +151,18 @@ def leave_one_out(seeds: Sequence[int]) -> Iterator[Row]:
     """Give, for each domain never trained on, the other two together (plain, loddis) and each of them alone."""
     for seed, unseen in product(seeds, DOMAINS):
         others = [code for code in DOMAINS if code != unseen]
-        both = Mix(tuple((code, 1.0) for code in others), (), (unseen,))
+        both = Mix(tuple((code, 1.0) for code in others), (), tuple(DOMAINS))
         for arm in ("plain", "loddis"):
             yield Row(f"→{unseen}", arm, unseen, Cell.of(both, arm, arm_settings(arm), seed))
         for code in others:
             alone = Mix(((code, 1.0),), (), tuple(other for other in DOMAINS if other != code))
             yield Row(f"→{unseen}", f"{code} alone", unseen, Cell.of(alone, "plain", arm_settings("plain"), seed))
+
+
+def windows(seeds: Sequence[int]) -> Iterator[Row]:
+    """Give single frames and windows of three on the two domains that are sequences."""
+    both = Mix((("SK", 1.0), ("CI", 1.0)), (), tuple(DOMAINS))
+    three = {**LODDIS, "window": 3, "register_window": True}
+    for seed, code in product(seeds, ("SK", "CI")):
+        yield Row(f"→{code}", "T = 1", code, Cell.of(both, "loddis", LODDIS, seed))
+        yield Row(f"→{code}", "T = 3, registered", code, Cell.of(both, "window3", three, seed))

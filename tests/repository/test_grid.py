@@ -10,6 +10,9 @@ from types import ModuleType
 
 import pytest
 
+from loddis_trainer.config import FitConfig
+from loddis_trainer.presets import read_preset
+
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
@@ -43,26 +46,30 @@ def test_the_settings_of_the_paper_and_those_of_three_domains(grid: ModuleType) 
     assert Counter(row.column for row in rows) == dict.fromkeys(grid.ARMS, 18)
     # Three settings share each training on a task domain alone.
     assert len({row.cell.name for row in rows if row.column == "only"}) == 3 * 2
-    assert len({row.cell.name for row in rows}) == 3 * 2 + 9 * 3 * 2
+    assert len({row.cell.name for row in rows}) == 3 * 2 + 9 * 4 * 2
     assert {row.label for row in grid.grid(0.05, ["plain"], [0])} >= {"0.5SK+7GR→SK"}
 
 
 def test_arms_differ_in_what_they_say_they_do(grid: ModuleType) -> None:
     rows = {row.column: dict(row.cell.settings) for row in grid.grid(0.3, grid.ARMS, [0]) if row.label == "3SK+7GR→SK"}
-    assert rows["loddis"] == {"auxiliary_statistics": "own"}
-    assert rows["apart"] == {**rows["loddis"], "alpha": 0.0, "beta": 0.0, "eta": 0.0}
-    plain = {**rows["apart"], "auxiliary_box_trust": 1.0, "auxiliary_statistics": "shared"}
-    assert rows["plain"] == rows["only"] == plain
+    recipe = FitConfig.model_validate({"task": ["a"], **read_preset("edge")})
+    assert rows["loddis"] == {}
+    assert rows["apart"] == {"alpha": 0.0, "beta": 0.0, "eta": 0.0}
+    assert rows["plain"] == rows["only"]
+    assert rows["merged"] == {**rows["plain"], "balance": "natural"}
+    plain = recipe.model_copy(update=rows["plain"])
+    undone = {name for name, value in recipe if getattr(plain, name) != value}
+    shares = {"task_share", "final_task_share"}
+    assert undone == {*rows["apart"], "auxiliary_box_trust", "auxiliary_statistics", "loss_balance"} | shares
 
 
 def test_table_three_has_eight_rows(grid: ModuleType) -> None:
     mix = next(mix for mix in grid.mixes(0.3) if mix.label == "3SK+7GR→SK")
     rows = {row.label: dict(row.cell.settings) for row in grid.ablation(mix, [0])}
     assert len(rows) == 8
-    own = {"auxiliary_statistics": "own"}
-    assert rows["CW + MI + CL"] == own
-    assert rows["none"] == {**own, "alpha": 0.0, "beta": 0.0, "eta": 0.0}
-    assert rows["MI"] == {**own, "alpha": 0.0, "eta": 0.0}
+    assert rows["CW + MI + CL"] == {}
+    assert rows["none"] == {"alpha": 0.0, "beta": 0.0, "eta": 0.0}
+    assert rows["MI"] == {"alpha": 0.0, "eta": 0.0}
     assert len({row.cell.name for row in grid.ablation(mix, [0])}) == 8
 
 
@@ -74,6 +81,18 @@ def test_the_domain_left_out_is_seen_by_nobody(grid: ModuleType) -> None:
         assert row.tested not in trained
         assert row.tested in row.cell.mix.tested
     assert len({row.cell.name for row in rows}) == 3 * 2 + 3
+
+
+def test_windows_differ_in_nothing_else(grid: ModuleType) -> None:
+    rows = list(grid.windows([0]))
+    assert {(row.label, row.column) for row in rows} == {
+        (f"→{code}", column) for code in ("SK", "CI") for column in ("T = 1", "T = 3, registered")
+    }
+    one, three = ({row.cell for row in rows if row.column.startswith(f"T = {t}")} for t in (1, 3))
+    (short,), (long,) = one, three
+    assert short.mix == long.mix
+    assert dict(long.settings) == {**dict(short.settings), "window": 3, "register_window": True}
+    assert short in {row.cell for row in grid.leave_one_out([0])}  # trained once
 
 
 def test_tables_say_means_spreads_gains_and_who_was_hurt(grid: ModuleType, tables: ModuleType) -> None:
