@@ -35,6 +35,13 @@ def test_the_paper_changes_no_frame_and_averages_no_weights() -> None:
     assert (paper.alpha, paper.beta, paper.eta, paper.reversal_strength, paper.pooling) == (1, 1, 1, 1, "gap")
 
 
+@pytest.mark.parametrize("name", ["quick", "edge"])
+def test_presets_for_few_labels_take_their_steps_however_few_frames_there_are(name: str) -> None:
+    preset = FitConfig.model_validate({"task": ["a"], **read_preset(name)})
+    assert preset.steps_per_epoch * preset.epochs >= 300
+    assert preset.crop_hw is not None
+
+
 def test_sets_of_numbers_are_read_off_the_command_line(parsed: list[Fit], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(Trainer, ["fit", "--task", "a", "--window", "3", "--stride", "4"]) == 0
     assert (parsed[0].window, parsed[0].stride) == (3, 4)
