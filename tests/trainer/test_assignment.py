@@ -12,7 +12,7 @@ from torch import Tensor
 
 from loddis_trainer.assignment import Assignment, assign, elementwise_iou, pad_truth
 from loddis_trainer.losses.boxes import generalised_iou_loss, wasserstein_loss
-from loddis_trainer.losses.detection import detection_loss
+from loddis_trainer.losses.detection import DetectionLoss, detection_loss
 from loddis_trainer.models.head import RawPredictions, decode_boxes, grid_points
 
 STRIDE = 8
@@ -234,23 +234,45 @@ def test_gradients_agree_with_finite_differences() -> None:
     assert torch.autograd.gradcheck(lambda b: generalised_iou_loss(b, targets), (boxes,))
 
 
-def test_a_group_of_many_targets_does_not_drown_one_of_a_single() -> None:
+ONE = torch.tensor([[24.0, 16.0, 36.0, 28.0]])
+CROWD = torch.tensor([[x, y, x + 6, y + 6] for x in (4.0, 20.0, 36.0, 52.0) for y in (4.0, 20.0, 36.0)])
+
+
+def loss_of(boxes: list[Tensor], groups: list[int] | None = None, auxiliary: list[bool] | None = None) -> DetectionLoss:
+    truth = pad_truth(boxes, [torch.zeros(len(group), dtype=torch.int64) for group in boxes], device="cpu")
+    return detection_loss(
+        quiet_predictions(len(boxes)),
+        truth,
+        stride=STRIDE,
+        groups=None if groups is None else torch.tensor(groups),
+        auxiliary=None if auxiliary is None else torch.tensor(auxiliary),
+    )
+
+
+PARTS = ("total", "box", "objectness", "classes")
+
+
+@pytest.mark.parametrize("auxiliary", [None, [False, False], [False, True]])
+def test_a_group_of_many_targets_does_not_drown_one_of_a_single(auxiliary: list[bool] | None) -> None:
     """Each group's loss is what it would be alone, and groups weigh as they have frames."""
-    one = torch.tensor([[24.0, 16.0, 36.0, 28.0]])
-    crowd = torch.tensor([[x, y, x + 6, y + 6] for x in (4.0, 20.0, 36.0, 52.0) for y in (4.0, 20.0, 36.0)])
-    boxes = [one, crowd, crowd + 1, crowd + 2]
-    labels = [torch.zeros(len(group), dtype=torch.int64) for group in boxes]
-    raw = quiet_predictions(4)
-    raw.objectness.requires_grad_()
-    groups = torch.tensor([0, 1, 1, 1])
-    together = detection_loss(raw, pad_truth(boxes, labels, device="cpu"), stride=STRIDE, groups=groups)
-    alone = detection_loss(quiet_predictions(1), pad_truth([one], labels[:1], device="cpu"), stride=STRIDE)
-    crowds = detection_loss(quiet_predictions(3), pad_truth(boxes[1:], labels[1:], device="cpu"), stride=STRIDE)
-    for part in ("total", "box", "objectness", "classes"):
-        expected = (getattr(alone, part) + 3 * getattr(crowds, part)) / 4
-        torch.testing.assert_close(getattr(together, part), expected)
-    assert int(together.assigned) == int(alone.assigned + crowds.assigned)
-    together.total.backward()
-    assert raw.objectness.grad is not None
-    pull = -raw.objectness.grad.clamp(max=0).sum(dim=1)
-    assert float(pull[0]) == pytest.approx(float(pull[1:].mean()), rel=0.01)
+    crowds = [CROWD, CROWD + 1, CROWD + 2]
+    together = loss_of([ONE, *crowds], [0, 1, 1, 1], auxiliary)
+    alone, others = loss_of([ONE]), loss_of(crowds)
+    for part in PARTS:
+        torch.testing.assert_close(getattr(together, part), (getattr(alone, part) + 3 * getattr(others, part)) / 4)
+    assert int(together.assigned) == int(alone.assigned + others.assigned)
+
+
+def test_a_single_auxiliary_target_does_not_drown_a_crowd_of_the_task() -> None:
+    """It weighs as one of the crowd does: up to a factor, as in a batch where every target weighs alike."""
+    together = loss_of([CROWD, ONE, ONE], [0, 1, 1], [False, True])
+    alike = loss_of([CROWD, ONE, ONE])
+    ratios = [float(getattr(together, part) / getattr(alike, part)) for part in PARTS]
+    assert ratios == pytest.approx([ratios[0]] * len(PARTS))
+
+
+@pytest.mark.parametrize("auxiliary", [[False, True], [True, True]])
+def test_groups_without_targets_or_frames_divide_by_nothing(auxiliary: list[bool]) -> None:
+    none = torch.zeros(0, 4)
+    for boxes, groups in (([none, ONE], [0, 1]), ([ONE, none], [0, 1]), ([none, none], [0, 1]), ([ONE], [1])):
+        assert all(bool(torch.isfinite(value)) for value in loss_of(boxes, groups, auxiliary))

@@ -96,7 +96,8 @@ class FitConfig(BaseModel):
     loss_balance: Literal["batch", "domain"] = Field(
         default="batch",
         description="batch: the detection loss is per target of the batch; domain: per target of each domain, and "
-        "domains weigh as they have frames, whether these hold one target or thirty.",
+        "domains weigh as they have frames, whether these hold one target or thirty; a target of an auxiliary domain "
+        "weighs no more than one of the task.",
     )
     auxiliary_box_trust: Fraction = Field(
         default=1.0,

@@ -53,6 +53,7 @@ def detection_loss(
     box_trust: Tensor | None = None,
     box_loss: BoxLoss = "giou",
     groups: Tensor | None = None,
+    auxiliary: Tensor | None = None,
 ) -> DetectionLoss:
     """Assign grid points to targets (SimOTA) and measure how far the predictions are from them.
 
@@ -68,12 +69,14 @@ def detection_loss(
             large. All are trusted if none.
         box_loss: How far a box is from its target, see `loddis_trainer.losses.boxes`.
         groups: ``(B,)`` int64, from 0; all frames are one group if none.
+        auxiliary: ``(G,)`` bool, by group: a target of such a group weighs no more than one of the others does, so that
+            a domain of few targets does not drown the crowds of the task either. None is if none.
     """
     boxes = decode_boxes(raw, stride=stride)  # (B, A, 4)
     objectness, classes = raw.objectness.float(), raw.classes.float()
     grid = grid_points(raw.size_hw, device=boxes.device)
     found = assign(boxes, objectness, classes, grid, truth, stride=stride)
-    weight = _frame_weights(found.foreground.sum(dim=1), groups)  # (B,)
+    weight = _frame_weights(found.foreground.sum(dim=1), groups, auxiliary)  # (B,)
 
     index = found.target_index
     target_boxes = torch.gather(truth.boxes_xyxy, 1, index[..., None].expand(-1, -1, 4))  # (B, A, 4)
@@ -93,11 +96,15 @@ def detection_loss(
     return DetectionLoss(BOX_WEIGHT * box + seen + named, box, seen, named, found.foreground.sum())
 
 
-def _frame_weights(assigned: Tensor, groups: Tensor | None) -> Tensor:
+def _frame_weights(assigned: Tensor, groups: Tensor | None, auxiliary: Tensor | None) -> Tensor:
     """Give what the sum of a frame is multiplied by, ``(B,)`` float32, from its assigned points ``(B,)``."""
     if groups is None:
         return (1 / assigned.sum().clamp(min=1)).expand(len(assigned))
-    points, frames = (torch.zeros(int(groups.max()) + 1, device=groups.device) for _ in range(2))
-    points.index_add_(0, groups, assigned.float())
-    frames.index_add_(0, groups, torch.ones_like(groups, dtype=torch.float32))
-    return (frames / len(groups) / points.clamp(min=1))[groups]
+    members = F.one_hot(groups, len(auxiliary) if auxiliary is not None else -1).float()  # (B, G)
+    frames, points = members.mean(dim=0), assigned.float() @ members
+    weights = frames / points.clamp(min=1)
+    if auxiliary is not None:
+        others = ~auxiliary
+        most = frames[others].sum() / points[others].sum().clamp(min=1)
+        weights = torch.where(auxiliary & (most > 0), weights.clamp(max=most), weights)
+    return weights[groups]
