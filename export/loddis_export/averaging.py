@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loddis_export.settings import Averaging
 from loddis_runtime import Detector
-from loddis_trainer.data import DomainDataset
+from loddis_trainer.data import LabelledFrames
 from loddis_trainer.evaluate import collect_results
 from loddis_trainer.metrics import evaluate_images
 
@@ -15,7 +15,7 @@ FRAMES = 1000  # looked at to choose, evenly spaced
 
 
 def choose_box_averaging(
-    detector: Detector, dataset: DomainDataset, averaging: Averaging = "auto", *, progress: bool = True
+    detector: Detector, dataset: LabelledFrames, averaging: Averaging = "auto", *, progress: bool = True
 ) -> float | None:
     """Give the overlap from which on candidates count towards a box, or none if each box should stay its own.
 
@@ -24,7 +24,7 @@ def choose_box_averaging(
 
     Args:
         detector: Of the bundle.
-        dataset: Held-out frames of the task domain.
+        dataset: Held-out frames of the task domains.
         averaging: ``auto`` takes the mean if mAP50 rises with it.
         progress: Show a bar.
     """
@@ -34,7 +34,7 @@ def choose_box_averaging(
     return BOX_AVERAGING_IOU if mean > own else None
 
 
-def _map50(detector: Detector, dataset: DomainDataset, iou: float | None, *, progress: bool) -> float:
+def _map50(detector: Detector, dataset: LabelledFrames, iou: float | None, *, progress: bool) -> float:
     tried = detector.with_manifest(detector.manifest.model_copy(update={"box_averaging_iou": iou}))
     numbers = dataset.evenly_spaced(FRAMES)
     results = collect_results(tried, dataset, numbers=numbers, measure=False, progress=progress)

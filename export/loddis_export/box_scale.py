@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter  # type: ignore[import-untyped]
 
 from loddis_runtime import Detector
-from loddis_trainer.data import DomainDataset
+from loddis_trainer.data import LabelledFrames
 from loddis_trainer.evaluate import collect_results
 from loddis_trainer.metrics import ImageResult, evaluate_images
 from loddis_trainer.models import LoddisDetector
@@ -27,14 +27,14 @@ FACTORS = (0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2, 1.25)
 SIZE_CHANNELS = slice(2, 4)  # of the box convolution: logarithms of width and height
 
 
-def choose_box_scale(detector: Detector, dataset: DomainDataset, *, progress: bool = True) -> tuple[float, float]:
+def choose_box_scale(detector: Detector, dataset: LabelledFrames, *, progress: bool = True) -> tuple[float, float]:
     """Give the factors for width and height with which mAP50 is highest, 1 and 1 if none is better than that.
 
     A pair of factors is judged by the mean over itself and its neighbours: a peak that stands alone is chance.
 
     Args:
         detector: Of the bundle.
-        dataset: Held-out frames of the task domain.
+        dataset: Held-out frames of the task domains.
         progress: Show a bar.
     """
     numbers = dataset.evenly_spaced(FRAMES)

@@ -34,9 +34,9 @@ from loddis_runtime import Detector, load
 from loddis_runtime.bundle import graph_name, sha256_file
 from loddis_runtime.engines.refusals import PARITY_NAME
 from loddis_runtime.manifest import MANIFEST_NAME, Manifest, TrainingDomain
-from loddis_trainer.data import DomainDataset
+from loddis_trainer.data import DomainDataset, LabelledFrames, join
 from loddis_trainer.evaluate import evaluate
-from loddis_trainer.metrics import Metrics
+from loddis_trainer.metrics import Metrics, common_threshold
 from loddis_trainer.software import software_versions
 
 __all__ = ["ExportedBundle", "describe", "export_bundle"]
@@ -82,17 +82,22 @@ def export_bundle(checkpoint: Path, out: Path, settings: ExportSettings, *, prog
         raise ExportError(f"{out} exists already; a bundle is never overwritten: choose another version")
     stripped = strip_checkpoint(checkpoint)
     manifest = describe(stripped, out, settings)  # first: what is wrong with it costs no conversion
-    chosen_on = settings.threshold_on or _default_split(stripped)
-    calibrate_on = settings.calibrate_on or f"{_default_split(stripped).rpartition(':')[0]}:train"
-    names = [chosen_on, *settings.evaluate, *([calibrate_on] if "int8" in settings.precisions else [])]
-    splits = {name: _open(name, stripped, settings, progress=progress) for name in dict.fromkeys(names)}
-    calibration = calibration_numbers(splits[calibrate_on], settings) if calibrate_on in splits else []
+    chosen_on = settings.threshold_on or _splits_of_tasks(stripped, "val", "--threshold-on")
+    calibrate_on: Sequence[str] = ()
+    if "int8" in settings.precisions:
+        calibrate_on = settings.calibrate_on or _splits_of_tasks(stripped, "train", "--calibrate-on")
+    names = dict.fromkeys([*chosen_on, *settings.evaluate, *calibrate_on])
+    splits = {name: _open(name, stripped, settings, progress=progress) for name in names}
+    each = -(-settings.calibration_frames // max(1, len(calibrate_on)))
+    calibration = [
+        (splits[name], number) for name in calibrate_on for number in calibration_numbers(splits[name], each)
+    ]
     made = [folder for folder in (out.parent, *out.parent.parents) if not folder.exists()]
     out.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".building", dir=out.parent))
     building.chmod(0o755)
     try:
-        work = _Work(stripped, splits, chosen_on, calibrate_on, calibration, settings, progress)
+        work = _Work(stripped, splits, tuple(chosen_on), calibration, settings, progress)
         result = _build(work, manifest, building, out)
         building.rename(out)
     except BaseException:
@@ -112,19 +117,22 @@ class _Work:
         stripped: The checkpoint.
         splits: All that are needed, `DOMAIN:SPLIT` to frames.
         chosen_on: Which of them choices are made on.
-        calibrate_on: Which of them int8 is calibrated on, if it is written.
-        calibration: Frames of that.
+        calibration: Splits and numbers of the frames that int8 is calibrated on, if it is written.
         settings: Everything else.
         progress: Show bars.
     """
 
     stripped: StrippedCheckpoint
     splits: Mapping[str, DomainDataset]
-    chosen_on: str
-    calibrate_on: str
-    calibration: Sequence[int]
+    chosen_on: tuple[str, ...]
+    calibration: Sequence[tuple[DomainDataset, int]]
     settings: ExportSettings
     progress: bool
+
+    @property
+    def held_out(self) -> LabelledFrames:
+        """What choices are made on, as one."""
+        return join([self.splits[name] for name in self.chosen_on])
 
     def evaluate(self, detector: Detector, name: str, *, score_threshold: float, measure: bool = True) -> Metrics:
         """Measure a detector on one of the splits."""
@@ -146,8 +154,8 @@ def _build(work: _Work, manifest: Manifest, building: Path, out: Path) -> Export
     with load(building, device="cpu", precision="fp32", threads=settings.threads) as detector:
         threshold = settings.score_threshold
         if threshold is None:
-            on_held_out = work.evaluate(detector, work.chosen_on, score_threshold=0.5, measure=False)
-            threshold = on_held_out.threshold_at(settings.max_false_alarms)
+            curves = [work.evaluate(detector, name, score_threshold=0.5, measure=False).roc for name in work.chosen_on]
+            threshold = common_threshold(curves, settings.max_false_alarms)
         threshold = round(threshold, 4)  # before anything is measured at it: what is written is what was used
         manifest = manifest.model_copy(update={"score_threshold": threshold})
         report = _compare_graphs(work, manifest, building, detector.with_manifest(manifest), box_scale_wh=box_scale_wh)
@@ -181,7 +189,7 @@ def _build(work: _Work, manifest: Manifest, building: Path, out: Path) -> Export
             report,
             metrics,
             centre_distance_px=settings.centre_distance_px,
-            chosen_on=work.chosen_on if settings.score_threshold is None else "the command line",
+            chosen_on=", ".join(work.chosen_on) if settings.score_threshold is None else "the command line",
         )
     )
     manifest = _save(manifest, building, [*written, PARITY_NAME, CARD])
@@ -201,7 +209,7 @@ def _settle_boxes(work: _Work, manifest: Manifest, building: Path) -> tuple[Mani
 
     Gives the manifest of the graph, and the factors that its boxes were made wider and higher by.
     """
-    settings, held_out = work.settings, work.splits[work.chosen_on]
+    settings, held_out = work.settings, work.held_out
     manifest = _write_first_graph(work, manifest, building)
     factors = (1.0, 1.0)
     with load(building, device="cpu", precision="fp32", threads=settings.threads) as opened:
@@ -219,7 +227,7 @@ def _compare_graphs(
     work: _Work, manifest: Manifest, building: Path, detector: Detector, *, box_scale_wh: tuple[float, float]
 ) -> ParityReport:
     """Hold the float32 graph against the checkpoint, then write the others, those that keep within their limits."""
-    settings, held_out = work.settings, work.splits[work.chosen_on]
+    settings, held_out = work.settings, work.held_out
     reference = Reference.of(
         work.stripped.detector,
         detector,
@@ -236,8 +244,8 @@ def _compare_graphs(
         checkpoint, limits = work.stripped.detector, settings.parity.fp16
         parities.append(write_fp16(building, manifest, checkpoint, reference, limits=limits, threads=detector.threads))
     if "int8" in settings.precisions:
-        window, dataset = manifest.window, work.splits[work.calibrate_on]
-        frames = [detector.prepare_window(dataset.window(number, window)).tensor for number in work.calibration]
+        window = manifest.window
+        frames = [detector.prepare_window(split.window(number, window)).tensor for split, number in work.calibration]
         limits = settings.parity.int8
         parities.append(write_int8(building, manifest, reference, frames, limits=limits, threads=detector.threads))
         if not parities[-1].faults:
@@ -303,13 +311,11 @@ def describe(stripped: StrippedCheckpoint, out: Path, settings: ExportSettings) 
         raise ExportError(f"the bundle cannot be described: {'; '.join(faults)}") from error
 
 
-def _default_split(stripped: StrippedCheckpoint) -> str:
-    task = next((domain.name for domain in stripped.info.domains if domain.role == "task"), None)
-    if task is None:
-        raise ExportError(
-            "the checkpoint names no task domain; say which frames to use with --threshold-on DOMAIN:SPLIT"
-        )
-    return f"{task}:val"
+def _splits_of_tasks(stripped: StrippedCheckpoint, split: str, flag: str) -> list[str]:
+    tasks = [domain.name for domain in stripped.info.domains if domain.role == "task"]
+    if not tasks:
+        raise ExportError(f"the checkpoint names no task domain; say which frames to use with {flag} DOMAIN:SPLIT")
+    return [f"{task}:{split}" for task in tasks]
 
 
 def _open(name: str, stripped: StrippedCheckpoint, settings: ExportSettings, *, progress: bool) -> DomainDataset:

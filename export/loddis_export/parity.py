@@ -24,7 +24,7 @@ from loddis_export.strip_proof import Stripping
 from loddis_runtime import Detector
 from loddis_runtime.bundle import GraphPrecision
 from loddis_runtime.detector import PreparedFrame
-from loddis_trainer.data import DomainDataset
+from loddis_trainer.data import LabelledFrames
 from loddis_trainer.evaluate import SCORE_FLOOR, image_result
 from loddis_trainer.metrics import ImageResult, Metrics, evaluate_images
 from loddis_trainer.metrics.detection_probability import detection_roc
@@ -117,7 +117,7 @@ class ParityReport(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
-    domain: str = Field(description="Domain and split of the frames.")
+    domain: str = Field(description="Domain and split of the frames; several with commas.")
     frames: int
     targets: int
     centre_distance_px: float
@@ -153,7 +153,7 @@ class Reference:
         metrics: Of those.
     """
 
-    dataset: DomainDataset
+    dataset: LabelledFrames
     numbers: tuple[int, ...]
     prepared: tuple[PreparedFrame, ...]
     rows: NDArray[np.float32]
@@ -168,7 +168,7 @@ class Reference:
         cls,
         checkpoint: LoddisDetector,
         detector: Detector,
-        dataset: DomainDataset,
+        dataset: LabelledFrames,
         numbers: Sequence[int],
         *,
         centre_distance_px: float,
@@ -192,8 +192,7 @@ class Reference:
         rows = run_checkpoint(checkpoint, prepared)
         if not (rows[..., 4] >= COMPARED_FROM_SCORE).any():
             raise ExportError(
-                f"parity cannot be shown: the checkpoint finds nothing on {len(numbers)} frames of"
-                f" {dataset.name}:{dataset.split}"
+                f"parity cannot be shown: the checkpoint finds nothing on {len(numbers)} frames of {dataset.label}"
             )
         results = tuple(
             image_result(dataset, number, detector.finish(frame, row, score_threshold=SCORE_FLOOR))
@@ -328,7 +327,7 @@ class Reference:
         """Give the report of several comparisons."""
         signed = () if signed_int8 is None else (signed_int8,)
         return ParityReport(
-            domain=f"{self.dataset.name}:{self.dataset.split}",
+            domain=self.dataset.label,
             frames=len(self.numbers),
             targets=self.metrics.targets,
             centre_distance_px=self.centre_distance_px,

@@ -19,7 +19,7 @@ from loddis_export.half import convert_to_half
 from loddis_export.layer_search import find_float_layers
 from loddis_export.parity import PrecisionParity, Reference, run_checkpoint
 from loddis_export.quantise import layers_for_float, layers_of, quantise_graph
-from loddis_export.settings import ExportSettings, ParityLimits
+from loddis_export.settings import ParityLimits
 from loddis_runtime import Detector
 from loddis_runtime.bundle import Bundle, GraphPrecision, graph_name
 from loddis_runtime.engines.onnx_cpu import OnnxCpuEngine
@@ -34,16 +34,16 @@ __all__ = ["calibration_numbers", "compare_signed_int8", "figures_of_precision",
 HALF_FRAMES = 48  # that the checkpoint is run on in float16, a second or more each
 
 
-def calibration_numbers(dataset: DomainDataset, settings: ExportSettings) -> list[int]:
-    """Choose frames that have targets, evenly spaced through a split.
+def calibration_numbers(dataset: DomainDataset, count: int) -> list[int]:
+    """Choose at most `count` frames that have targets, evenly spaced through a split.
 
     Raises:
         ExportError: The split has no targets.
     """
     with_targets = [number for number in range(len(dataset)) if len(dataset.boxes(number))]
     if not with_targets:
-        raise ExportError(f"{dataset.name}:{dataset.split} has no targets to calibrate int8 on")
-    places = np.linspace(0, len(with_targets) - 1, min(settings.calibration_frames, len(with_targets)))
+        raise ExportError(f"{dataset.label} has no targets to calibrate int8 on")
+    places = np.linspace(0, len(with_targets) - 1, min(count, len(with_targets)))
     return [with_targets[int(place)] for place in np.unique(places.round())]
 
 

@@ -105,11 +105,13 @@ class ExportSettings(BaseModel):
     score_threshold: Fraction | None = Field(
         default=None, description="Operating point; chosen on --threshold-on by default."
     )
-    threshold_on: SplitName | None = Field(
-        default=None,
-        description="DOMAIN:SPLIT for the operating point and for parity; the first task domain's val by default.",
+    threshold_on: list[SplitName] = Field(
+        default=[],
+        description="DOMAIN:SPLIT for operating point, boxes and parity; repeats; val of all task domains by default.",
     )
-    max_false_alarms: Positive = Field(default=0.1, description="False alarms per frame at the operating point.")
+    max_false_alarms: Positive = Field(
+        default=0.1, description="False alarms per frame at the operating point, mean of the domains."
+    )
     centre_distance_px: Positive = Field(
         default=3.0, description="Within which a detection counts as one of a target, frame pixels."
     )
@@ -131,9 +133,9 @@ class ExportSettings(BaseModel):
     )
     parity: ParitySettings = Field(default=ParitySettings(), description="How far graphs may stray.")
     parity_frames: Annotated[int, Field(ge=1)] = Field(default=400, description="Frames compared, evenly spaced.")
-    calibrate_on: SplitName | None = Field(
-        default=None,
-        description="DOMAIN:SPLIT that the scales of int8 are measured on; the first task domain's train by default.",
+    calibrate_on: list[SplitName] = Field(
+        default=[],
+        description="DOMAIN:SPLIT that int8 scales are measured on; repeats; train of all task domains by default.",
     )
     calibration_frames: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=64, description="Frames with targets to measure scales on, evenly spaced."

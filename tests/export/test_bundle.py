@@ -46,6 +46,32 @@ def settings(domains: Path) -> ExportSettings:
     )
 
 
+def test_a_model_of_several_tasks_is_chosen_and_compared_on_all_of_them(
+    checkpoint: Path, domains: Path, settings: ExportSettings, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run" / "best"
+    shutil.copytree(checkpoint, folder)
+    info = json.loads((folder / "checkpoint.json").read_text())
+    info["domains"][1]["role"] = "task"
+    (folder / "checkpoint.json").write_text(json.dumps(info))
+    with pytest.raises(DataError, match=r"bright.*val"):  # it has none
+        export_bundle(folder, tmp_path / "none" / "1", settings, progress=False)
+    both = settings.model_copy(update={"threshold_on": ["dark:val", "bright:test"], "precisions": ["fp32", "int8"]})
+    exported = export_bundle(folder, tmp_path / "spots" / "1", both, progress=False)
+    assert exported.parity.domain == "dark:val, bright:test"
+    assert exported.parity.frames == 10 + 3
+    card = (exported.path / "MODEL_CARD.md").read_text()
+    assert "chosen on `dark:val, bright:test`" in card
+    with load(exported.path, threads=1) as detector:
+        threshold = detector.manifest.score_threshold
+        alarms = []
+        for name in ("dark:val", "bright:test"):
+            domain, _, split = name.partition(":")
+            dataset = DomainDataset.open(domains / domain, split, cache_dir=domains / "cache", progress=False)
+            alarms.append(evaluate(detector, dataset, score_threshold=threshold, progress=False).fa_per_frame)
+    assert np.mean(alarms) <= settings.max_false_alarms + 1 / 3  # int8 may find another or two
+
+
 def test_a_bundle_has_everything_and_detects_what_the_checkpoint_does(
     checkpoint: Path, domains: Path, settings: ExportSettings, tmp_path: Path
 ) -> None:

@@ -113,7 +113,7 @@ def fast(root: Path) -> ExportSettings:
         {
             "data_root": root,
             "cache_dir": root / "cache",
-            "threshold_on": "dark:val",
+            "threshold_on": ["dark:val"],
             "precisions": ["fp32"],
             "threads": 1,
         }

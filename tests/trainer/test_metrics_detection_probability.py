@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from loddis_trainer.metrics import DetectionRoc, ImageResult, detection_roc
+from loddis_trainer.metrics import DetectionRoc, ImageResult, common_threshold, detection_roc
 
 Point = tuple[float, float]
 
@@ -128,6 +128,19 @@ def test_every_point_is_what_counting_gives_and_none_falls(seed: int, decimals: 
     for threshold, pd, fa in zip(roc.thresholds, roc.pd, roc.fa_per_frame, strict=True):
         assert roc.at_threshold(float(threshold)) == pytest.approx((pd, fa))
         assert count_by_definition(results, float(threshold), 3.0) == pytest.approx((pd, fa))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 10_000), min_size=1, max_size=3), st.floats(0, 3))
+def test_one_threshold_for_several_domains_keeps_the_mean_of_their_false_alarms(
+    seeds: list[int], budget: float
+) -> None:
+    curves = [detection_roc(random_frames(seed)) for seed in seeds]
+    threshold = common_threshold(curves, budget)
+    assert np.mean([curve.at_threshold(threshold)[1] for curve in curves]) <= budget + 1e-9
+    below = [score for curve in curves for score in curve.thresholds if score < threshold]
+    if below:  # the next lower score would be too many
+        assert np.mean([curve.at_threshold(max(below))[1] for curve in curves]) > budget - 1e-9
 
 
 @settings(max_examples=60, deadline=None)

@@ -91,7 +91,8 @@ class FitConfig(BaseModel):
         default=0.7, description="Share of the task domains in a batch where balance is `domain`."
     )
     final_task_share: Annotated[float | None, Field(gt=0, le=1)] = Field(
-        default=None, description="Where that share ends, moving evenly over the training; it stays if not given."
+        default=None,
+        description="Where that share moves over the first half of the training; it stays if not given.",
     )
     loss_balance: Literal["batch", "domain"] = Field(
         default="batch",

@@ -14,7 +14,7 @@ from rich.progress import track
 from loddis_runtime import Detections, Detector, load
 from loddis_runtime.photometry import measure_targets
 from loddis_trainer.checkpoint import INFO
-from loddis_trainer.data import DomainDataset
+from loddis_trainer.data import DomainDataset, LabelledFrames
 from loddis_trainer.metrics import ImageResult, Metrics, evaluate_images
 
 __all__ = [
@@ -32,7 +32,7 @@ FRAMES_A_BATCH = 8
 
 def evaluate(
     detector: Detector,
-    dataset: DomainDataset,
+    dataset: LabelledFrames,
     *,
     score_threshold: float | None = None,
     centre_distance_px: float = 3.0,
@@ -44,7 +44,7 @@ def evaluate(
 
     Args:
         detector: Any `Detector` of the runtime.
-        dataset: The split.
+        dataset: The split, or several as one.
         score_threshold: The operating point; the detector's own if none.
         centre_distance_px: Within which a detection counts for Pd, frame pixels.
         numbers: Only these frames.
@@ -62,7 +62,7 @@ def evaluate(
 
 def collect_results(
     detector: Detector,
-    dataset: DomainDataset,
+    dataset: LabelledFrames,
     *,
     numbers: Sequence[int] | None = None,
     measure: bool = True,
@@ -72,7 +72,7 @@ def collect_results(
 
     Args:
         detector: Any `Detector` of the runtime.
-        dataset: The split.
+        dataset: The split, or several as one.
         numbers: Only these frames.
         measure: Measure the SNR of detections and targets, for figures by SNR; most of the time goes into it.
         progress: Show a bar.
@@ -80,7 +80,7 @@ def collect_results(
     chosen = list(range(len(dataset))) if numbers is None else list(numbers)
     starts = range(0, len(chosen), FRAMES_A_BATCH)
     results = []
-    for start in track(starts, description=f"{dataset.name}:{dataset.split}", disable=not progress, transient=True):
+    for start in track(starts, description=dataset.label, disable=not progress, transient=True):
         batch = chosen[start : start + FRAMES_A_BATCH]
         prepared = [detector.prepare_window(dataset.window(number, detector.manifest.window)) for number in batch]
         for number, key, rows in zip(batch, prepared, detector.infer(prepared), strict=True):
@@ -89,7 +89,7 @@ def collect_results(
     return results
 
 
-def image_result(dataset: DomainDataset, number: int, found: Detections, *, measure: bool = True) -> ImageResult:
+def image_result(dataset: LabelledFrames, number: int, found: Detections, *, measure: bool = True) -> ImageResult:
     """Pair the detections on a frame with its ground truth and, where asked for, the targets' local SNR."""
     boxes = dataset.boxes(number)
     snr = np.full(len(boxes), np.nan, dtype=np.float32)
@@ -104,7 +104,7 @@ def image_result(dataset: DomainDataset, number: int, found: Detections, *, meas
         truth_snr=snr,
         snr=found.snr,
         sequence=dataset.sequence_of(number),
-        frame_index=dataset.records[number].frame_index,
+        frame_index=dataset.record(number).frame_index,
     )
 
 

@@ -3,6 +3,7 @@
 from loddis_trainer.augmentation import AugmentConfig
 from loddis_trainer.data.domain import DomainDataset, find_domain
 from loddis_trainer.data.errors import DataError
+from loddis_trainer.data.joined import JoinedSplits, LabelledFrames, join
 from loddis_trainer.data.loader import Batch, EpochPlan, TrainingLoader
 from loddis_trainer.data.mixture import MixedDomain, Mixture, Role
 from loddis_trainer.data.samples import TrainingSamples
@@ -13,10 +14,13 @@ __all__ = [
     "DataError",
     "DomainDataset",
     "EpochPlan",
+    "JoinedSplits",
+    "LabelledFrames",
     "MixedDomain",
     "Mixture",
     "Role",
     "TrainingLoader",
     "TrainingSamples",
     "find_domain",
+    "join",
 ]

@@ -138,9 +138,18 @@ class DomainDataset:
             tuple(range(len(records))),
         )
 
+    @property
+    def label(self) -> str:
+        """``DOMAIN:SPLIT``."""
+        return f"{self.name}:{self.split}"
+
     def __len__(self) -> int:
         """Number of frames."""
         return len(self.records)
+
+    def record(self, number: int) -> FrameRecord:
+        """Give what is known of a frame."""
+        return self.records[number]
 
     def frame(self, number: int) -> Frame:
         """Give the pixels of a frame, ``(H, W)`` uint8 or uint16; a view, not to be written to."""

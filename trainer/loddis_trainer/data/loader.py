@@ -54,7 +54,7 @@ class EpochPlan:
         balance: ``natural`` draws all frames alike. ``domain`` gives every batch fixed shares: `task_share` to the task
             domains, the rest to the auxiliary ones, each shared evenly. What runs out is shuffled again.
         task_share: Under ``domain``, in the first step.
-        final_task_share: In the last step of all epochs, moving there evenly; ``None``: it stays.
+        final_task_share: In the second half of all epochs, moving there evenly over the first; ``None``: it stays.
         epochs: Of the training.
         seed: Of the order.
     """
@@ -145,7 +145,9 @@ class TrainingLoader:
     def _task_share(self, epoch: int, progress: float) -> float:
         """Give the share of the task domains at a place of an epoch, in [0, 1)."""
         first, last = self.plan.task_share, self.plan.final_task_share
-        return first if last is None else first + (last - first) * (epoch + progress) / self.plan.epochs
+        if last is None:
+            return first
+        return first + (last - first) * min(1.0, 2 * (epoch + progress) / self.plan.epochs)
 
     def _domain_counts(self, task_share: float) -> list[int]:
         """Share a batch out among the domains: largest remainders, at least one frame each where they fit."""

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from loddis_trainer.metrics.images import FramePool, ImageResult, pool_frames
 from loddis_trainer.metrics.matching import match_greedily, pairs_by_distance
 
-__all__ = ["DetectionRoc", "detection_roc", "roc_of_match"]
+__all__ = ["DetectionRoc", "common_threshold", "detection_roc", "roc_of_match"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,11 +63,7 @@ class DetectionRoc:
         a rounding, as another engine computes it, stays on its side. The lowest score if all are allowed; 1 if none
         is, which only a detection of score 1 gets past.
         """
-        allowed = self._allowed(fa_per_frame)
-        if not allowed:
-            return 1.0
-        following = self.thresholds[allowed - 1 : allowed + 1]
-        return float(following.mean())
+        return common_threshold([self], fa_per_frame)
 
     def at_threshold(self, score_threshold: float) -> tuple[float, float]:
         """Give Pd (NaN without targets) and false alarms per frame at a threshold."""
@@ -97,9 +93,29 @@ class DetectionRoc:
 
     def _allowed(self, fa_per_frame: float) -> int:
         """Count the thresholds, from the highest, that keep to so many false alarms per frame."""
-        if not fa_per_frame >= 0:
-            raise ValueError(f"fa_per_frame must be at least 0, got {fa_per_frame}")
-        return int(np.searchsorted(self.fa_per_frame, fa_per_frame, side="right"))
+        return _count_allowed(self.fa_per_frame, fa_per_frame)
+
+
+def common_threshold(curves: Sequence[DetectionRoc], fa_per_frame: float) -> float:
+    """Give one threshold for several domains: as `DetectionRoc.threshold_at`, of the mean of their false alarms.
+
+    Args:
+        curves: Of each domain, at least one; each weighs alike, whatever its number of frames.
+        fa_per_frame: Allowed on average, at least 0.
+    """
+    thresholds = np.unique(np.concatenate([curve.thresholds for curve in curves]))[::-1]  # falling
+    rising = np.zeros(len(thresholds))
+    for curve in curves:
+        reported = np.searchsorted(-curve.thresholds, -thresholds, side="right")
+        rising += np.concatenate(([0.0], curve.fa_per_frame))[reported] / len(curves)
+    allowed = _count_allowed(rising, fa_per_frame)
+    return float(thresholds[allowed - 1 : allowed + 1].mean()) if allowed else 1.0
+
+
+def _count_allowed(rising: NDArray[np.float64], fa_per_frame: float) -> int:
+    if not fa_per_frame >= 0:
+        raise ValueError(f"fa_per_frame must be at least 0, got {fa_per_frame}")
+    return int(np.searchsorted(rising, fa_per_frame, side="right"))
 
 
 def detection_roc(results: Sequence[ImageResult], *, centre_distance_px: float = 3.0) -> DetectionRoc:
