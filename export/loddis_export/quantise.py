@@ -158,15 +158,20 @@ def _layer(convolution: onnx.NodeProto) -> str:
 
 
 def _float_nodes(model: onnx.ModelProto, keep_float: Collection[str]) -> list[str]:
-    """Name the nodes that stay in float: kept layers with their activation, and what comes after the last layers."""
+    """Name the nodes that stay in float: kept layers, what only kept layers feed, and what comes after the last layers.
+
+    A sum or a concatenation of maps that are float on both sides would lose to int8 and save nothing.
+    """
     nodes = list(model.graph.node)
     last = max(i for i, node in enumerate(nodes) if node.op_type == "Conv")
     names = []
-    of_kept: set[str] = set()  # tensors that kept layers made, up to their activation's
+    of_kept: set[str] = set()  # tensors that kept layers made, and what became of them alone
+    constants = {tensor.name for tensor in model.graph.initializer} | {""}
     for i, node in enumerate(nodes):
         kept = node.op_type == "Conv" and _layer(node) in keep_float
-        activation = node.op_type in ("Sigmoid", "Mul") and of_kept.issuperset(node.input)
-        if kept or activation:
+        carried = node.op_type in QUANTISED_OPS and node.op_type != "Conv"
+        carried = carried and of_kept.issuperset(set(node.input) - constants)
+        if kept or carried:
             names.append(node.name)
             of_kept.update(node.output)
         elif i > last or node.op_type not in QUANTISED_OPS:

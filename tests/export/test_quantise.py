@@ -99,6 +99,14 @@ def test_all_other_layers_are_int8_by_output_channel(quantised: Path) -> None:
     assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", OPSET)]
 
 
+def test_with_every_layer_in_float_nothing_is_quantised(graph: Path, tmp_path: Path) -> None:
+    """Sums and joined maps of float layers are no exception: the search for layers ends at the float graph."""
+    path, unseen = tmp_path / "float.onnx", frames(4, seed=100)
+    quantise_graph(graph, path, frames(4, seed=0), keep_float=layers_of(graph))
+    assert not [node.name for node in onnx.load(str(path)).graph.node if node.op_type == "QuantizeLinear"]
+    np.testing.assert_allclose(run(path, unseen), run(graph, unseen), atol=1e-3)
+
+
 def test_boxes_are_decoded_in_float(quantised: Path) -> None:
     nodes = onnx.load(str(quantised)).graph.node
     last = max(i for i, node in enumerate(nodes) if node.op_type == "Conv")
