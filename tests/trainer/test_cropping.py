@@ -81,11 +81,47 @@ def test_training_samples_are_cut_and_keep_their_targets(tmp_path: Path) -> None
     assert not np.array_equal(again, other)
 
 
+def test_pieces_stay_off_the_padding_where_the_frame_is_large_enough() -> None:
+    none, wide, low = np.zeros((0, 4), np.float32), np.array([0.0, 64.0, 320.0, 192.0]), np.array([0.0, 96, 320, 160])
+    for seed in range(100):
+        piece, *_ = crop(COORDINATES, none, (96, 96), np.random.default_rng(seed), inside_xyxy=wide)
+        assert piece[1].min() >= 64
+        assert piece[1].max() < 192
+        piece, *_ = crop(COORDINATES, none, (96, 96), np.random.default_rng(seed), inside_xyxy=low)
+        assert piece[1].min() == 96  # too low for the piece: all of it is seen
+
+
+def test_what_is_cut_out_knows_nothing_of_how_the_frame_was_changed(tmp_path: Path) -> None:
+    """As many pieces of mirrored frames hold their target as of others."""
+    root = write_coco_domain(tmp_path / "bright", splits={"train": 12})
+    mixture = Mixture.open([str(root)], [], split="train", seed=0, cache_dir=tmp_path / "cache", progress=False)
+    samples = TrainingSamples(
+        mixture,
+        size_hw=(96, 128),
+        window=1,
+        intensity=FullRange(),
+        augmentation=AugmentConfig(flip=0.5),
+        seed=0,
+        crop_hw=(32, 32),
+    )
+    held: dict[bool, list[bool]] = {True: [], False: []}
+    for epoch in range(80):
+        for number in range(12):
+            draw = Draw(0, number, epoch)
+            mirrored = samples._chances(draw).changing.random() < 0.5
+            held[bool(mirrored)].append(len(samples[draw][1]) > 0)
+    rates = [float(np.mean(held[mirrored])) for mirrored in (True, False)]
+    assert rates[0] == pytest.approx(rates[1], abs=0.09)
+    assert max(rates) < 0.95
+
+
 def test_a_piece_larger_than_the_frame_is_refused() -> None:
     with pytest.raises(ValidationError, match="crop_hw 288 x 320 is cut out of size_hw, which is only 256 x 320"):
         FitConfig(task=["a"], crop_hw=(288, 320))
     with pytest.raises(ValidationError, match="multiples of 32"):
         FitConfig(task=["a"], crop_hw=(100, 100))
+    with pytest.raises(ValueError, match="cannot be cut out"):
+        crop(COORDINATES, np.zeros((0, 4), np.float32), (288, 320), np.random.default_rng(0))
 
 
 def test_a_share_that_moves_needs_batches_by_domain() -> None:

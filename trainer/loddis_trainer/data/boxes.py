@@ -65,7 +65,11 @@ def boxes_from_xywh(
 def visible(
     boxes_xyxy: NDArray[np.floating], size_hw: tuple[int, int]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Cut boxes ``(M, 4)`` at the border of a frame, and leave out those of which less than half is inside.
+    """Cut boxes at the border of a frame, and leave out those of which less than half is inside, or that have no area.
+
+    Args:
+        boxes_xyxy: ``(M, 4)`` x1, y1, x2, y2 in the frame's pixels, of any float type.
+        size_hw: Of the frame.
 
     Returns:
         ``(M', 4)`` float32; ``(M,)`` which are left.
@@ -73,7 +77,8 @@ def visible(
     boxes = boxes_xyxy.astype(np.float64)
     inside = np.clip(boxes, 0, [size_hw[1], size_hw[0]] * 2)
     whole = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    seen = (inside[:, 2:] - inside[:, :2]).prod(axis=1) >= SMALLEST_VISIBLE_SHARE * whole
+    area = (inside[:, 2:] - inside[:, :2]).prod(axis=1)
+    seen = (area > 0) & (area >= SMALLEST_VISIBLE_SHARE * whole)
     return inside[seen].astype(np.float32), seen
 
 

@@ -30,8 +30,6 @@ from loddis_trainer.data.rendering import add_contrail, add_synthetic_target
 
 __all__ = ["Draw", "TrainingSamples"]
 
-CROPPING = 1  # tells its chance from that of other changes
-
 
 class Draw(NamedTuple):
     """A frame to draw: domain id, frame number in the domain, the epoch that asks, and how often it drew it before."""
@@ -40,6 +38,16 @@ class Draw(NamedTuple):
     number: int
     epoch: int
     turn: int = 0
+
+
+class _Chances(NamedTuple):
+    """Where the chance of each kind of change comes from."""
+
+    copying: np.random.Generator
+    changing: np.random.Generator
+    rendering: np.random.Generator
+    repeating: np.random.Generator
+    cropping: np.random.Generator
 
 
 class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
@@ -98,11 +106,16 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
         transform = LetterboxTransform.fit(frames[-1].shape, self.size_hw)
         network_boxes = transform.to_network(boxes).astype(np.float32)
         if self.crop_hw is not None:
-            generator = np.random.default_rng((self.seed, *draw, CROPPING))
-            stacked, network_boxes, seen = crop(stacked, network_boxes, self.crop_hw, generator)
+            inside = transform.to_network(np.array([[0, 0, *frames[-1].shape[::-1]]]))[0]
+            generator = self._chances(draw).cropping
+            stacked, network_boxes, seen = crop(stacked, network_boxes, self.crop_hw, generator, inside_xyxy=inside)
             labels = labels[seen]
         name = f"{dataset.name}/{dataset.sequence_of(draw.number)}/{dataset.records[draw.number].frame_index}"
         return torch.from_numpy(stacked), torch.from_numpy(network_boxes), torch.from_numpy(labels), draw.domain, name
+
+    def _chances(self, draw: Draw) -> _Chances:
+        """Give a draw's generators: none of them knows what another one gave."""
+        return _Chances(*np.random.default_rng((self.seed, *draw)).spawn(len(_Chances._fields)))
 
     def _window(self, domain: int, number: int) -> Window:
         """Give the T frames ``(H, W)`` float32 in [0, 1] that end with a frame, registered if asked for."""
@@ -116,7 +129,7 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
         What is rendered so has its SNR in the noise that the frame ends up with.
         """
         ask, offset_px = self.augmentation, self._box_offsets_px[draw.domain]
-        copying, changing, rendering, repeating = np.random.default_rng((self.seed, *draw)).spawn(4)
+        copying, changing, rendering, repeating, _ = self._chances(draw)
         if copying.random() < ask.paste:
             frames, boxes, labels = self._copy_target(draw.domain, frames, boxes, labels, copying)
         frames, boxes, seen = augment(frames, boxes, ask, changing, box_offset_x_px=offset_px[0])

@@ -59,7 +59,9 @@ def detection_loss(
 
     Frames without targets count too: all their points should say "nothing here". Sums are divided by the number of
     assigned points in the batch, at least 1. Where `groups` tell frames apart, those of each group are divided by its
-    own number, and groups weigh as they have frames: one of thirty targets a frame does not drown one of a single.
+    own number, and groups weigh as they have frames: one of thirty targets a frame does not drown one of a single. But
+    a target of an auxiliary group weighs no more than one of the others does on average: neither does a domain of
+    single targets drown a crowded task.
 
     Args:
         raw: The head's output for B frames.
@@ -68,9 +70,8 @@ def detection_loss(
         box_trust: ``(B,)`` in [0, 1]: weight of a frame's boxes; at 0 it teaches where targets are and what, not how
             large. All are trusted if none.
         box_loss: How far a box is from its target, see `loddis_trainer.losses.boxes`.
-        groups: ``(B,)`` int64, from 0; all frames are one group if none.
-        auxiliary: ``(G,)`` bool, by group: a target of such a group weighs no more than one of the others does, so that
-            a domain of few targets does not drown the crowds of the task either. None is if none.
+        groups: ``(B,)`` int64 in [0, G); all frames are one group if none.
+        auxiliary: ``(G,)`` bool, by group; given with `groups`.
     """
     boxes = decode_boxes(raw, stride=stride)  # (B, A, 4)
     objectness, classes = raw.objectness.float(), raw.classes.float()
@@ -97,14 +98,18 @@ def detection_loss(
 
 
 def _frame_weights(assigned: Tensor, groups: Tensor | None, auxiliary: Tensor | None) -> Tensor:
-    """Give what the sum of a frame is multiplied by, ``(B,)`` float32, from its assigned points ``(B,)``."""
-    if groups is None:
+    """Give what the sum of a frame is multiplied by, ``(B,)`` float32, from its assigned points ``(B,)``.
+
+    Weights of all assigned points sum to 1. A group counts at least one point a frame: one that happens to have no
+    target would else be divided by nothing, and its background outweigh all the rest.
+    """
+    if groups is None or auxiliary is None:
         return (1 / assigned.sum().clamp(min=1)).expand(len(assigned))
-    members = F.one_hot(groups, len(auxiliary) if auxiliary is not None else -1).float()  # (B, G)
-    frames, points = members.mean(dim=0), assigned.float() @ members
-    weights = frames / points.clamp(min=1)
-    if auxiliary is not None:
-        others = ~auxiliary
-        most = frames[others].sum() / points[others].sum().clamp(min=1)
-        weights = torch.where(auxiliary & (most > 0), weights.clamp(max=most), weights)
-    return weights[groups]
+    members = F.one_hot(groups, len(auxiliary)).float()  # (B, G)
+    frames, points = members.sum(dim=0), assigned.float() @ members  # (G,)
+    weights = frames / torch.maximum(points, frames).clamp(min=1)
+    others = ~auxiliary
+    most = frames[others].sum() / torch.maximum(points[others].sum(), frames[others].sum()).clamp(min=1)
+    weights = torch.where(auxiliary & (most > 0), weights.clamp(max=most), weights)
+    total = weights @ points
+    return (weights / torch.where(total > 0, total, frames.sum()))[groups]
