@@ -5,8 +5,8 @@ from __future__ import annotations
 from loddis_export.settings import Averaging
 from loddis_runtime import Detector
 from loddis_trainer.data import LabelledFrames
-from loddis_trainer.evaluate import collect_results
-from loddis_trainer.metrics import evaluate_images
+from loddis_trainer.evaluate import collect_by_domain
+from loddis_trainer.metrics import mean_map50
 
 __all__ = ["BOX_AVERAGING_IOU", "choose_box_averaging"]
 
@@ -36,6 +36,4 @@ def choose_box_averaging(
 
 def _map50(detector: Detector, dataset: LabelledFrames, iou: float | None, *, progress: bool) -> float:
     tried = detector.with_manifest(detector.manifest.model_copy(update={"box_averaging_iou": iou}))
-    numbers = dataset.evenly_spaced(FRAMES)
-    results = collect_results(tried, dataset, numbers=numbers, measure=False, progress=progress)
-    return evaluate_images(results, score_threshold=0.5).map50
+    return mean_map50(collect_by_domain(tried, dataset, FRAMES, progress=progress))

@@ -16,8 +16,8 @@ from scipy.ndimage import uniform_filter  # type: ignore[import-untyped]
 
 from loddis_runtime import Detector
 from loddis_trainer.data import LabelledFrames
-from loddis_trainer.evaluate import collect_results
-from loddis_trainer.metrics import ImageResult, evaluate_images
+from loddis_trainer.evaluate import collect_by_domain
+from loddis_trainer.metrics import ImageResult, mean_map50
 from loddis_trainer.models import LoddisDetector
 
 __all__ = ["choose_box_scale", "scale_boxes"]
@@ -37,8 +37,7 @@ def choose_box_scale(detector: Detector, dataset: LabelledFrames, *, progress: b
         dataset: Held-out frames of the task domains.
         progress: Show a bar.
     """
-    numbers = dataset.evenly_spaced(FRAMES)
-    results = collect_results(detector, dataset, numbers=numbers, measure=False, progress=progress)
+    results = collect_by_domain(detector, dataset, FRAMES, progress=progress)
     map50 = np.array([[_map50(results, (width, height)) for height in FACTORS] for width in FACTORS])
     around = uniform_filter(map50, size=3, mode="nearest")
     own = FACTORS.index(1.0)
@@ -57,9 +56,10 @@ def scale_boxes(detector: LoddisDetector, factors: tuple[float, float]) -> None:
         bias[SIZE_CHANNELS] += torch.tensor(factors, dtype=torch.float64).log().to(bias.dtype)
 
 
-def _map50(results: list[ImageResult], factors: tuple[float, float]) -> float:
-    scaled = [replace(one, boxes_xyxy=_scaled(one.boxes_xyxy, factors)) for one in results]
-    return evaluate_images(scaled, score_threshold=0.5).map50
+def _map50(results_by_domain: list[list[ImageResult]], factors: tuple[float, float]) -> float:
+    return mean_map50(
+        [[replace(one, boxes_xyxy=_scaled(one.boxes_xyxy, factors)) for one in part] for part in results_by_domain]
+    )
 
 
 def _scaled(boxes_xyxy: NDArray[np.float32], factors: tuple[float, float]) -> NDArray[np.float32]:

@@ -88,7 +88,7 @@ def export_bundle(checkpoint: Path, out: Path, settings: ExportSettings, *, prog
         calibrate_on = settings.calibrate_on or _splits_of_tasks(stripped, "train", "--calibrate-on")
     names = dict.fromkeys([*chosen_on, *settings.evaluate, *calibrate_on])
     splits = {name: _open(name, stripped, settings, progress=progress) for name in names}
-    each = -(-settings.calibration_frames // max(1, len(calibrate_on)))
+    each = max(1, settings.calibration_frames // max(1, len(calibrate_on)))
     calibration = [
         (splits[name], number) for name in calibrate_on for number in calibration_numbers(splits[name], each)
     ]
@@ -189,7 +189,8 @@ def _build(work: _Work, manifest: Manifest, building: Path, out: Path) -> Export
             report,
             metrics,
             centre_distance_px=settings.centre_distance_px,
-            chosen_on=", ".join(work.chosen_on) if settings.score_threshold is None else "the command line",
+            chosen_on=work.chosen_on,
+            max_false_alarms=settings.max_false_alarms if settings.score_threshold is None else None,
         )
     )
     manifest = _save(manifest, building, [*written, PARITY_NAME, CARD])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from loddis_export.parity import GroupParity, ParityReport, PrecisionParity
 from loddis_export.strip import StrippedCheckpoint
@@ -20,7 +20,8 @@ def model_card(
     metrics: Mapping[str, Metrics],
     *,
     centre_distance_px: float,
-    chosen_on: str,
+    chosen_on: Sequence[str],
+    max_false_alarms: float | None,
 ) -> str:
     """Write the card as Markdown.
 
@@ -30,11 +31,17 @@ def model_card(
         parity: Of its graphs.
         metrics: `DOMAIN:SPLIT` to what was measured there with the exported bundle.
         centre_distance_px: Within which a detection counts for Pd.
-        chosen_on: `DOMAIN:SPLIT` that the score threshold was chosen on.
+        chosen_on: Each `DOMAIN:SPLIT` that choices were made on.
+        max_false_alarms: Per frame, by which the score threshold was chosen there; none if it was given.
     """
+    splits = ", ".join(f"`{name}`" for name in chosen_on)
+    chosen = "given on the command line"
+    if max_false_alarms is not None:
+        mean = ", mean of the domains" if len(chosen_on) > 1 else ""
+        chosen = f"chosen on {splits} for at most {max_false_alarms:g} false alarms per frame{mean}"
     parts = (
-        _head(manifest, stripped, parity, chosen_on),
-        _metrics(manifest, metrics, centre_distance_px, chosen_on),
+        _head(manifest, stripped, parity, chosen, splits),
+        _metrics(manifest, metrics, centre_distance_px, splits),
         _breakdown(metrics),
         _training(manifest, stripped),
         _parity(parity),
@@ -44,7 +51,7 @@ def model_card(
     return "\n".join(parts)
 
 
-def _head(manifest: Manifest, stripped: StrippedCheckpoint, parity: ParityReport, chosen_on: str) -> str:
+def _head(manifest: Manifest, stripped: StrippedCheckpoint, parity: ParityReport, chosen: str, splits: str) -> str:
     height, width = manifest.size_hw
     frames = "one frame" if manifest.window == 1 else f"{manifest.window} frames"
     return f"""# {manifest.name}, version {manifest.version}
@@ -55,24 +62,24 @@ one stride-{manifest.stride} map, classes: {", ".join(manifest.classes)}.
 Method: Chen et al., *Domain-Auxiliary Infrared Moving Small Target Detection by Learning to Overlook Domain
 Discrepancy*.
 
-Operating point: score ≥ {manifest.score_threshold:.3f}, chosen on `{chosen_on}`.{_box_scale(parity)}
+Operating point: score ≥ {manifest.score_threshold:.3f}, {chosen}.{_box_scale(parity, splits)}
 """
 
 
-def _box_scale(parity: ParityReport) -> str:
+def _box_scale(parity: ParityReport, splits: str) -> str:
     wider, higher = parity.box_scale_wh
     if (wider, higher) == (1, 1):
         return ""
     return f"""
-Boxes are {wider:g} times as wide and {higher:g} times as high as in the checkpoint, chosen on `{parity.domain}`."""
+Boxes are {wider:g} times as wide and {higher:g} times as high as in the checkpoint, chosen on {splits}."""
 
 
-def _metrics(manifest: Manifest, metrics: Mapping[str, Metrics], centre_distance_px: float, chosen_on: str) -> str:
+def _metrics(manifest: Manifest, metrics: Mapping[str, Metrics], centre_distance_px: float, splits: str) -> str:
     lines = [
         "## Metrics",
         "",
         "Measured with this bundle's float32 graph (ONNX Runtime, CPU) on whole splits; every labelled frame counts.",
-        f"Only `{chosen_on}` took part in a choice."
+        f"Only {splits} took part in a choice."
         " mAP50: COCO, IoU 0.5. Pr, Re, F1: the field's, at the operating point."
         f" Pd: share of targets with a detection within {centre_distance_px:g} px of the centre;"
         " Fa: false alarms per frame.",
@@ -199,7 +206,7 @@ def _parity(parity: ParityReport) -> str:
     lines = [
         "## Parity of the graphs with the checkpoint",
         "",
-        f"On {parity.frames} frames of `{parity.domain}` with {parity.targets} targets. Candidates are compared before"
+        f"On {parity.frames} frames of {parity.domain} with {parity.targets} targets. Candidates are compared before"
         f" suppression; detections after it, at the score threshold {parity.score_threshold:g}. Matched: share of the"
         f" checkpoint's detections that the graph gives within {parity.centre_distance_px:g} px. What does not keep"
         " within its limits is not in the bundle, or not built by TensorRT.",

@@ -24,7 +24,7 @@ from loddis_export.strip_proof import Stripping
 from loddis_runtime import Detector
 from loddis_runtime.bundle import GraphPrecision
 from loddis_runtime.detector import PreparedFrame
-from loddis_trainer.data import LabelledFrames
+from loddis_trainer.data import JoinedSplits, LabelledFrames
 from loddis_trainer.evaluate import SCORE_FLOOR, image_result
 from loddis_trainer.metrics import ImageResult, Metrics, evaluate_images
 from loddis_trainer.metrics.detection_probability import detection_roc
@@ -38,7 +38,7 @@ JUDGED_FROM_TARGETS = 30  # one target of fewer weighs more than any limit
 
 
 class GroupParity(BaseModel):
-    """Targets of one size or SNR."""
+    """Targets of one size, SNR or, where there are several, domain."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -265,6 +265,10 @@ class Reference:
             results, score_threshold=self.score_threshold, centre_distance_px=self.centre_distance_px
         )
         groups = zip((*self.metrics.by_size, *self.metrics.by_snr), (*metrics.by_size, *metrics.by_snr), strict=True)
+        pds = [
+            *((one.label, one.targets, one.pd, other.pd) for one, other in groups),
+            *self._by_domain(results),
+        ]
         return PrecisionParity(
             precision=precision,
             computed_by=computed_by,
@@ -280,13 +284,31 @@ class Reference:
             fa_reference=self.metrics.fa_per_frame,
             fa_exported=metrics.fa_per_frame,
             groups=tuple(
-                GroupParity(label=one.label, targets=one.targets, pd_reference=one.pd, pd_exported=other.pd)
-                for one, other in groups
-                if one.targets
+                GroupParity(label=label, targets=targets, pd_reference=expected, pd_exported=actual)
+                for label, targets, expected, actual in pds
+                if targets
             ),
             float_layers=tuple(float_layers),
             limits=limits,
         )
+
+    def _by_domain(self, results: Sequence[ImageResult]) -> list[tuple[str, int, float, float]]:
+        """Give label, number of targets and both Pd of each domain, where there are several: none hides another."""
+        if not isinstance(self.dataset, JoinedSplits):
+            return []
+        labels = [self.dataset.label_of(number) for number in self.numbers]
+        found = []
+        for part in self.dataset.parts:
+            one, other = (
+                evaluate_images(
+                    [result for result, label in zip(every, labels, strict=True) if label == part.label],
+                    score_threshold=self.score_threshold,
+                    centre_distance_px=self.centre_distance_px,
+                )
+                for every in (self.results, results)
+            )
+            found.append((part.label, one.targets, one.pd, other.pd))
+        return found
 
     def _with_detections(self, rows: NDArray[np.float32]) -> tuple[ImageResult, ...]:
         """Give the results with the detections of other candidates, and the ground truth as it was measured."""

@@ -42,7 +42,7 @@ def calibration_numbers(dataset: DomainDataset, count: int) -> list[int]:
     """
     with_targets = [number for number in range(len(dataset)) if len(dataset.boxes(number))]
     if not with_targets:
-        raise ExportError(f"{dataset.label} has no targets to calibrate int8 on")
+        raise ExportError(f"{dataset.label} has no targets to calibrate int8 on: name others with --calibrate-on")
     places = np.linspace(0, len(with_targets) - 1, min(count, len(with_targets)))
     return [with_targets[int(place)] for place in np.unique(places.round())]
 

@@ -138,13 +138,21 @@ class ExportSettings(BaseModel):
         description="DOMAIN:SPLIT that int8 scales are measured on; repeats; train of all task domains by default.",
     )
     calibration_frames: Annotated[int, Field(ge=1, le=4096)] = Field(
-        default=64, description="Frames with targets to measure scales on, evenly spaced."
+        default=64, description="Frames with targets to measure scales on, evenly spaced, as many of each split."
     )
     credit: list[Credit] = Field(default=[], description="DOMAIN=LICENCE; SOURCE of a training domain; repeats.")
     scene_frames: Annotated[int, Field(ge=1)] = Field(
         default=600, description="Frames of each training domain that tell what its scenes are like, evenly spaced."
     )
     threads: Annotated[int, Field(ge=1)] | None = Field(default=None, description="CPU threads; all cores by default.")
+
+    @field_validator("threshold_on", "calibrate_on")
+    @classmethod
+    def _each_once(cls, value: list[str]) -> list[str]:
+        twice = sorted({name for name in value if value.count(name) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} is named twice")
+        return value
 
     @field_validator("credit", mode="before")
     @classmethod

@@ -47,7 +47,8 @@ def train(domains: Path, out: Path, *, processes: int, batch_size: int, more: tu
 
 def test_two_processes_share_the_work_and_one_speaks(domains: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    own = ("--auxiliary-statistics", "own")
+    own = ("--auxiliary-statistics", "own", "--crop-hw", "32,64", "--loss-balance", "domain")
+    own = (*own, "--final-task-share", "0.9")
     spoken = train(domains, out, processes=2, batch_size=4, more=own)
     assert spoken.count("2 epochs, 8 steps") == 1  # 32 frames, two batches of four a step
     history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]

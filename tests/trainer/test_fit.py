@@ -19,6 +19,7 @@ from loddis_trainer.data import DataError
 from loddis_trainer.errors import CheckpointError, TrainingError
 from loddis_trainer.fit import fit
 from loddis_trainer.losses.branches import BranchLosses, LoddisBranches
+from loddis_trainer.training_model import TrainingModel
 from support.domains import write_coco_domain, write_drone_csv_domain
 from support.fitting import short_run
 
@@ -56,15 +57,35 @@ def test_a_detector_learns_to_find_the_spots(domains: Path, tmp_path: Path) -> N
     assert isinstance(train, dict)
 
 
-@pytest.mark.parametrize("statistics", ["shared", "own"])
-def test_going_on_equals_never_having_stopped(domains: Path, tmp_path: Path, statistics: str) -> None:
-    same = {"schedule": "constant", "auxiliary_statistics": statistics}
+APART = {"auxiliary_statistics": "own", "loss_balance": "domain", "crop_hw": (32, 64)}
+
+
+@pytest.mark.parametrize("more", [{}, APART], ids=["together", "apart"])
+def test_going_on_equals_never_having_stopped(domains: Path, tmp_path: Path, more: dict[str, object]) -> None:
+    same = {"schedule": "constant", **more}
     fit(make_config(domains, tmp_path / "straight", **same), progress=False)
     fit(make_config(domains, tmp_path / "parts", **same, epochs=1), progress=False)
     fit(make_config(domains, tmp_path / "parts", **same, resume=True), progress=False)
     weights = [(tmp_path / run / "last" / "weights.safetensors").read_bytes() for run in ("straight", "parts")]
     assert weights[0] == weights[1]
     assert read_info(tmp_path / "parts" / "last").epoch == 2
+
+
+def test_a_share_that_moves_is_seen_in_what_is_drawn(
+    domains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[float] = []
+
+    def watch(model: TrainingModel, *batch: Any) -> Any:
+        drawn.append(float((batch[-1] == 0).float().mean()))
+        return whole(model, *batch)
+
+    whole = TrainingModel.forward
+    monkeypatch.setattr(TrainingModel, "forward", watch)
+    moving = {"batch_size": 10, "steps_per_epoch": 4, "task_share": 0.5, "final_task_share": 0.8, "epochs": 2}
+    fit(make_config(domains, tmp_path / "run", balance="domain", **moving, **APART), progress=False)
+    assert drawn == pytest.approx([0.5, 0.6, 0.6, 0.7, 0.8, 0.8, 0.8, 0.8], abs=0.051)
+    assert drawn == sorted(drawn)
 
 
 def test_a_run_is_not_written_over_and_not_resumed_as_something_else(domains: Path, tmp_path: Path) -> None:

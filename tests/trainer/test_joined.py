@@ -33,7 +33,7 @@ def test_every_frame_is_there_once_with_all_that_is_known_of_it(parts: list[Doma
             assert np.array_equal(joined.boxes(number), part.boxes(own))
             assert np.array_equal(joined.class_ids(number), part.class_ids(own))
             assert joined.record(number) is part.record(own)
-            assert joined.sequence_of(number) == f"{part.name}/{part.sequence_of(own)}"
+            assert joined.sequence_of(number) == f"{part.label}/{part.sequence_of(own)}"
             for one, other in zip(joined.window(number, 3), part.window(own, 3), strict=True):
                 assert np.array_equal(one, other)
             number += 1
@@ -41,10 +41,15 @@ def test_every_frame_is_there_once_with_all_that_is_known_of_it(parts: list[Doma
 
 def test_each_split_gives_as_many_of_the_frames_looked_at(parts: list[DomainDataset]) -> None:
     joined = join(parts)
-    sequences = [joined.sequence_of(number).partition("/")[0] for number in joined.evenly_spaced(9)]
-    assert sequences == ["dark"] * 3 + ["bright"] * 2 + ["clips"] * 3
+    assert isinstance(joined, JoinedSplits)
+    for count, expected in ((1, [1, 0, 0]), (5, [2, 1, 2]), (9, [4, 2, 3]), (10, [4, 2, 4])):
+        labels = [joined.label_of(number) for number in joined.evenly_spaced(count)]
+        assert [labels.count(part.label) for part in parts] == expected  # what `bright` lacks goes to the others
     assert joined.evenly_spaced(10_000) == list(range(len(joined)))
 
 
 def test_a_single_split_stays_what_it_is(parts: list[DomainDataset]) -> None:
     assert join(parts[:1]) is parts[0]
+    assert parts[0].parts == (parts[0],)
+    with pytest.raises(ValueError, match="no split to join"):
+        join([])

@@ -143,6 +143,14 @@ def test_one_threshold_for_several_domains_keeps_the_mean_of_their_false_alarms(
         assert np.mean([curve.at_threshold(max(below))[1] for curve in curves]) > budget - 1e-9
 
 
+def test_a_budget_that_is_met_exactly_is_met_on_average_too() -> None:
+    curve = detection_roc([frame([(50, 50)], [0.7], []), *[frame([], [], [(9, 9)])] * 9])  # 0.1 a frame
+    for count in (1, 7, 11):
+        assert common_threshold([curve] * count, 0.1) == pytest.approx(0.7)
+    with pytest.raises(ValueError, match="one domain at least"):
+        common_threshold([], 0.1)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0, 3))
 def test_the_threshold_for_a_budget_keeps_it_and_spends_it(seed: int, budget: float) -> None:

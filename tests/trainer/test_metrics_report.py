@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from loddis_trainer.metrics import ImageResult, evaluate_images
+from loddis_trainer.metrics import ImageResult, evaluate_images, mean_map50
 
 Square = tuple[float, float, float]  # centre x, centre y, side
 
@@ -186,3 +186,10 @@ def test_impossible_requests_are_refused() -> None:
     for threshold in (-0.1, 1.1, math.nan):
         with pytest.raises(ValueError, match=r"score_threshold must be in \[0, 1\]"):
             evaluate_images(RESULTS, score_threshold=threshold)
+
+
+def test_domains_weigh_alike_in_a_mean_however_many_targets_they_have() -> None:
+    found, missed, empty = frame([(SMALL, 0.9, 7.0)], [(SMALL, 7.0)]), frame([], [(SMALL, 7.0)]), frame([], [])
+    assert mean_map50([[found] * 2, [missed] * 50]) == pytest.approx(0.5)
+    assert mean_map50([[found], [empty]]) == pytest.approx(1.0)
+    assert math.isnan(mean_map50([[empty]]))

@@ -59,6 +59,13 @@ def test_flags_win_over_the_preset_one_by_one(parsed: list[Fit]) -> None:
     assert fit.epochs == edge.epochs != FitConfig.model_fields["epochs"].default
 
 
+def test_what_a_preset_gives_can_be_taken_back(parsed: list[Fit]) -> None:
+    words = ["fit", "--preset", "edge", "--task", "a", "--balance", "natural"]
+    assert run(Trainer, [*words, "--crop-hw", "none", "--final-task-share", "none", "--share-per-epoch", "0.3"]) == 0
+    (fit,) = parsed
+    assert (fit.crop_hw, fit.final_task_share, fit.share_per_epoch, fit.steps_per_epoch) == (None, None, 0.3, 0)
+
+
 def test_a_file_may_hold_all_of_it(parsed: list[Fit], tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("task: ['dark:0.3']\nauxiliary: [bright]\nwindow: 3\n")

@@ -96,7 +96,7 @@ def build_training_model(config: FitConfig, *, roles: Sequence[Role]) -> Trainin
         box_loss=config.box_loss,
         box_trust=trust,
         norm_groups=groups,
-        auxiliary=[role == "auxiliary" for role in roles] if config.loss_balance == "domain" else None,
+        is_auxiliary=[role == "auxiliary" for role in roles] if config.loss_balance == "domain" else None,
     )
 
 

@@ -43,6 +43,8 @@ class Fit(FitConfig, SubCommand):
         unknown = [name for name in preset if name not in FitConfig.model_fields]
         if unknown:
             raise ValueError(f"{given['preset']} has fields that a training does not: {', '.join(unknown)}")
+        if "share_per_epoch" in given and "steps_per_epoch" not in given:
+            preset.pop("steps_per_epoch", None)  # they say the same in two ways; what was given wins
         return merge(preset, given)
 
     def cli_cmd(self) -> None:

@@ -21,6 +21,11 @@ def _number_of_text(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
+def _none_of_text(value: Any) -> Any:
+    """Read `none` off the command line, which takes back what a preset gives."""
+    return None if value in ("none", ["none"], ("none",)) else value
+
+
 LARGEST_SIDE = 16_384  # pixels, as in a bundle's manifest
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -69,13 +74,13 @@ class FitConfig(BaseModel):
     size_hw: tuple[int, int] = Field(
         default=(256, 320), description="Network height and width, pixels, multiples of 32; letterboxed into."
     )
-    crop_hw: tuple[int, int] | None = Field(
+    crop_hw: Annotated[tuple[int, int] | None, BeforeValidator(_none_of_text)] = Field(
         default=None,
-        description="Height and width cut out of training frames, network pixels, multiples of 32; whole if not given.",
+        description="Height and width cut out of training frames, network pixels, multiples of 32; none: whole frames.",
     )
     intensity: IntensityPolicy = Field(default=FullRange(), description="How grey levels become [0, 1].")
 
-    epochs: Count = Field(default=30, description="Passes, each over `share_per_epoch` of the mixture.")
+    epochs: Count = Field(default=30, description="Passes, each of `share_per_epoch` or `steps_per_epoch`.")
     share_per_epoch: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.2, description="Share of the mixture drawn in an epoch, without replacement."
     )
@@ -88,11 +93,12 @@ class FitConfig(BaseModel):
         description="natural: frames are drawn alike; domain: each batch holds fixed shares of every domain.",
     )
     task_share: Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=0.7, description="Share of the task domains in a batch where balance is `domain`."
+        default=0.7, description="Share of the task domains in a batch, at the start, where balance is `domain`."
     )
-    final_task_share: Annotated[float | None, Field(gt=0, le=1)] = Field(
+    final_task_share: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, BeforeValidator(_none_of_text)] = Field(
         default=None,
-        description="Where that share moves over the first half of the training; it stays if not given.",
+        description="Share of the task domains in the second half of the training; it moves there evenly over the "
+        "first half. A batch holds a frame of each domain at least. none: task_share stays.",
     )
     loss_balance: Literal["batch", "domain"] = Field(
         default="batch",
@@ -194,12 +200,22 @@ class FitConfig(BaseModel):
         ):
             raise ValueError(
                 f"crop_hw {self.crop_hw[0]} x {self.crop_hw[1]} is cut out of size_hw, which is only "
-                f"{self.size_hw[0]} x {self.size_hw[1]}"
+                f"{self.size_hw[0]} x {self.size_hw[1]}: give a smaller one, or none"
             )
         return self
 
     @model_validator(mode="after")
     def _share_moves_by_domain(self) -> FitConfig:
         if self.final_task_share is not None and self.balance != "domain":
-            raise ValueError("final_task_share needs balance 'domain': 'natural' draws all frames alike")
+            raise ValueError(
+                "final_task_share needs balance 'domain', as 'natural' draws all frames alike: give none of it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _statistics_of_one_frame(self) -> FitConfig:
+        """A domain may have a single frame in a batch, and the coarsest map has a stride of 32."""
+        name, size = ("size_hw", self.size_hw) if self.crop_hw is None else ("crop_hw", self.crop_hw)
+        if self.auxiliary_statistics == "own" and tuple(size) == (32, 32):
+            raise ValueError(f"auxiliary_statistics 'own' cannot normalise a single frame of 32 x 32: raise {name}")
         return self

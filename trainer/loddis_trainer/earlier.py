@@ -53,7 +53,8 @@ HEAD = "detector.head."
 FIRST_KERNEL = "detector.backbone.stem.conv.weight"
 NORM_BATCHES = 8  # that normalisations of a bundle are measured on
 
-# A resumed run may differ from the one it goes on from in these, and in nothing else.
+# A resumed run may differ from the one it goes on from in these, and in nothing else. With another number of epochs,
+# what moves over the training (learning rate, λ, the task's share) goes on along the new way from where it is.
 FREE_ON_RESUME = {
     *("resume", "out", "cache_dir", "data_root", "threads", "workers", "accelerator", "epochs", "patience"),
     *("evidence_frames", "keep_every"),
@@ -111,7 +112,8 @@ def start_from(config: FitConfig, model: TrainingModel, loader: TrainingLoader) 
         loader: Of what will be trained on: normalisations of a bundle are measured on it.
 
     Raises:
-        CheckpointError: It is missing, half-written, or of another variant, window (but 1) or number of classes.
+        CheckpointError: It is missing or half-written, of another variant or number of classes, or of a
+            window of several frames that is not the run's.
     """
     if config.init is None:
         return Start()

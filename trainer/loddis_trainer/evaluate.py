@@ -19,6 +19,7 @@ from loddis_trainer.metrics import ImageResult, Metrics, evaluate_images
 
 __all__ = [
     "SCORE_FLOOR",
+    "collect_by_domain",
     "collect_results",
     "evaluate",
     "evaluate_model",
@@ -87,6 +88,22 @@ def collect_results(
             found = detector.finish(key, rows, score_threshold=SCORE_FLOOR, measure=measure)
             results.append(image_result(dataset, number, found, measure=measure))
     return results
+
+
+def collect_by_domain(
+    detector: Detector, dataset: LabelledFrames, count: int, *, progress: bool = True
+) -> list[list[ImageResult]]:
+    """Detect on at most `count` frames, as many of each split, and keep the splits apart; SNR is not measured."""
+    return [
+        collect_results(
+            detector,
+            part,
+            numbers=part.evenly_spaced(max(1, count // len(dataset.parts))),
+            measure=False,
+            progress=progress,
+        )
+        for part in dataset.parts
+    ]
 
 
 def image_result(dataset: LabelledFrames, number: int, found: Detections, *, measure: bool = True) -> ImageResult:

@@ -86,12 +86,12 @@ class TrainingModel(nn.Module):
         box_trust: By domain id, in [0, 1]: how far the detection loss learns from its boxes; all are trusted if none.
         norm_groups: By domain id, from 0: which domains share the statistics of normalisation; the detector is left
             with those of group 0. All domains share them if none.
-        auxiliary: By domain id, which are auxiliary: the detection loss is then per target of each domain, see
-            `detection_loss`. It is per target of the batch if none.
+        is_auxiliary: By domain id. Where it is given, the detection loss is per target of each domain, see
+            `detection_loss`; per target of the batch if none.
     """
 
     box_trust: Tensor | None
-    auxiliary: Tensor | None
+    is_auxiliary: Tensor | None
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class TrainingModel(nn.Module):
         box_loss: BoxLoss = "giou",
         box_trust: Sequence[float] | None = None,
         norm_groups: Sequence[int] | None = None,
-        auxiliary: Sequence[bool] | None = None,
+        is_auxiliary: Sequence[bool] | None = None,
     ) -> None:
         super().__init__()
         self.detector = detector
@@ -110,7 +110,8 @@ class TrainingModel(nn.Module):
         self.weights = weights
         self.box_loss: BoxLoss = box_loss
         self.norm_groups = None if norm_groups is None else torch.tensor(norm_groups)  # on the host, as sizes are
-        self.register_buffer("auxiliary", None if auxiliary is None else torch.tensor(auxiliary), persistent=False)
+        marks = None if is_auxiliary is None else torch.tensor(is_auxiliary)
+        self.register_buffer("is_auxiliary", marks, persistent=False)
         self.register_buffer("box_trust", None if box_trust is None else torch.tensor(box_trust), persistent=False)
 
     def group_sizes(self, domain_ids: Tensor) -> list[int]:
@@ -152,8 +153,8 @@ class TrainingModel(nn.Module):
             stride=self.detector.stride,
             box_trust=trust,
             box_loss=self.box_loss,
-            groups=None if self.auxiliary is None else domain_ids,
-            auxiliary=self.auxiliary,
+            groups=None if self.is_auxiliary is None else domain_ids,
+            auxiliary=self.is_auxiliary,
         )
         total = detection.total
         if self.branches is None:

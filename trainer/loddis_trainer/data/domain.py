@@ -143,6 +143,11 @@ class DomainDataset:
         """``DOMAIN:SPLIT``."""
         return f"{self.name}:{self.split}"
 
+    @property
+    def parts(self) -> tuple[DomainDataset, ...]:
+        """The splits that this is made of: itself."""
+        return (self,)
+
     def __len__(self) -> int:
         """Number of frames."""
         return len(self.records)

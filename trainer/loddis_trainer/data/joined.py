@@ -20,12 +20,12 @@ from loddis_trainer.data.domain import DomainDataset
 __all__ = ["JoinedSplits", "LabelledFrames", "join"]
 
 
-@dataclass(frozen=True, slots=False)
+@dataclass(frozen=True)
 class JoinedSplits:
     """Frames of several splits, numbered through.
 
     Attributes:
-        parts: The splits, in order.
+        parts: The splits, in order; at least one.
     """
 
     parts: tuple[DomainDataset, ...]
@@ -55,9 +55,13 @@ class JoinedSplits:
         return part.class_ids(own)
 
     def sequence_of(self, number: int) -> str:
-        """Name the sequence that a frame belongs to, and its domain."""
+        """Name the sequence that a frame belongs to, and its split."""
         part, own = self._locate(number)
-        return f"{part.name}/{part.sequence_of(own)}"
+        return f"{part.label}/{part.sequence_of(own)}"
+
+    def label_of(self, number: int) -> str:
+        """Name the split that a frame belongs to, ``DOMAIN:SPLIT``."""
+        return self._locate(number)[0].label
 
     def record(self, number: int) -> FrameRecord:
         """Give what is known of a frame."""
@@ -70,13 +74,13 @@ class JoinedSplits:
         return part.window(own, length)
 
     def evenly_spaced(self, count: int) -> list[int]:
-        """Give at most `count` numbers, as many of each split; one that holds fewer gives what it has."""
+        """Give at most `count` numbers, at least 1: as many of each split, more of others where one holds fewer."""
         starts = self._ends - [len(part) for part in self.parts]
-        share = max(1, count // len(self.parts))
+        shares = _shares(count, [len(part) for part in self.parts])
         return [
             int(start) + own
-            for start, part in zip(starts, self.parts, strict=True)
-            for own in part.evenly_spaced(share)
+            for start, part, share in zip(starts, self.parts, shares, strict=True)
+            for own in (part.evenly_spaced(share) if share else [])
         ]
 
     @cached_property
@@ -94,5 +98,20 @@ LabelledFrames: TypeAlias = DomainDataset | JoinedSplits
 
 
 def join(parts: Sequence[DomainDataset]) -> LabelledFrames:
-    """Give one split as it is, several as one."""
+    """Give one split as it is, several as one.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if not parts:
+        raise ValueError("there is no split to join")
     return parts[0] if len(parts) == 1 else JoinedSplits(tuple(parts))
+
+
+def _shares(count: int, sizes: Sequence[int]) -> list[int]:
+    """Share a count out among splits of these sizes, the smallest first: what it lacks goes to the others."""
+    shares, left = [0] * len(sizes), count
+    for place, which in enumerate(sorted(range(len(sizes)), key=lambda one: sizes[one])):
+        shares[which] = min(sizes[which], left // (len(sizes) - place))
+        left -= shares[which]
+    return shares

@@ -2,8 +2,8 @@
 
 Legend: B batch, T frames of the window, H W network pixels, M ground truths of a frame.
 
-Everything is a function of (seed, epoch, place): the same batches come whatever the number of loader processes, and a
-resumed training sees what an uninterrupted one would have seen.
+Everything is a function of the plan, the epoch and the place in it: the same batches come whatever the number of loader
+processes, and a training that is resumed with the same number of epochs sees what an uninterrupted one would have seen.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class EpochPlan:
             domains, the rest to the auxiliary ones, each shared evenly. What runs out is shuffled again.
         task_share: Under ``domain``, in the first step.
         final_task_share: In the second half of all epochs, moving there evenly over the first; ``None``: it stays.
-        epochs: Of the training.
+        epochs: Of the training, halfway through which that share is reached.
         seed: Of the order.
     """
 
@@ -143,7 +143,7 @@ class TrainingLoader:
         ]
 
     def _task_share(self, epoch: int, progress: float) -> float:
-        """Give the share of the task domains at a place of an epoch, in [0, 1)."""
+        """Give the share of the task domains in a batch at a place `progress`, in [0, 1), of an epoch."""
         first, last = self.plan.task_share, self.plan.final_task_share
         if last is None:
             return first

@@ -5,7 +5,7 @@ from loddis_trainer.metrics.detection_probability import DetectionRoc, common_th
 from loddis_trainer.metrics.groups import ClassScores, Group, SequenceScores
 from loddis_trainer.metrics.images import ImageResult
 from loddis_trainer.metrics.paper import PaperScores, PlainScores, paper_scores, plain_scores
-from loddis_trainer.metrics.report import Metrics, evaluate_images
+from loddis_trainer.metrics.report import Metrics, evaluate_images, mean_map50, mean_of_defined
 
 __all__ = [
     "ClassScores",
@@ -21,6 +21,8 @@ __all__ = [
     "detection_roc",
     "evaluate_images",
     "mean_average_precision",
+    "mean_map50",
+    "mean_of_defined",
     "paper_scores",
     "plain_scores",
     "precision_recall",

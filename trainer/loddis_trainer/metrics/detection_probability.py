@@ -27,6 +27,8 @@ from loddis_trainer.metrics.matching import match_greedily, pairs_by_distance
 
 __all__ = ["DetectionRoc", "common_threshold", "detection_roc", "roc_of_match"]
 
+ROUNDING = 1e-12  # of false alarms per frame: a mean of 0.1 is 0.1
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DetectionRoc:
@@ -53,7 +55,7 @@ class DetectionRoc:
         """
         if not len(self.target_scores):
             return math.nan
-        allowed = self._allowed(fa_per_frame)
+        allowed = _count_allowed(self.fa_per_frame, fa_per_frame)
         return float(self.pd[allowed - 1]) if allowed else 0.0
 
     def threshold_at(self, fa_per_frame: float) -> float:
@@ -91,31 +93,36 @@ class DetectionRoc:
         columns = (self.fa_per_frame[corners], self.pd[corners], self.thresholds[corners])
         return [(float(fa), float(pd), float(threshold)) for fa, pd, threshold in zip(*columns, strict=True)]
 
-    def _allowed(self, fa_per_frame: float) -> int:
-        """Count the thresholds, from the highest, that keep to so many false alarms per frame."""
-        return _count_allowed(self.fa_per_frame, fa_per_frame)
-
 
 def common_threshold(curves: Sequence[DetectionRoc], fa_per_frame: float) -> float:
-    """Give one threshold for several domains: as `DetectionRoc.threshold_at`, of the mean of their false alarms.
+    """Give one threshold for several domains, as `DetectionRoc.threshold_at` does for one.
 
     Args:
-        curves: Of each domain, at least one; each weighs alike, whatever its number of frames.
-        fa_per_frame: Allowed on average, at least 0.
+        curves: Of each domain; each weighs alike, whatever its number of frames.
+        fa_per_frame: False alarms per frame that are allowed, as the mean of the domains; at least 0.
+
+    Returns:
+        In [0, 1]; 1 if none is allowed.
+
+    Raises:
+        ValueError: No curve, or a negative budget.
     """
+    if not curves:
+        raise ValueError("a threshold needs the curve of one domain at least")
     thresholds = np.unique(np.concatenate([curve.thresholds for curve in curves]))[::-1]  # falling
     rising = np.zeros(len(thresholds))
     for curve in curves:
         reported = np.searchsorted(-curve.thresholds, -thresholds, side="right")
-        rising += np.concatenate(([0.0], curve.fa_per_frame))[reported] / len(curves)
-    allowed = _count_allowed(rising, fa_per_frame)
+        rising += np.concatenate(([0.0], curve.fa_per_frame))[reported]
+    allowed = _count_allowed(rising / len(curves), fa_per_frame)
     return float(thresholds[allowed - 1 : allowed + 1].mean()) if allowed else 1.0
 
 
 def _count_allowed(rising: NDArray[np.float64], fa_per_frame: float) -> int:
+    """Count the false alarms per frame, from the lowest, that keep to a budget."""
     if not fa_per_frame >= 0:
         raise ValueError(f"fa_per_frame must be at least 0, got {fa_per_frame}")
-    return int(np.searchsorted(rising, fa_per_frame, side="right"))
+    return int(np.searchsorted(rising, fa_per_frame + ROUNDING, side="right"))
 
 
 def detection_roc(results: Sequence[ImageResult], *, centre_distance_px: float = 3.0) -> DetectionRoc:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -32,7 +32,7 @@ from loddis_trainer.metrics.images import ImageResult, pool_frames
 from loddis_trainer.metrics.matching import match_greedily, pairs_by_distance, pairs_by_overlap
 from loddis_trainer.metrics.paper import scores_of_curves, scores_of_match
 
-__all__ = ["Metrics", "evaluate_images"]
+__all__ = ["Metrics", "evaluate_images", "mean_map50", "mean_of_defined"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -230,3 +230,18 @@ def _null_where_undefined(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_null_where_undefined(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def mean_map50(results_by_domain: Sequence[Sequence[ImageResult]]) -> float:
+    """Give the mean of the domains' mAP50, in [0, 1]: each weighs alike, however many targets it has.
+
+    Domains without targets are left out; NaN if all are.
+    """
+    each = [evaluate_images(results, score_threshold=0.5).map50 for results in results_by_domain]
+    return mean_of_defined(each)
+
+
+def mean_of_defined(values: Iterable[float]) -> float:
+    """Give the mean of the figures that are numbers, NaN if none is."""
+    finite = [value for value in values if math.isfinite(value)]
+    return sum(finite) / len(finite) if finite else math.nan
