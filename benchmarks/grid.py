@@ -46,7 +46,6 @@ PLAIN: dict[str, Any] = {
     "final_task_share": None,
 }
 MERGED: dict[str, Any] = {**PLAIN, "balance": "natural"}
-LODDIS: dict[str, Any] = {}  # the recipe as it is
 
 # Table 3: correlation weakening, domain confusing, target consistency.
 ABLATION = tuple(product((False, True), repeat=3))
@@ -100,9 +99,9 @@ class Cell:
         return cls(mix, tuple(sorted(settings.items())), f"{label}~{arm}~seed{seed}", seed)
 
 
-def arm_settings(arm: str) -> dict[str, Any]:
-    """Give what an arm changes of the recipe."""
-    return {"merged": MERGED, "plain": PLAIN, "apart": {**LODDIS, **LOSSES_OFF}, "loddis": LODDIS}[arm]
+def arm_settings(arm: Arm) -> dict[str, Any]:
+    """Give what an arm changes of the recipe; `loddis` is the recipe itself."""
+    return {"only": PLAIN, "merged": MERGED, "plain": PLAIN, "apart": LOSSES_OFF, "loddis": {}}[arm]
 
 
 def mixes(task_share: float) -> Iterator[Mix]:
@@ -134,8 +133,8 @@ def grid(task_share: float, arms: Sequence[Arm], seeds: Sequence[int]) -> Iterat
     """Give every setting, arm and seed at a share of the task domain."""
     for seed, mix, arm in product(seeds, mixes(task_share), arms):
         # On the task domain alone there is nothing to weaken or confuse: a plain training.
-        trained, how = (mix.alone(), "plain") if arm == "only" else (mix, arm)
-        yield Row(mix.label, arm, mix.tested[0], Cell.of(trained, how, arm_settings(how), seed))
+        trained, name = (mix.alone(), "plain") if arm == "only" else (mix, arm)
+        yield Row(mix.label, arm, mix.tested[0], Cell.of(trained, name, arm_settings(arm), seed))
 
 
 def ablation(mix: Mix, seeds: Sequence[int]) -> Iterator[Row]:
@@ -144,7 +143,7 @@ def ablation(mix: Mix, seeds: Sequence[int]) -> Iterator[Row]:
         off = {name: 0.0 for name, on in zip(("alpha", "beta", "eta"), switches, strict=True) if not on}
         arm = {0: "loddis", 3: "apart"}.get(len(off)) or "without-" + "-".join(sorted(off))
         label = " + ".join(name for name, on in zip(("CW", "MI", "CL"), switches, strict=True) if on)
-        yield Row(label or "none", "loddis", mix.tested[0], Cell.of(mix, arm, {**LODDIS, **off}, seed))
+        yield Row(label or "none", "loddis", mix.tested[0], Cell.of(mix, arm, off, seed))
 
 
 def leave_one_out(seeds: Sequence[int]) -> Iterator[Row]:
@@ -162,7 +161,7 @@ def leave_one_out(seeds: Sequence[int]) -> Iterator[Row]:
 def windows(seeds: Sequence[int]) -> Iterator[Row]:
     """Give single frames and windows of three on the two domains that are sequences."""
     both = Mix((("SK", 1.0), ("CI", 1.0)), (), tuple(DOMAINS))
-    three = {**LODDIS, "window": 3, "register_window": True}
+    three = {"window": 3, "register_window": True}
     for seed, code in product(seeds, ("SK", "CI")):
-        yield Row(f"→{code}", "T = 1", code, Cell.of(both, "loddis", LODDIS, seed))
+        yield Row(f"→{code}", "T = 1", code, Cell.of(both, "loddis", {}, seed))
         yield Row(f"→{code}", "T = 3, registered", code, Cell.of(both, "window3", three, seed))

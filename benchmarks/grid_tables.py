@@ -71,16 +71,17 @@ def shown_cell(figures: Figures) -> str:
 def gains(rows: dict[str, dict[str, Figures]]) -> list[str]:
     """Say what Loddis gains over plain mixing, and in how many settings the auxiliary domain hurt."""
     pairs = {row: {c: figures["map50"]["mean"] for c, figures in cells.items()} for row, cells in rows.items()}
-    both = [cells for cells in pairs.values() if {"plain", "loddis"} <= cells.keys()]
-    if not both:
-        return []
-    gain = float(np.mean([cells["loddis"] - cells["plain"] for cells in both]))
-    lines = ["", f"Loddis over plain mixing: {100 * gain:+.1f} points of mAP50 on average over {len(both)} settings."]
-    alone = [(row, cells) for row, cells in pairs.items() if {"only", "plain", "loddis"} <= cells.keys()]
-    if alone:
-        for arm in ("plain", "loddis"):
-            hurt = [row for row, cells in alone if cells[arm] < cells["only"]]
+    lines = []
+    for arm, name in (("merged", "merged sets"), ("plain", "plain mixing")):
+        both = [cells for cells in pairs.values() if {arm, "loddis"} <= cells.keys()]
+        if both:
+            gain = float(np.mean([cells["loddis"] - cells[arm] for cells in both]))
+            lines.append(f"Loddis over {name}: {100 * gain:+.1f} points of mAP50 on average over {len(both)} settings.")
+    for arm in ("merged", "plain", "apart", "loddis"):
+        beside = [(row, cells) for row, cells in pairs.items() if {"only", arm} <= cells.keys()]
+        hurt = [row for row, cells in beside if cells[arm] < cells["only"]]
+        if beside:
             lines.append(
-                f"Negative shift with `{arm}`: {len(hurt)} of {len(alone)}{': ' if hurt else ''}{', '.join(hurt)}."
+                f"Negative shift with `{arm}`: {len(hurt)} of {len(beside)}{': ' if hurt else ''}{', '.join(hurt)}."
             )
-    return lines
+    return ["", *lines] if lines else []

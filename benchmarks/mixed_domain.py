@@ -12,8 +12,9 @@ Five tables, every figure with its spread over seeds:
 - windows of three frames against single ones, where there are sequences.
 
 Every cell takes the same number of steps. A grid that was stopped goes on where it was: each finished cell leaves its
-figures in its folder. `--jobs` trains several cells at once, which is what fills a GPU with a `nano`. While a recipe is
-being looked for, `--split val`; `test` is for the one that was chosen.
+figures in its folder, with what it was asked, and is run anew if that has changed. `--jobs` trains several cells at once,
+which is what fills a GPU with a `nano`. While a recipe is being looked for, `--split val`; `test` is for the one that was
+chosen.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ from machine import describe_machine
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from loddis_trainer.presets import merge, read_preset
+
 CENTRE_DISTANCE_PX = 5.0
 FIGURES = "figures.json"
 TABLES = ("mixtures", "ablation", "unseen", "windows")
@@ -51,11 +54,8 @@ def main() -> None:
     cells = {row.cell.name: row.cell for rows in tables.values() for row in rows}
     started = time.monotonic()
     run_missing(list(cells.values()), options)
-    scores: dict[str, Scores] = {}
-    for name in cells:
-        file = options.out / name / FIGURES
-        if file.is_file():
-            scores[name] = json.loads(file.read_text())
+    every = {name: finished(cell, options) for name, cell in cells.items()}
+    scores = {name: found for name, found in every.items() if found is not None}
     result = {
         "machine": describe_machine("torch", "lightning-fabric", "numpy", "loddis"),
         "recipe": recipe_of(options),
@@ -133,14 +133,12 @@ def planned(options: argparse.Namespace) -> dict[str, list[Row]]:
 
 def recipe_of(options: argparse.Namespace) -> dict[str, Any]:
     """Give what all cells share."""
-    from loddis_trainer.presets import merge, read_preset
-
     common = {
         "batch_size": options.batch_size,
         "steps_per_epoch": options.steps,
         "epochs": 1,
         "warmup_steps": min(200, options.steps // 5),
-        "validate_frames": 50,  # figures are of other frames, measured at the end
+        "validate_frames": 50,  # chooses nothing: figures are of the last weights, measured at the end
         "evidence_frames": 0,
     }
     return merge(read_preset(options.preset), common)
@@ -148,7 +146,7 @@ def recipe_of(options: argparse.Namespace) -> dict[str, Any]:
 
 def run_missing(cells: Sequence[Cell], options: argparse.Namespace) -> None:
     """Train and test the cells that have no figures yet, each in a process of its own."""
-    missing = [cell for cell in cells if not (options.out / cell.name / FIGURES).is_file()]
+    missing = [cell for cell in cells if finished(cell, options) is None]
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     )
@@ -160,22 +158,42 @@ def run_missing(cells: Sequence[Cell], options: argparse.Namespace) -> None:
                 bar.console.print(f"{cell.name} failed: {fault}", markup=False)
 
 
+def asked_of(cell: Cell, options: argparse.Namespace) -> dict[str, Any]:
+    """Say all that a cell's figures depend on but the machine, as JSON has it."""
+    document = {
+        "name": cell.name,
+        "seed": cell.seed,
+        "recipe": merge(recipe_of(options), dict(cell.settings)),
+        "task": [f"{DOMAINS[code]}:{share}" for code, share in cell.mix.task],
+        "auxiliary": [f"{DOMAINS[code]}:{share}" for code, share in cell.mix.auxiliary],
+        "tested": list(cell.mix.tested),
+        "split": options.split,
+        "evaluate_frames": options.evaluate_frames,
+    }
+    return dict(json.loads(json.dumps(document)))
+
+
+def finished(cell: Cell, options: argparse.Namespace) -> Scores | None:
+    """Give the figures of a cell, if it left any and was asked what is asked now."""
+    file = options.out / cell.name / FIGURES
+    if not file.is_file():
+        return None
+    document = json.loads(file.read_text())
+    scores: Scores = document["scores"]
+    return scores if document["asked"] == asked_of(cell, options) else None
+
+
 def in_own_process(cell: Cell, options: argparse.Namespace) -> str | None:
     """Run a cell; give the last line of its log if it failed."""
     folder = options.out / cell.name
     shutil.rmtree(folder, ignore_errors=True)  # a cell that was stopped begins anew
     folder.mkdir(parents=True)
-    document = {
-        "name": cell.name,
-        "seed": cell.seed,
-        "settings": dict(cell.settings),
-        "task": [f"{DOMAINS[code]}:{share}" for code, share in cell.mix.task],
-        "auxiliary": [f"{DOMAINS[code]}:{share}" for code, share in cell.mix.auxiliary],
-        "tested": list(cell.mix.tested),
-    }
     with (folder / "log.txt").open("w") as log:
         done = subprocess.run(
-            [sys.executable, *sys.argv, "--cell", json.dumps(document)], stdout=log, stderr=log, check=False
+            [sys.executable, *sys.argv, "--cell", json.dumps(asked_of(cell, options))],
+            stdout=log,
+            stderr=log,
+            check=False,
         )
     if done.returncode == 0:
         return None
@@ -192,7 +210,6 @@ def run_cell(cell: dict[str, Any], options: argparse.Namespace) -> None:
     from loddis_trainer.evaluate import collect_results, open_model
     from loddis_trainer.fit import fit
     from loddis_trainer.metrics import evaluate_images
-    from loddis_trainer.presets import merge
 
     folder = options.out / cell["name"]
     own = {
@@ -204,19 +221,19 @@ def run_cell(cell: dict[str, Any], options: argparse.Namespace) -> None:
         "threads": options.threads,
         "workers": options.workers,
     }
-    config = FitConfig.model_validate(merge(merge(recipe_of(options), cell["settings"]), own))
+    config = FitConfig.model_validate(merge(cell["recipe"], own))
     result = fit(config)
     torch.set_num_threads(options.threads)
     scores: Scores = {}
     with open_model(str(folder / "run" / "last")) as detector:
         for code in cell["tested"]:
-            dataset = DomainDataset.open(DOMAINS[code], options.split, progress=False)
-            numbers = dataset.evenly_spaced(options.evaluate_frames or len(dataset))
+            dataset = DomainDataset.open(DOMAINS[code], cell["split"], progress=False)
+            numbers = dataset.evenly_spaced(cell["evaluate_frames"] or len(dataset))
             results = collect_results(detector, dataset, numbers=numbers, measure=False, progress=False)
             metrics = evaluate_images(results, score_threshold=0.5, centre_distance_px=CENTRE_DISTANCE_PX)
             scores[code] = {"map50": metrics.map50, "pd_at_fa_0.1": metrics.pd_at(0.1), "seconds": result.seconds}
     building = folder / f".{FIGURES}"
-    building.write_text(json.dumps(scores))
+    building.write_text(json.dumps({"asked": cell, "scores": scores}, indent=1))
     building.rename(folder / FIGURES)
     shutil.rmtree(folder / "run")  # weights of a few hundred cells are of no use
 

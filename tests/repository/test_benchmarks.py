@@ -55,15 +55,18 @@ def test_the_grid_goes_on_where_it_was_stopped(domains: Path, tmp_path: Path) ->
     run_benchmark("mixed_domain", *words, "--arms", "only", domains=domains)
     (first,) = out.iterdir()
     assert first.name == "3CI~plain~seed0"
-    before = (first / "figures.json").stat().st_mtime_ns
+    figures = first / "figures.json"
+    before = figures.stat().st_mtime_ns
     (out / "3CI+7GR~loddis~seed0").mkdir()  # a cell that was stopped before it had figures
     run_benchmark("mixed_domain", *words, "--arms", "only,loddis", domains=domains)
-    assert (first / "figures.json").stat().st_mtime_ns == before
+    assert figures.stat().st_mtime_ns == before
     result = json.loads((tmp_path / "grid.json").read_text())
     table = result["tables"]["30 % of the task domain"]["3CI+7GR→CI"]
     assert table.keys() == {"only", "loddis"}
     assert table["loddis"]["map50"]["n"] == 1
     assert "| 3CI+7GR→CI |" in (tmp_path / "grid.md").read_text()
+    run_benchmark("mixed_domain", *words, "--arms", "only", "--batch-size", "5", domains=domains)
+    assert figures.stat().st_mtime_ns != before  # asked something else, it answers anew
 
 
 def test_the_serving_benchmark_measures_all_sides_in_one_run(tmp_path: Path) -> None:
