@@ -12,9 +12,9 @@ Five tables, every figure with its spread over seeds:
 - windows of three frames against single ones, where there are sequences.
 
 Every cell takes the same number of steps. A grid that was stopped goes on where it was: each finished cell leaves its
-figures in its folder, with what it was asked, and is run anew if that has changed. `--jobs` trains several cells at once,
-which is what fills a GPU with a `nano`. While a recipe is being looked for, `--split val`; `test` is for the one that was
-chosen.
+figures in its folder, with what it was asked, and is run anew if that has changed. `--jobs` trains several cells at
+once, which is what fills a GPU with a `nano`. While a recipe is being looked for, `--split val`; `test` is for the one
+that was chosen.
 """
 
 from __future__ import annotations
