@@ -156,7 +156,12 @@ def _take_weights(config: FitConfig, model: TrainingModel, weights: Mapping[str,
     if missing:
         raise CheckpointError(f"{config.init} does not fit: it has no weight '{missing[0]}'")
     for name, value in weights.items():
-        if name == FIRST_KERNEL and value.shape[1] == 1 < config.window:
+        if name == FIRST_KERNEL and value.shape[1] != config.window:
+            if value.shape[1] != 1:
+                raise CheckpointError(
+                    f"{config.init} sees windows of {value.shape[1]} frames, this run of {config.window}: only a "
+                    "detector of single frames can become one of another window"
+                )
             value = _before_the_key_frame(value, config.window)
         if name in own and own[name].shape == value.shape:
             own[name].copy_(value)
