@@ -94,9 +94,9 @@ def test_a_detector_of_single_frames_goes_on_with_a_window(domains: Path, bundle
     for name, rate in (("begins", 1e-12), ("learns", 1e-2)):
         changes = {"learning_rate": rate, "epochs": 1, "init": bundle.path, "window": 3}
         fit(short_run(domains, tmp_path / name, **changes), progress=False)
+    longer = short_run(domains, tmp_path / "other", epochs=1, init=tmp_path / "learns" / "last", window=5)
     with pytest.raises(CheckpointError, match="sees windows of 3 frames, this run of 5"):
-        changes = {"epochs": 1, "init": tmp_path / "learns" / "last", "window": 5}
-        fit(short_run(domains, tmp_path / "other", **changes), progress=False)
+        fit(longer, progress=False)
     kernel = detector_of_bundle(bundle).backbone.stem.conv.weight
     begins, learns = (
         read_weights(tmp_path / name / "last")["detector.backbone.stem.conv.weight"] for name in ("begins", "learns")
