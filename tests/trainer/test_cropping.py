@@ -115,6 +115,17 @@ def test_what_is_cut_out_knows_nothing_of_how_the_frame_was_changed(tmp_path: Pa
     assert max(rates) < 0.95
 
 
+def test_targets_that_no_piece_can_hold_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = write_coco_domain(tmp_path / "bright", splits={"train": 4})
+    mixture = Mixture.open([str(root)], [], split="train", seed=0, cache_dir=tmp_path / "cache", progress=False)
+    settings = {"window": 1, "intensity": FullRange(), "augmentation": AugmentConfig(), "seed": 0}
+    TrainingSamples(mixture, size_hw=(96, 128), crop_hw=(64, 64), **settings)
+    assert not caplog.records
+    TrainingSamples(mixture, size_hw=(768, 1024), crop_hw=(32, 64), **settings)  # eight times enlarged
+    (record,) = caplog.records
+    assert "bright:train: 4 targets are larger than the 64 x 32 pieces" in record.getMessage()
+
+
 def test_a_piece_larger_than_the_frame_is_refused() -> None:
     with pytest.raises(ValidationError, match="crop_hw 288 x 320 is cut out of size_hw, which is only 256 x 320"):
         FitConfig(task=["a"], crop_hw=(288, 320))

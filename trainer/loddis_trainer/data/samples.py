@@ -7,6 +7,7 @@ A sample is a function of (seed, draw): the same comes whatever process makes it
 
 from __future__ import annotations
 
+import logging
 from typing import NamedTuple
 
 import cv2
@@ -23,12 +24,15 @@ from loddis_trainer.augmentation import AugmentConfig
 from loddis_trainer.data.augment import augment
 from loddis_trainer.data.convention import measure_box_offset
 from loddis_trainer.data.cropping import crop
+from loddis_trainer.data.domain import DomainDataset
 from loddis_trainer.data.mixture import Mixture
 from loddis_trainer.data.pasting import cut_out, paste
 from loddis_trainer.data.placing import Labelled, Window
 from loddis_trainer.data.rendering import add_contrail, add_synthetic_target
 
 __all__ = ["Draw", "TrainingSamples"]
+
+log = logging.getLogger(__name__)
 
 
 class Draw(NamedTuple):
@@ -92,6 +96,9 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
         self._with_targets = [
             np.flatnonzero([len(record.boxes_xyxy) > 0 for record in one.records]) for one in datasets
         ]
+        if crop_hw is not None:
+            for one in datasets:
+                _warn_of_large_targets(one, size_hw=size_hw, crop_hw=crop_hw)
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor, Tensor, int, str]:
         """Give frames ``(T, H, W)``, boxes ``(M, 4)``, class ids ``(M,)``, the domain id and the frame's name."""
@@ -170,3 +177,20 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
             return None
         number = int(donors[generator.integers(len(donors))])
         return number, int(generator.integers(len(self.mixture.domains[domain].dataset.boxes(number))))
+
+
+def _warn_of_large_targets(dataset: DomainDataset, *, size_hw: tuple[int, int], crop_hw: tuple[int, int]) -> None:
+    """Say how many targets no piece can hold: cut in half, they would be taught as background."""
+    sides = [
+        (record.boxes_xyxy[:, 2:] - record.boxes_xyxy[:, :2]) * LetterboxTransform.fit(record.size_hw, size_hw).scale
+        for record in dataset.records
+    ]
+    large = int((np.concatenate(sides) > crop_hw[::-1]).any(axis=1).sum())
+    if large:
+        log.warning(
+            "%s: %d targets are larger than the %d x %d pieces that are cut out of its frames; raise crop_hw",
+            dataset.label,
+            large,
+            crop_hw[1],
+            crop_hw[0],
+        )
