@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from loddis_export.errors import ExportError
+from loddis_export.score_levels import nearest_candidates
 from loddis_export.settings import ParityLimits
 from loddis_export.strip_proof import Stripping
 from loddis_runtime import Detector
@@ -68,6 +69,7 @@ class PrecisionParity(BaseModel):
     fa_exported: float
     groups: tuple[GroupParity, ...]
     float_layers: tuple[str, ...] = Field(default=(), description="Layers of an int8 graph that stayed in float.")
+    score_shift: float = Field(default=0.0, description="Added to the objectness logit of an int8 graph.")
     limits: ParityLimits
 
     @property
@@ -224,13 +226,21 @@ class Reference:
             ),
         )
 
-    def compare(self, detector: Detector, *, limits: ParityLimits, float_layers: Sequence[str] = ()) -> PrecisionParity:
+    def compare(
+        self,
+        detector: Detector,
+        *,
+        limits: ParityLimits,
+        float_layers: Sequence[str] = (),
+        score_shift: float = 0.0,
+    ) -> PrecisionParity:
         """Hold a graph against the checkpoint.
 
         Args:
             detector: The runtime over the graph.
             limits: How far apart they may be.
             float_layers: Of an int8 graph, for the report.
+            score_shift: Likewise.
         """
         rows = np.concatenate([detector.engine.infer(batch) for batch in _batches(self.prepared)])
         return self.compare_rows(
@@ -239,6 +249,7 @@ class Reference:
             computed_by=detector.engine.name,
             limits=limits,
             float_layers=float_layers,
+            score_shift=score_shift,
         )
 
     def compare_rows(
@@ -249,6 +260,7 @@ class Reference:
         computed_by: str,
         limits: ParityLimits,
         float_layers: Sequence[str] = (),
+        score_shift: float = 0.0,
     ) -> PrecisionParity:
         """Hold candidates against the checkpoint's.
 
@@ -258,6 +270,7 @@ class Reference:
             computed_by: What ran the arithmetic, for the report.
             limits: How far apart they may be.
             float_layers: Of an int8 graph, for the report.
+            score_shift: Likewise.
         """
         each = [compare_outputs(one, other) for one, other in zip(self.rows, rows, strict=True)]
         results = self._with_detections(rows)
@@ -289,6 +302,7 @@ class Reference:
                 if targets
             ),
             float_layers=tuple(float_layers),
+            score_shift=score_shift,
             limits=limits,
         )
 
@@ -375,13 +389,10 @@ def compare_outputs(expected: NDArray[np.float32], actual: NDArray[np.float32]) 
         return len(wanted), math.inf, math.inf
     if not len(wanted):
         return 0, 0.0, 0.0
-    away = np.abs(wanted[:, None, :5] - actual[None, :, :5])  # (N, K, 5)
-    # Scores decide between candidates whose boxes coincide; they are brought to a scale that pixels have.
-    nearest = (away[..., :4].max(axis=2) + away[..., 4]).argmin(axis=1)  # (N,)
-    rows = np.arange(len(wanted))
-    same_class = actual[nearest, 5] == wanted[:, 5]
-    box = np.where(same_class, away[rows, nearest, :4].max(axis=1), np.inf)
-    return len(wanted), float(box.max()), float(away[rows, nearest, 4].max())
+    nearest = actual[nearest_candidates(wanted, actual)]  # (N, 6)
+    away = np.abs(wanted - nearest)
+    box = np.where(away[:, 5] == 0, away[:, :4].max(axis=1), np.inf)
+    return len(wanted), float(box.max()), float(away[:, 4].max())
 
 
 def run_checkpoint(

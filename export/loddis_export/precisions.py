@@ -5,6 +5,7 @@ Legend: T frames of the window, h w network pixels.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from loddis_export.half import convert_to_half
 from loddis_export.layer_search import find_float_layers
 from loddis_export.parity import PrecisionParity, Reference, run_checkpoint
 from loddis_export.quantise import layers_for_float, layers_of, quantise_graph
+from loddis_export.score_levels import level_scores
 from loddis_export.settings import ParityLimits
 from loddis_runtime import Detector
 from loddis_runtime.bundle import Bundle, GraphPrecision, graph_name
@@ -31,6 +33,7 @@ from loddis_trainer.models import LoddisDetector
 
 __all__ = ["calibration_numbers", "compare_signed_int8", "figures_of_precision", "write_fp16", "write_int8"]
 
+FRAMES_A_BATCH = 8
 HALF_FRAMES = 48  # that the checkpoint is run on in float16, a second or more each
 
 
@@ -101,6 +104,8 @@ def write_int8(
 ) -> PrecisionParity:
     """Write the int8 graph of a bundle's float32 graph, as few layers in float as the limits allow.
 
+    Its scores are set level with the float graph's on the frames that it is calibrated on.
+
     Args:
         building: The bundle's folder, with the float32 graph.
         manifest: Of the bundle.
@@ -116,13 +121,19 @@ def write_int8(
 
     ranges = building / "ranges.json"
 
-    def try_out(float_layers: tuple[str, ...]) -> PrecisionParity:
+    expected = _infer(source, manifest, "fp32", frames, threads)
+
+    def write(float_layers: tuple[str, ...]) -> float:
         quantise_graph(source, target, frames, keep_float=float_layers, ranges=ranges)
+        return level_scores(target, expected, lambda graph: _infer(graph, manifest, "int8", frames, threads))
+
+    def try_out(float_layers: tuple[str, ...]) -> PrecisionParity:
+        shift = write(float_layers)
         with _opened(building, manifest, "int8", threads) as detector:
-            return reference.compare(detector, limits=limits, float_layers=float_layers)
+            return reference.compare(detector, limits=limits, float_layers=float_layers, score_shift=shift)
 
     best = find_float_layers(layers_of(source), try_out, always=layers_for_float(source))
-    quantise_graph(source, target, frames, keep_float=best.float_layers, ranges=ranges)
+    write(best.float_layers)
     ranges.unlink()
     if best.faults:
         target.unlink()
@@ -140,6 +151,15 @@ def compare_signed_int8(
             return reference.compare(detector, limits=limits)
     finally:
         path.unlink()
+
+
+def _infer(
+    path: Path, manifest: Manifest, precision: GraphPrecision, frames: Sequence[NDArray[np.float32]], threads: int
+) -> NDArray[np.float32]:
+    """Give the candidates ``(B, K, 6)`` of a graph on B frames ``(T, h, w)``."""
+    with contextlib.closing(OnnxCpuEngine(path, manifest=manifest, precision=precision, threads=threads)) as engine:
+        starts = range(0, len(frames), FRAMES_A_BATCH)
+        return np.concatenate([engine.infer(np.stack(frames[start : start + FRAMES_A_BATCH])) for start in starts])
 
 
 def _opened(

@@ -17,6 +17,7 @@ from loddis_export.data_movement import copy_pixels
 from loddis_export.errors import ExportError
 from loddis_export.graph import OPSET, write_graph
 from loddis_export.quantise import layers_for_float, layers_of, quantise_graph
+from loddis_export.score_levels import level_scores
 from loddis_runtime.engines.onnx_cpu import OnnxCpuEngine
 from loddis_runtime.engines.signed import signed_graph
 from loddis_runtime.errors import EngineError
@@ -105,6 +106,33 @@ def test_with_every_layer_in_float_nothing_is_quantised(graph: Path, tmp_path: P
     quantise_graph(graph, path, frames(4, seed=0), keep_float=layers_of(graph))
     assert not [node.name for node in onnx.load(str(path)).graph.node if node.op_type == "QuantizeLinear"]
     np.testing.assert_allclose(run(path, unseen), run(graph, unseen), atol=1e-3)
+
+
+def test_scores_that_quantisation_moved_are_set_level(graph: Path, quantised: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved.onnx"
+    model = onnx.load(str(quantised))
+    for constant in model.graph.initializer:
+        if constant.name == "head.objectness_logit.bias":
+            lower = numpy_helper.to_array(constant) - np.float32(1.5)
+            constant.CopyFrom(numpy_helper.from_array(lower, constant.name))
+    onnx.save_model(model, str(moved))
+    some, unseen = frames(8, seed=0), frames(12, seed=100)
+    before = np.abs(run(moved, unseen)[:, 0, 4] - run(graph, unseen)[:, 0, 4]).mean()
+    shift = level_scores(moved, run(graph, some), lambda path: run(path, some))
+    after = np.abs(run(moved, unseen)[:, 0, 4] - run(graph, unseen)[:, 0, 4]).mean()
+    assert shift == pytest.approx(1.5, abs=0.4)
+    assert after < before / 3
+    assert level_scores(moved, run(graph, some), lambda path: run(path, some)) == pytest.approx(0, abs=0.05)
+    with pytest.raises(ExportError, match="scores cannot be set level"):
+        level_scores(write_without_objectness(moved, tmp_path), run(graph, some) + 0, lambda _: run(graph, some) * 0.5)
+
+
+def write_without_objectness(graph: Path, folder: Path) -> Path:
+    model = onnx.load(str(graph))
+    for constant in model.graph.initializer:
+        constant.name = constant.name.replace("objectness", "other")
+    onnx.save_model(model, str(folder / "other.onnx"))
+    return folder / "other.onnx"
 
 
 def test_boxes_are_decoded_in_float(quantised: Path) -> None:
