@@ -197,9 +197,7 @@ def test_an_untrusted_box_teaches_where_and_what_but_not_how_large() -> None:
     assert float(raw.offsets.grad[0].abs().sum()) > 0
     assert float(raw.offsets.grad[1].abs().sum()) == 0
     assert (raw.objectness.grad[1] < 0).any()
-    # The class is asked for as strongly as where boxes are trusted, on average: neither domain outranks the other.
-    asked = [float(part[part != 0].mean()) for part in raw.classes.grad]
-    assert asked[1] == pytest.approx(asked[0])
+    assert float(raw.classes.grad[1].min()) < float(raw.classes.grad[0].min())  # asked for in full, not by overlap
 
     alone = RawPredictions(raw.offsets[:1], raw.objectness[:1], raw.classes[:1], raw.size_hw)
     trusted = detection_loss(alone, pad_truth([target], [label], device="cpu"), stride=STRIDE)

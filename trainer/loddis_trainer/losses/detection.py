@@ -34,7 +34,7 @@ class DetectionLoss(NamedTuple):
         total: 5 · box + objectness + classes.
         box: Mean over assigned points of box loss times trust; in [0, 2] for `giou`, [0, 1] for `nwd`.
         objectness: Binary cross entropy over all points, per assigned point.
-        classes: Binary cross entropy against the class, asked for by the IoU of trusted boxes, per assigned point.
+        classes: Binary cross entropy against the class, asked for by IoU where boxes are trusted, per assigned point.
         assigned: Number of assigned points.
     """
 
@@ -85,11 +85,8 @@ def detection_loss(
     trust = torch.ones(len(boxes), device=boxes.device) if box_trust is None else box_trust.to(boxes.dtype)
     trust = torch.where(found.foreground, trust[:, None], 0.0)  # (B, A)
     # The class is asked for as strongly as the box overlaps: the score then ranks boxes by how good they are. A box
-    # that is not trusted cannot say how good one is. It is asked for as trusted ones are on average: asked for in full,
-    # what looks like a target of an auxiliary domain would outrank the targets of the task.
-    trusted = trust.sum()
-    typical = torch.where(trusted > 0, (trust * found.iou).sum() / trusted.clamp(min=1e-6), 1.0)
-    wanted = trust * found.iou + (1 - trust) * typical
+    # that is not trusted cannot say how good one is; its target is asked for in full.
+    wanted = 1 - trust * (1 - found.iou)
     target_classes = F.one_hot(target_labels, classes.shape[-1]) * wanted[..., None]  # (B, A, C)
 
     box = (trust * BOX_LOSSES[box_loss](boxes, target_boxes)).sum(dim=1) @ weight
