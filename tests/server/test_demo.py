@@ -134,7 +134,14 @@ def test_the_cameras_watch_until_they_are_told_to_stop(tmp_path: Path) -> None:
     write_spot_bundle(tmp_path / "models", size_hw=(256, 320))
     command = [sys.executable, str(DEMO.with_name("cameras.py")), "--model", "spot"]
     command += ["--model-repository", str(tmp_path / "models")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as cameras:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # As from a terminal; what runs tests in the background lets its children ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as cameras:
         try:
             assert cameras.stdout is not None
             (url,) = re.findall(r"http://[0-9.:]+", cameras.stdout.readline())
