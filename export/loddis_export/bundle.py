@@ -18,7 +18,8 @@ from loddis_export.box_scale import choose_box_scale, scale_boxes
 from loddis_export.errors import ExportError, ParityError
 from loddis_export.graph import write_graph
 from loddis_export.model_card import model_card
-from loddis_export.parity import ParityReport, PrecisionParity, Reference
+from loddis_export.parity import Reference
+from loddis_export.parity_report import ParityReport, PrecisionParity
 from loddis_export.precisions import (
     calibration_numbers,
     compare_signed_int8,

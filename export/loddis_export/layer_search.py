@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-from loddis_export.parity import PrecisionParity
+from loddis_export.parity_report import PrecisionParity
 
 __all__ = ["Trial", "find_float_layers"]
 

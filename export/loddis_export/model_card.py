@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from loddis_export.parity import GroupParity, ParityReport, PrecisionParity
+from loddis_export.parity_report import GroupParity, ParityReport, PrecisionParity
 from loddis_export.strip import StrippedCheckpoint
 from loddis_runtime.manifest import Manifest
 from loddis_trainer.metrics import Metrics
@@ -44,7 +44,7 @@ def model_card(
         _metrics(manifest, metrics, centre_distance_px, splits),
         _breakdown(metrics),
         _training(manifest, stripped),
-        _parity(parity),
+        _parity(parity, splits),
         _stripping(parity),
         _limits(manifest),
     )
@@ -183,7 +183,7 @@ def _flags(name: str, value: object, default: object) -> list[str]:
     return [f"{flag} {value}"]
 
 
-def _parity(parity: ParityReport) -> str:
+def _parity(parity: ParityReport, splits: str) -> str:
     compared: dict[str, PrecisionParity] = {one.precision: one for one in parity.precisions}
     if parity.signed_int8 is not None:
         compared["int8 for TensorRT"] = parity.signed_int8
@@ -206,7 +206,7 @@ def _parity(parity: ParityReport) -> str:
     lines = [
         "## Parity of the graphs with the checkpoint",
         "",
-        f"On {parity.frames} frames of {parity.domain} with {parity.targets} targets. Candidates are compared before"
+        f"On {parity.frames} frames of {splits} with {parity.targets} targets. Candidates are compared before"
         f" suppression; detections after it, at the score threshold {parity.score_threshold:g}. Matched: share of the"
         f" checkpoint's detections that the graph gives within {parity.centre_distance_px:g} px. What does not keep"
         " within its limits is not in the bundle, or not built by TensorRT.",

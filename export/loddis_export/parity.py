@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 from loddis_export.errors import ExportError
+from loddis_export.parity_report import GroupParity, ParityReport, PrecisionParity
 from loddis_export.score_levels import nearest_candidates
 from loddis_export.settings import ParityLimits
 from loddis_export.strip_proof import Stripping
@@ -31,112 +31,10 @@ from loddis_trainer.metrics import ImageResult, Metrics, evaluate_images
 from loddis_trainer.metrics.detection_probability import detection_roc
 from loddis_trainer.models import LoddisDetector
 
-__all__ = ["GroupParity", "ParityReport", "PrecisionParity", "Reference", "compare_outputs", "run_checkpoint"]
+__all__ = ["Reference", "compare_outputs", "run_checkpoint", "stack_batches"]
 
 COMPARED_FROM_SCORE = 0.05  # below it a candidate is reported by nobody
 FRAMES_A_BATCH = 8
-JUDGED_FROM_TARGETS = 30  # one target of fewer weighs more than any limit
-
-
-class GroupParity(BaseModel):
-    """Targets of one size, SNR or, where there are several, domain."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    label: str
-    targets: int
-    pd_reference: float
-    pd_exported: float
-
-
-class PrecisionParity(BaseModel):
-    """What the comparison of one graph gave."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
-
-    precision: GraphPrecision
-    computed_by: str = Field(description="What ran the arithmetic.")
-    frames: int
-    compared: int = Field(description="Candidates of the reference with a score of at least 0.05.")
-    max_abs_box_px: float = Field(description="Network pixels.")
-    max_abs_score: float
-    matched: float = Field(description="Share of the reference's detections that the graph gives within the distance.")
-    map50_reference: float
-    map50_exported: float
-    pd_reference: float = Field(description="At the bundle's score threshold, as are the next three.")
-    pd_exported: float
-    fa_reference: float = Field(description="False alarms per frame.")
-    fa_exported: float
-    groups: tuple[GroupParity, ...]
-    float_layers: tuple[str, ...] = Field(default=(), description="Layers of an int8 graph that stayed in float.")
-    score_shift: float = Field(default=0.0, description="Added to the objectness logit of an int8 graph.")
-    limits: ParityLimits
-
-    @property
-    def excess(self) -> float:
-        """The largest ratio of a loss to its limit; above 1 the graph has failed."""
-        return math.inf if self._not_finite() else max([0.0, *(loss / limit for _, loss, limit in self._losses())])
-
-    @property
-    def faults(self) -> list[str]:
-        """What is out of bounds, a sentence each; empty where all is well."""
-        beyond = [
-            f"{what.format(loss)}, allowed are {limit:.4g}" for what, loss, limit in self._losses() if loss > limit
-        ]
-        return [f"{name} is no finite number" for name in self._not_finite()] + beyond
-
-    def _not_finite(self) -> list[str]:
-        """Name the figures that are no numbers: there is nothing to hold against a limit, and nothing is well."""
-        figures = {
-            "a box": self.max_abs_box_px,
-            "a score": self.max_abs_score,
-            "mAP50": self.map50_exported,
-            "Pd": self.pd_exported,
-        }
-        return [name for name, value in figures.items() if not math.isfinite(value)]
-
-    def _losses(self) -> list[tuple[str, float, float]]:
-        """Give each loss that has a limit, and the limit."""
-        limits = self.limits
-        losses = [
-            ("boxes differ by up to {:.4g} px", self.max_abs_box_px, limits.box_px),
-            ("scores differ by up to {:.4g}", self.max_abs_score, limits.score),
-            ("mAP50 falls by {:.4g}", self.map50_reference - self.map50_exported, limits.map50),
-            ("Pd falls by {:.4g}", self.pd_reference - self.pd_exported, limits.pd),
-            ("false alarms per frame rise by {:.4g}", self.fa_exported - self.fa_reference, limits.fa_per_frame),
-            ("{:.4g} of the detections are not matched", 1 - self.matched, limits.unmatched),
-        ]
-        losses += [
-            (f"Pd of {group.label} falls by {{:.4g}}", group.pd_reference - group.pd_exported, limits.group_pd)
-            for group in self.groups
-            if group.targets >= JUDGED_FROM_TARGETS
-        ]
-        return [(what, loss, limit) for what, loss, limit in losses if limit is not None and math.isfinite(loss)]
-
-
-class ParityReport(BaseModel):
-    """What all comparisons gave; `parity.json`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
-
-    domain: str = Field(description="Domain and split of the frames; several with commas.")
-    frames: int
-    targets: int
-    centre_distance_px: float
-    score_threshold: float = Field(description="Of the bundle, at which Pd and false alarms are compared.")
-    precisions: tuple[PrecisionParity, ...] = Field(
-        description="Of the graphs in the bundle, and of those that failed."
-    )
-    signed_int8: PrecisionParity | None = Field(
-        default=None, description="Of the int8 graph in the form that TensorRT takes, where there is an int8 graph."
-    )
-    left_out: dict[GraphPrecision, tuple[str, ...]] = Field(
-        default_factory=dict, description="Precisions that TensorRT is not to build, and what was out of bounds."
-    )
-    box_scale_wh: tuple[float, float] = Field(
-        default=(1.0, 1.0), description="Factors that boxes were made wider and higher by, in all graphs."
-    )
-    stripping: Stripping = Field(description="What the training-only branches would cost.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -242,7 +140,9 @@ class Reference:
             float_layers: Of an int8 graph, for the report.
             score_shift: Likewise.
         """
-        rows = np.concatenate([detector.engine.infer(batch) for batch in _batches(self.prepared)])
+        rows = np.concatenate(
+            [detector.engine.infer(batch) for batch in stack_batches([frame.tensor for frame in self.prepared])]
+        )
         return self.compare_rows(
             rows,
             precision=detector.precision,
@@ -400,12 +300,14 @@ def run_checkpoint(
 ) -> NDArray[np.float32]:
     """Give the candidates ``(B, K, 6)`` of a checkpoint on prepared frames, given to it in `dtype`."""
     with torch.inference_mode():
-        batches = [
-            np.asarray(checkpoint(torch.from_numpy(batch).to(dtype)).float().numpy()) for batch in _batches(prepared)
+        rows = [
+            np.asarray(checkpoint(torch.from_numpy(batch).to(dtype)).float().numpy())
+            for batch in stack_batches([frame.tensor for frame in prepared])
         ]
-    return np.concatenate(batches)
+    return np.concatenate(rows)
 
 
-def _batches(prepared: Sequence[PreparedFrame]) -> list[NDArray[np.float32]]:
-    starts = range(0, len(prepared), FRAMES_A_BATCH)
-    return [np.stack([frame.tensor for frame in prepared[start : start + FRAMES_A_BATCH]]) for start in starts]
+def stack_batches(tensors: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    """Stack inputs ``(T, h, w)`` into batches ``(B, T, h, w)`` of a few."""
+    starts = range(0, len(tensors), FRAMES_A_BATCH)
+    return [np.stack(tensors[start : start + FRAMES_A_BATCH]) for start in starts]

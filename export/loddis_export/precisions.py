@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from loddis_export.errors import ExportError
 from loddis_export.half import convert_to_half
 from loddis_export.layer_search import find_float_layers
-from loddis_export.parity import PrecisionParity, Reference, run_checkpoint
+from loddis_export.parity import Reference, run_checkpoint, stack_batches
+from loddis_export.parity_report import PrecisionParity
 from loddis_export.quantise import layers_for_float, layers_of, quantise_graph
 from loddis_export.score_levels import level_scores
 from loddis_export.settings import ParityLimits
@@ -33,7 +34,6 @@ from loddis_trainer.models import LoddisDetector
 
 __all__ = ["calibration_numbers", "compare_signed_int8", "figures_of_precision", "write_fp16", "write_int8"]
 
-FRAMES_A_BATCH = 8
 HALF_FRAMES = 48  # that the checkpoint is run on in float16, a second or more each
 
 
@@ -158,8 +158,7 @@ def _infer(
 ) -> NDArray[np.float32]:
     """Give the candidates ``(B, K, 6)`` of a graph on B frames ``(T, h, w)``."""
     with contextlib.closing(OnnxCpuEngine(path, manifest=manifest, precision=precision, threads=threads)) as engine:
-        starts = range(0, len(frames), FRAMES_A_BATCH)
-        return np.concatenate([engine.infer(np.stack(frames[start : start + FRAMES_A_BATCH])) for start in starts])
+        return np.concatenate([engine.infer(batch) for batch in stack_batches(frames)])
 
 
 def _opened(

@@ -16,7 +16,8 @@ from loddis_export.bundle import export_bundle
 from loddis_export.cli import Bundle, Export
 from loddis_export.engine import EngineSettings, build_engines
 from loddis_export.errors import ExportError, ParityError
-from loddis_export.parity import ParityReport, Reference, compare_outputs
+from loddis_export.parity import Reference, compare_outputs
+from loddis_export.parity_report import ParityReport
 from loddis_export.settings import Credit, ExportSettings, ParityLimits, ParitySettings
 from loddis_runtime import load
 from loddis_runtime.command import run

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from loddis_export.layer_search import find_float_layers
-from loddis_export.parity import GroupParity, PrecisionParity
+from loddis_export.parity_report import GroupParity, PrecisionParity
 from loddis_export.settings import ParityLimits
 
 LAYERS = (

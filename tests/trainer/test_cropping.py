@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -20,6 +21,29 @@ from support.domains import write_coco_domain
 COORDINATES = np.stack(np.meshgrid(np.arange(320), np.arange(256)), axis=0).astype(
     np.float32
 )  # x and y as two "frames"
+
+
+def cut_samples(
+    folder: Path,
+    *,
+    crop_hw: tuple[int, int],
+    size_hw: tuple[int, int] = (96, 128),
+    window: Literal[1, 3] = 1,
+    augmentation: AugmentConfig | None = None,
+) -> TrainingSamples:
+    """Give the samples of twelve frames with a spot each, cut to pieces."""
+    root = folder / "bright"
+    if not root.exists():
+        write_coco_domain(root, splits={"train": 12})
+    return TrainingSamples(
+        Mixture.open([str(root)], [], split="train", seed=0, cache_dir=folder / "cache", progress=False),
+        size_hw=size_hw,
+        window=window,
+        intensity=FullRange(),
+        augmentation=augmentation or AugmentConfig(),
+        seed=0,
+        crop_hw=crop_hw,
+    )
 
 
 @settings(max_examples=200, deadline=None)
@@ -55,17 +79,7 @@ def test_frames_without_targets_are_cut_anywhere() -> None:
 
 
 def test_training_samples_are_cut_and_keep_their_targets(tmp_path: Path) -> None:
-    root = write_coco_domain(tmp_path / "bright", splits={"train": 12})
-    mixture = Mixture.open([str(root)], [], split="train", seed=0, cache_dir=tmp_path / "cache", progress=False)
-    samples = TrainingSamples(
-        mixture,
-        size_hw=(96, 128),
-        window=3,
-        intensity=FullRange(),
-        augmentation=AugmentConfig(),
-        seed=0,
-        crop_hw=(64, 64),
-    )
+    samples = cut_samples(tmp_path, crop_hw=(64, 64), window=3)
     kept = 0
     for number in range(12):
         frames, boxes, labels, *_ = samples[Draw(0, number, 0)]
@@ -93,17 +107,7 @@ def test_pieces_stay_off_the_padding_where_the_frame_is_large_enough() -> None:
 
 def test_what_is_cut_out_knows_nothing_of_how_the_frame_was_changed(tmp_path: Path) -> None:
     """As many pieces of mirrored frames hold their target as of others."""
-    root = write_coco_domain(tmp_path / "bright", splits={"train": 12})
-    mixture = Mixture.open([str(root)], [], split="train", seed=0, cache_dir=tmp_path / "cache", progress=False)
-    samples = TrainingSamples(
-        mixture,
-        size_hw=(96, 128),
-        window=1,
-        intensity=FullRange(),
-        augmentation=AugmentConfig(flip=0.5),
-        seed=0,
-        crop_hw=(32, 32),
-    )
+    samples = cut_samples(tmp_path, crop_hw=(32, 32), augmentation=AugmentConfig(flip=0.5))
     held: dict[bool, list[bool]] = {True: [], False: []}
     for epoch in range(80):
         for number in range(12):
@@ -116,14 +120,11 @@ def test_what_is_cut_out_knows_nothing_of_how_the_frame_was_changed(tmp_path: Pa
 
 
 def test_targets_that_no_piece_can_hold_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    root = write_coco_domain(tmp_path / "bright", splits={"train": 4})
-    mixture = Mixture.open([str(root)], [], split="train", seed=0, cache_dir=tmp_path / "cache", progress=False)
-    settings = {"window": 1, "intensity": FullRange(), "augmentation": AugmentConfig(), "seed": 0}
-    TrainingSamples(mixture, size_hw=(96, 128), crop_hw=(64, 64), **settings)
+    cut_samples(tmp_path, crop_hw=(64, 64))
     assert not caplog.records
-    TrainingSamples(mixture, size_hw=(768, 1024), crop_hw=(32, 64), **settings)  # eight times enlarged
+    cut_samples(tmp_path, size_hw=(768, 1024), crop_hw=(32, 64))  # eight times enlarged
     (record,) = caplog.records
-    assert "bright:train: 4 targets are larger than the 64 x 32 pieces" in record.getMessage()
+    assert "bright:train: 12 targets are larger than the 64 x 32 pieces" in record.getMessage()
 
 
 def test_a_piece_larger_than_the_frame_is_refused() -> None:
