@@ -120,6 +120,12 @@ class TestThePage:
         assert row[2] == f"{100 * metrics['map50']:.1f} %"
         assert row[6] == f"{100 * metrics['pd']:.1f} %"
 
+    def test_at_the_head_stand_the_task_domains_alone(self, page: str, sections: dict[str, ET.Element]) -> None:
+        tree = ET.fromstring(page.partition("\n")[2])
+        figures = [text_of(one) for one in tree.findall(".//ul[@class='cards']/li/span[@class='figure']")]
+        rows = sections["results"].findall(".//tbody")[0].findall("tr")
+        assert figures == [f"{text_of(row[2])} mAP50" for row in rows]
+
     def test_negative_shift_is_shown_on_the_task_alone(self, sections: dict[str, ET.Element]) -> None:
         section = sections["negative-shift"]
         assert [text_of(title) for title in section.iter("h3")] == ["dark:test"]
@@ -165,6 +171,20 @@ def test_a_plain_run_alone_has_a_page_too(root: Path, tmp_path: Path, capsys: py
     assert tuple(sections) == SECTIONS
     assert "None of these runs was trained with auxiliary domains" in sections["negative-shift"]
     assert "trained on a single domain" in sections["domains"]
+
+
+def test_at_the_head_of_a_run_of_several_tasks_stands_their_mean(root: Path, tmp_path: Path) -> None:
+    fit(
+        short_run(root / "domains", tmp_path / "both", task=["dark", "bright"], auxiliary=[], cache_dir=root / "cache"),
+        progress=False,
+    )
+    assert report(root, tmp_path / "page.html", str(tmp_path / "both"), "--on", "dark:val", "--on", "bright:val") == 0
+    tree = ET.fromstring((tmp_path / "page.html").read_text().partition("\n")[2])
+    (card,) = tree.findall(".//ul[@class='cards']/li")
+    scores = [float(text_of(row[2]).split()[0]) for row in tree.findall(".//section[@id='results']//tbody/tr")]
+    assert len(scores) == 2
+    assert float(text_of(card[2]).split()[0]) == pytest.approx(sum(scores) / 2, abs=0.11)  # all three are rounded
+    assert text_of(card[3]) == "mean of dark:val, bright:val"
 
 
 def test_a_domain_without_a_test_split_is_measured_on_its_validation(root: Path, tmp_path: Path) -> None:

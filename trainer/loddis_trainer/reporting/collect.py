@@ -92,6 +92,12 @@ class Findings:
         return self.found[run.label, split]
 
     @property
+    def task_splits(self) -> tuple[str, ...]:
+        """The splits of task domains: getting worse elsewhere is no negative shift."""
+        tasks = {domain.name for run in self.runs for domain in run.info.domains if domain.role == "task"}
+        return tuple(split for split in self.splits if self.of(self.runs[0], split).dataset.name in tasks)
+
+    @property
     def domain_places(self) -> dict[str, int]:
         """Number all domains that runs were trained on, so that each keeps its colour throughout."""
         names = dict.fromkeys(domain.name for run in self.runs for domain in run.info.domains)

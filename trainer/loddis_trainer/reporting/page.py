@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -13,6 +15,7 @@ from markupsafe import Markup
 from loddis_trainer.reporting.blocks import Section
 from loddis_trainer.reporting.collect import Findings
 from loddis_trainer.reporting.palette import css_dashes
+from loddis_trainer.reporting.runs import TrainedRun
 from loddis_trainer.software import software_versions
 
 __all__ = ["render_page"]
@@ -60,6 +63,7 @@ def render_page(findings: Findings, sections: list[Section], *, title: str) -> s
         sections: What stands in it.
         title: Its heading.
     """
+    head = findings.task_splits or findings.splits[:1]
     environment = Environment(
         loader=PackageLoader("loddis_trainer.reporting", "."),
         autoescape=True,
@@ -75,22 +79,21 @@ def render_page(findings: Findings, sections: list[Section], *, title: str) -> s
     return environment.get_template("page.html").render(
         title=title,
         style=Markup((files(__package__) / "page.css").read_text()),  # noqa: S704
-        runs=_run_keys(findings),
+        runs=_run_keys(findings, head),
         domains=domains,
-        split=findings.splits[0],
+        measured_on=("mean of " if len(head) > 1 else "") + ", ".join(head),
         sections=sections,
         created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         software=", ".join(f"{name} {version}" for name, version in software_versions("torch", "numpy").items()),
     )
 
 
-def _run_keys(findings: Findings) -> list[RunKey]:
-    """Give every run with its mAP50 on the first split and, where it can be told, what auxiliary data did to it."""
-    split = findings.splits[0]
-    base = {run.task_specs: findings.of(run, split).metrics.map50 for run in findings.runs if not run.has_auxiliary}
+def _run_keys(findings: Findings, splits: Sequence[str]) -> list[RunKey]:
+    """Give every run with its mAP50, mean of the splits, and, where it can be told, what auxiliary data did to it."""
+    base = {run.task_specs: _mean_map50(findings, run, splits) for run in findings.runs if not run.has_auxiliary}
     keys = []
     for number, run in enumerate(findings.runs):
-        value = findings.of(run, split).metrics.map50
+        value = _mean_map50(findings, run, splits)
         gain = value - base.get(run.task_specs, math.nan) if run.has_auxiliary else math.nan
         known = math.isfinite(gain)
         keys.append(
@@ -105,3 +108,10 @@ def _run_keys(findings: Findings) -> list[RunKey]:
             )
         )
     return keys
+
+
+def _mean_map50(findings: Findings, run: TrainedRun, splits: Sequence[str]) -> float:
+    """Average a run's mAP50 over the splits that have targets; NaN if none has."""
+    values = [findings.of(run, split).metrics.map50 for split in splits]
+    finite = [value for value in values if math.isfinite(value)]
+    return statistics.fmean(finite) if finite else math.nan

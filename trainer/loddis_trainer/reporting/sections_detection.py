@@ -20,8 +20,7 @@ def negative_shift_section(findings: Findings) -> Section:
             Note("None of these runs was trained with auxiliary domains, so none can suffer from them.")
         )
         return section
-    splits = [split for split in findings.splits if _is_of_task(findings, split)]
-    if not splits:
+    if not findings.task_splits:
         section.blocks.append(Note("None of the splits is of a task domain: name one by --on."))
         return section
     compared: set[str] = set()
@@ -36,7 +35,7 @@ def negative_shift_section(findings: Findings) -> Section:
                     " trained on the task domain alone, and the figure over a bar is the change in points.",
                     title=split,
                 )
-                for split in splits
+                for split in findings.task_splits
                 if others
             ]
         )
@@ -123,9 +122,3 @@ def pictures_section(findings: Findings) -> Section:
             )
             section.blocks.append(Gallery(f"{run.label} on {split}", rows))
     return section
-
-
-def _is_of_task(findings: Findings, split: str) -> bool:
-    """Tell whether a split is of a task domain: getting worse elsewhere is no negative shift."""
-    tasks = {domain.name for run in findings.runs for domain in run.info.domains if domain.role == "task"}
-    return findings.of(findings.runs[0], split).dataset.name in tasks
