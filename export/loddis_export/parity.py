@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from loddis_export.errors import ExportError
 from loddis_export.parity_report import GroupParity, ParityReport, PrecisionParity
-from loddis_export.score_levels import nearest_candidates
 from loddis_export.settings import ParityLimits
 from loddis_export.strip_proof import Stripping
 from loddis_runtime import Detector
 from loddis_runtime.bundle import GraphPrecision
 from loddis_runtime.detector import PreparedFrame
+from loddis_runtime.engines import Engine
 from loddis_trainer.data import JoinedSplits, LabelledFrames
 from loddis_trainer.evaluate import SCORE_FLOOR, image_result
 from loddis_trainer.metrics import ImageResult, Metrics, evaluate_images
@@ -124,6 +124,11 @@ class Reference:
             ),
         )
 
+    def infer(self, engine: Engine) -> NDArray[np.float32]:
+        """Give the candidates ``(B, K, 6)`` of an engine on the frames."""
+        batches = stack_batches([frame.tensor for frame in self.prepared])
+        return np.concatenate([engine.infer(batch) for batch in batches])
+
     def compare(
         self,
         detector: Detector,
@@ -140,11 +145,8 @@ class Reference:
             float_layers: Of an int8 graph, for the report.
             score_shift: Likewise.
         """
-        rows = np.concatenate(
-            [detector.engine.infer(batch) for batch in stack_batches([frame.tensor for frame in self.prepared])]
-        )
         return self.compare_rows(
-            rows,
+            self.infer(detector.engine),
             precision=detector.precision,
             computed_by=detector.engine.name,
             limits=limits,
@@ -289,7 +291,7 @@ def compare_outputs(expected: NDArray[np.float32], actual: NDArray[np.float32]) 
         return len(wanted), math.inf, math.inf
     if not len(wanted):
         return 0, 0.0, 0.0
-    nearest = actual[nearest_candidates(wanted, actual)]  # (N, 6)
+    nearest = actual[_nearest_candidates(wanted, actual)]  # (N, 6)
     away = np.abs(wanted - nearest)
     box = np.where(away[:, 5] == 0, away[:, :4].max(axis=1), np.inf)
     return len(wanted), float(box.max()), float(away[:, 4].max())
@@ -311,3 +313,12 @@ def stack_batches(tensors: Sequence[NDArray[np.float32]]) -> list[NDArray[np.flo
     """Stack inputs ``(T, h, w)`` into batches ``(B, T, h, w)`` of a few."""
     starts = range(0, len(tensors), FRAMES_A_BATCH)
     return [np.stack(tensors[start : start + FRAMES_A_BATCH]) for start in starts]
+
+
+def _nearest_candidates(expected: NDArray[np.float32], actual: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Say which row of ``actual`` (K, 6) lies nearest to each row of ``expected`` (N, 6), by box, then by score.
+
+    Scores decide between candidates whose boxes coincide; they are brought to a scale that pixels have.
+    """
+    away = np.abs(expected[:, None, :5] - actual[None, :, :5])  # (N, K, 5)
+    return np.asarray((away[..., :4].max(axis=2) + away[..., 4]).argmin(axis=1))

@@ -5,7 +5,6 @@ Legend: T frames of the window, h w network pixels.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from loddis_export.errors import ExportError
 from loddis_export.half import convert_to_half
 from loddis_export.layer_search import find_float_layers
-from loddis_export.parity import Reference, run_checkpoint, stack_batches
+from loddis_export.parity import Reference, run_checkpoint
 from loddis_export.parity_report import PrecisionParity
 from loddis_export.quantise import layers_for_float, layers_of, quantise_graph
 from loddis_export.score_levels import level_scores
@@ -104,7 +103,7 @@ def write_int8(
 ) -> PrecisionParity:
     """Write the int8 graph of a bundle's float32 graph, as few layers in float as the limits allow.
 
-    Its scores are set level with the float graph's on the frames that it is calibrated on.
+    Its scores are set level with the checkpoint's, on the frames that both are compared on.
 
     Args:
         building: The bundle's folder, with the float32 graph.
@@ -118,22 +117,27 @@ def write_int8(
         The comparison. Where it has faults, no graph was left behind.
     """
     source, target = building / graph_name("fp32"), building / graph_name("int8")
-
     ranges = building / "ranges.json"
 
-    expected = _infer(source, manifest, "fp32", frames, threads)
-
-    def write(float_layers: tuple[str, ...]) -> float:
-        quantise_graph(source, target, frames, keep_float=float_layers, ranges=ranges)
-        return level_scores(target, expected, lambda graph: _infer(graph, manifest, "int8", frames, threads))
+    def infer(graph: Path) -> NDArray[np.float32]:
+        with _opened(building, manifest, "int8", threads, path=graph) as detector:
+            return reference.infer(detector.engine)
 
     def try_out(float_layers: tuple[str, ...]) -> PrecisionParity:
-        shift = write(float_layers)
+        quantise_graph(source, target, frames, keep_float=float_layers, ranges=ranges)
+        shift, rows = level_scores(target, reference.rows, infer, threshold=reference.score_threshold)
         with _opened(building, manifest, "int8", threads) as detector:
-            return reference.compare(detector, limits=limits, float_layers=float_layers, score_shift=shift)
+            return reference.compare_rows(
+                rows,
+                precision="int8",
+                computed_by=detector.engine.name,
+                limits=limits,
+                float_layers=float_layers,
+                score_shift=shift,
+            )
 
     best = find_float_layers(layers_of(source), try_out, always=layers_for_float(source))
-    write(best.float_layers)
+    try_out(best.float_layers)  # writes the graph that was chosen, which need not be the last that was tried
     ranges.unlink()
     if best.faults:
         target.unlink()
@@ -151,14 +155,6 @@ def compare_signed_int8(
             return reference.compare(detector, limits=limits)
     finally:
         path.unlink()
-
-
-def _infer(
-    path: Path, manifest: Manifest, precision: GraphPrecision, frames: Sequence[NDArray[np.float32]], threads: int
-) -> NDArray[np.float32]:
-    """Give the candidates ``(B, K, 6)`` of a graph on B frames ``(T, h, w)``."""
-    with contextlib.closing(OnnxCpuEngine(path, manifest=manifest, precision=precision, threads=threads)) as engine:
-        return np.concatenate([engine.infer(batch) for batch in stack_batches(frames)])
 
 
 def _opened(

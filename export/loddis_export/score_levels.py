@@ -1,14 +1,16 @@
-"""Scores of an int8 graph set level with those of its float graph.
+"""Scores of an int8 graph set level with those of its checkpoint.
 
 Quantisation moves scores all the same way, mostly down: a threshold that was chosen on float scores then finds fewer
 targets, with fewer false alarms. What is lost so is no knowledge of the graph; one number, added to its objectness
-logit, gives it back.
+logit, gives it back. It is chosen on the frames that the threshold was chosen on, and for that threshold: scores near 0
+or 1 move by other amounts.
 
-Legend: B frames, K candidates of each, sorted by score; a candidate is x1, y1, x2, y2, score, class.
+Legend: B frames, K candidates of each; a candidate is x1, y1, x2, y2, score, class.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,60 +21,57 @@ from onnx import numpy_helper
 
 from loddis_export.errors import ExportError
 
-__all__ = ["level_scores", "nearest_candidates"]
+__all__ = ["level_scores"]
 
 OBJECTNESS_BIAS = "head.objectness_logit.bias"
-LEAST_SCORE = 0.1  # of candidates that count: an operating point lies above it
 ROUNDS = 5  # the class has a part in a score too, so that a step does not go all of its way
 CLOSE = 0.01  # in logits: a score of 0.5 is then 0.5025
 
 
-def level_scores(graph: Path, expected: NDArray[np.float32], infer: Callable[[Path], NDArray[np.float32]]) -> float:
-    """Shift the objectness of a graph, in place, until the median candidate scores as it should.
+def level_scores(
+    graph: Path,
+    expected: NDArray[np.float32],
+    infer: Callable[[Path], NDArray[np.float32]],
+    *,
+    threshold: float,
+) -> tuple[float, NDArray[np.float32]]:
+    """Shift the objectness of a graph, in place, until as many candidates reach a threshold as should.
 
     Args:
         graph: The int8 graph, whose objectness layer is in float.
-        expected: ``(B, K, 6)`` of the float graph on some frames.
+        expected: ``(B, K, 6)`` of the checkpoint on some frames.
         infer: Gives the candidates of a graph on the same frames.
+        threshold: The score that counts, above 0 and below 1.
 
     Returns:
-        What was added to the logit.
+        What was added to the logit, and the candidates ``(B, K, 6)`` that the graph gives now.
 
     Raises:
         ExportError: The graph has no objectness layer in float.
     """
     shift = 0.0
+    wanted = int((expected[..., 4] >= threshold).sum())
     for _ in range(ROUNDS):
-        short = _median_shortfall(expected, infer(graph))
+        rows = infer(graph)
+        short = _shortfall(rows[..., 4], wanted, threshold)
         if abs(short) < CLOSE:
-            break
+            return shift, rows
         _add_to_bias(graph, short)
         shift += short
-    return shift
+    return shift, infer(graph)
 
 
-def nearest_candidates(expected: NDArray[np.float32], actual: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Say which row of ``actual`` (K, 6) lies nearest to each row of ``expected`` (N, 6), by box, then by score.
-
-    Scores decide between candidates whose boxes coincide; they are brought to a scale that pixels have.
-    """
-    away = np.abs(expected[:, None, :5] - actual[None, :, :5])  # (N, K, 5)
-    return np.asarray((away[..., :4].max(axis=2) + away[..., 4]).argmin(axis=1))
-
-
-def _median_shortfall(expected: NDArray[np.float32], actual: NDArray[np.float32]) -> float:
-    """Give by how much the logits of scores are too low, 0 where nothing can be compared."""
-    short = []
-    for one, other in zip(expected, actual, strict=True):
-        wanted = one[one[:, 4] >= LEAST_SCORE]
-        if len(wanted) and np.isfinite(other).all():
-            short.append(_logit(wanted[:, 4]) - _logit(other[nearest_candidates(wanted, other), 4]))
-    return float(np.median(np.concatenate(short))) if short else 0.0
+def _shortfall(scores: NDArray[np.float32], wanted: int, threshold: float) -> float:
+    """Give by how much logits are too low for `wanted` of the scores to reach a threshold, 0 where none can say."""
+    if not 0 < wanted < scores.size or not np.isfinite(scores).all():
+        return 0.0
+    last_in, first_out = np.partition(scores, (-wanted, -wanted - 1), axis=None)[[-wanted, -wanted - 1]]
+    return float(_logit(threshold) - (_logit(last_in) + _logit(first_out)) / 2)
 
 
-def _logit(scores: NDArray[np.float32]) -> NDArray[np.float64]:
-    clipped = np.clip(scores.astype(np.float64), 1e-4, 1 - 1e-4)
-    return np.asarray(np.log(clipped / (1 - clipped)))
+def _logit(score: float) -> float:
+    clipped = min(max(float(score), 1e-4), 1 - 1e-4)
+    return math.log(clipped / (1 - clipped))
 
 
 def _add_to_bias(graph: Path, shift: float) -> None:
