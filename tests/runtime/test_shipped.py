@@ -31,12 +31,13 @@ def test_every_shipped_bundle_is_whole_and_runs(shipped: str) -> None:
             assert (entry.path / "MODEL_CARD.md").is_file()
 
 
-def test_sky_nano_finds_a_small_bright_target(shipped: str) -> None:
+@pytest.mark.parametrize("name", ["sky-nano", "infrared-nano"])
+def test_a_small_bright_target_is_found(shipped: str, name: str) -> None:
     rows, columns = np.mgrid[:256, :320] + 0.5
     spot = np.exp(-((columns - 200.3) ** 2 + (rows - 90.6) ** 2) / (2 * 1.6**2))
     noise = np.random.default_rng(0).normal(0, 1.5, (256, 320))
     frame = np.clip(70 + 140 * spot + noise, 0, 255).astype(np.uint8)
-    with loddis_runtime.load(shipped, threads=1) as detector:
+    with loddis_runtime.load(name, threads=1) as detector:
         found = detector.detect(frame)
     assert len(found) >= 1
     assert np.hypot(*(found.centroids[0] - (200.3, 90.6))) < 1
