@@ -48,6 +48,7 @@ def main() -> None:
                 "accelerator": options.accelerator,
                 "workers": options.workers,
                 "steps_per_epoch": options.steps,
+                **({"batch_size": options.batch_size} if options.batch_size else {}),
             },
         )
     )
@@ -85,6 +86,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--accelerator", default="auto", help="cpu, cuda or auto")
     parser.add_argument("--workers", type=int, default=min(8, len(os.sched_getaffinity(0))), help="loader processes")
     parser.add_argument("--threads", type=int, default=0, help="threads of torch; 0: as torch sees fit")
+    parser.add_argument("--batch-size", type=int, default=0, help="frames of a batch; 0: as the preset says")
     parser.add_argument("--steps", type=int, default=30, help="steps measured")
     parser.add_argument("--json", type=Path, help="file for the figures")
     return parser.parse_args()

@@ -257,11 +257,12 @@ def test_the_command_exports_and_fails_in_one_line(
 ) -> None:
     data = ["--data-root", str(domains), "--cache-dir", str(domains / "cache"), "--threads", "1"]
     words = ["bundle", str(checkpoint), str(tmp_path / "spots" / "1"), *data]
+    words += ["--precisions", "fp32"]
     assert run(Export, [*words, "--evaluate", "dark:test"]) == 0
     assert "bundle spots:1" in capsys.readouterr().out
     assert run(Export, words) == 1
     assert capsys.readouterr().err.startswith("loddis-export: error: ")
-    assert run(Export, [*words[:2], str(tmp_path / "spots" / "2"), *data, "--json"]) == 0
+    assert run(Export, [*words[:2], str(tmp_path / "spots" / "2"), *words[3:], "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["parity"]["precisions"][0]["compared"] > 0
     assert run(Export, ["bundle", str(checkpoint)]) == 2
     assert run(Export, [*words, "--evaluate", "dark"]) == 2

@@ -36,7 +36,7 @@ def run_benchmark(name: str, *words: str, domains: Path) -> str:
 def test_the_training_benchmark_measures_losses_and_loader(domains: Path, tmp_path: Path) -> None:
     out = tmp_path / "training.json"
     words = ("--task", "sky", "--auxiliary", "ground", "--steps", "2", "--workers", "0", "--accelerator", "cpu")
-    run_benchmark("training", *words, "--threads", "1", "--json", str(out), domains=domains)
+    run_benchmark("training", *words, "--batch-size", "6", "--threads", "1", "--json", str(out), domains=domains)
     figures = json.loads(out.read_text())
     steps = figures["step_ms"]
     assert steps.keys() == {"plain", "loddis", "loddis, statistics apart"}
