@@ -20,13 +20,15 @@ that was chosen.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, get_args
@@ -53,7 +55,8 @@ def main() -> None:
     tables = planned(options)
     cells = {row.cell.name: row.cell for rows in tables.values() for row in rows}
     started = time.monotonic()
-    run_missing(list(cells.values()), options)
+    with alone_in(options.out):
+        run_missing(list(cells.values()), options)
     every = {name: finished(cell, options) for name, cell in cells.items()}
     scores = {name: found for name, found in every.items() if found is not None}
     result = {
@@ -74,6 +77,18 @@ def main() -> None:
             path.write_text(content)
     if len(scores) < len(cells):
         sys.exit(f"{len(cells) - len(scores)} of {len(cells)} cells failed; their logs are in {options.out}")
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep a folder of cells to this run: another would begin those anew that this one is training."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit(f"--out: another run is at work in {folder}")
+        yield
 
 
 def parse_options() -> argparse.Namespace:

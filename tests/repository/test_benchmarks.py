@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -53,7 +54,7 @@ def test_the_grid_goes_on_where_it_was_stopped(domains: Path, tmp_path: Path) ->
         *("--table", str(tmp_path / "grid.md")),
     )
     run_benchmark("mixed_domain", *words, "--arms", "only", domains=domains)
-    (first,) = out.iterdir()
+    (first,) = (path for path in out.iterdir() if path.is_dir())
     assert first.name == "3CI~plain~seed0"
     figures = first / "figures.json"
     before = figures.stat().st_mtime_ns
@@ -67,6 +68,16 @@ def test_the_grid_goes_on_where_it_was_stopped(domains: Path, tmp_path: Path) ->
     assert "| 3CI+7GR→CI |" in (tmp_path / "grid.md").read_text()
     run_benchmark("mixed_domain", *words, "--arms", "only", "--batch-size", "5", domains=domains)
     assert figures.stat().st_mtime_ns != before  # asked something else, it answers anew
+
+
+def test_two_grids_do_not_share_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "cells").mkdir()
+    with (tmp_path / "cells" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        command = [sys.executable, "benchmarks/mixed_domain.py", "--out", str(tmp_path / "cells")]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip() == f"--out: another run is at work in {tmp_path / 'cells'}"
 
 
 def test_the_serving_benchmark_measures_all_sides_in_one_run(tmp_path: Path) -> None:
