@@ -67,7 +67,7 @@ def test_programs_get_everything_and_nothing_else(domain: Path, capsys: pytest.C
     assert document["domain"] == "clips"
     assert list(document["splits"]) == ["train", "val"]
     for split in document["splits"].values():
-        assert set(split) == {"counts", "frames", "sizes", "contrast", "boxes", "motion", "labels"}
+        assert set(split) == {"counts", "frames", "sizes", "contrast", "boxes", "motion", "labels", "astray"}
         assert set(split["contrast"]["snr"]["shares"]) == {"< 3", "3–6", "6–12", "≥ 12"}
         assert split["contrast"]["frames_looked_at"] == 10
     assert document["splits"]["train"]["counts"]["frames"] == 16

@@ -84,6 +84,46 @@ def test_boxes_that_hold_nothing_are_named_the_emptiest_first(tmp_path: Path) ->
     assert found.splits["train"].contrast.nothing == 1
 
 
+def clip(shift: Callable[[int], tuple[float, float]], *, frames: int = 8, others: int = 0) -> list[Shot]:
+    """Draw a clip of a moving spot, its box off by `shift`, and `others` still spots without a box."""
+    shots = []
+    for number in range(frames):
+        centre = (40.0 + 3 * number, 50.0 + 2 * number)
+        pixels = with_spot(clouds(3), centre, noise=number)
+        for place in range(others):
+            pixels = with_spot(pixels.astype(np.float64), (12.0 + 3 * place, 110.0), noise=100 + number)
+        dx, dy = shift(number)
+        box = spot_box((centre[0] + dx, centre[1] + dy))
+        shots.append(Shot(f"clip/{number}.png", pixels, [box], video="clip", frame_id=number))
+    return shots
+
+
+def test_boxes_beside_their_targets_are_named_the_farthest_first(tmp_path: Path) -> None:
+    shifts = {2: (14.0, -9.0), 5: (-20.0, 0.0)}
+    found = inspect(write_shots(tmp_path / "d", {"train": clip(lambda number: shifts.get(number, (0.0, 0.0)))}))
+    (finding,) = [finding for finding in labels(found) if "beside their targets" in finding.message]
+    assert finding.severity == "warning"
+    assert "2 of 8 boxes looked at in 'train' (25.0 %) lie beside their targets, by up to 20 px" in finding.message
+    assert [example.partition(",")[0] for example in finding.examples] == ["clip frame 5", "clip frame 2"]
+    assert finding.examples[1].endswith("target 17 px off, at -14, +9 of its box")
+    assert found.splits["train"].astray.judged == 8
+
+
+@pytest.mark.parametrize(
+    "shots",
+    [
+        pytest.param(clip(lambda _: (0.0, 0.0), others=1), id="a clear spot far away"),
+        pytest.param(clip(lambda number: (40.0, 0.0) if number == 3 else (0.0, 0.0)), id="too far to be the target"),
+        pytest.param(clip(lambda number: (15.0, 0.0) if number == 3 else (0.0, 0.0), frames=4), id="too few to tell"),
+        pytest.param(clip(lambda number: (15.0, 0.0) if number % 4 else (0.0, 0.0)), id="most of them miss it"),
+    ],
+)
+def test_what_may_be_something_else_is_no_label_astray(tmp_path: Path, shots: list[Shot]) -> None:
+    found = inspect(write_shots(tmp_path / "d", {"train": shots}))
+    assert found.splits["train"].astray.count == 0
+    assert not [finding for finding in labels(found) if "beside their targets" in finding.message]
+
+
 def edit(table: Path, change: Callable[[dict[str, str]], dict[str, str]]) -> None:
     rows = list(csv.DictReader(table.read_text().splitlines()))
     with table.open("w", newline="") as handle:

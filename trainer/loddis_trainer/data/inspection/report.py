@@ -7,6 +7,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from loddis_trainer.data.inspection.astray import AstrayLabels
 from loddis_trainer.data.inspection.contrast import TargetContrast
 from loddis_trainer.data.inspection.counts import SplitCounts
 from loddis_trainer.data.inspection.findings import SEVERITIES, Finding, Severity
@@ -32,6 +33,7 @@ class SplitInspection:
         boxes: How boxes sit on targets.
         motion: Of targets and camera.
         labels: Boxes that cannot be right.
+        astray: Boxes beside their targets.
     """
 
     counts: SplitCounts
@@ -41,6 +43,7 @@ class SplitInspection:
     boxes: BoxConvention
     motion: Motion
     labels: LabelFaults
+    astray: AstrayLabels
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loddis_trainer.data.domain import find_domain
+from loddis_trainer.data.inspection.astray import astray_findings, find_astray_labels
 from loddis_trainer.data.inspection.contrast import contrast_findings, describe_contrast
 from loddis_trainer.data.inspection.counts import count_findings, count_split
 from loddis_trainer.data.inspection.findings import ranked
@@ -69,6 +70,7 @@ def inspect_domain(
     findings += count_findings({name: split.counts for name, split in splits.items()})
     findings += leak_findings(leaks)
     findings += label_findings({name: split.labels for name, split in splits.items()})
+    findings += astray_findings({name: split.astray for name, split in splits.items()})
     findings += format_findings({name: split.frames for name, split in splits.items()})
     findings += contrast_findings({name: split.contrast for name, split in splits.items()})
     findings += motion_findings({name: split.motion for name, split in splits.items()})
@@ -87,4 +89,5 @@ def _inspect_split(split: OpenSplit, sample: TargetSample, *, frames: int) -> Sp
         boxes=describe_convention(split.dataset, sample),
         motion=describe_motion(split.dataset),
         labels=find_label_faults(split),
+        astray=find_astray_labels(split.dataset, sample),
     )
