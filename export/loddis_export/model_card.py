@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from loddis_export.parity_report import GroupParity, ParityReport, PrecisionParity
 from loddis_export.strip import StrippedCheckpoint
 from loddis_runtime.manifest import Manifest
+from loddis_trainer.checkpoint import CheckpointInfo
 from loddis_trainer.metrics import Metrics
 
 __all__ = ["model_card"]
@@ -143,7 +144,7 @@ def _training(manifest: Manifest, stripped: StrippedCheckpoint) -> str:
         )
     lines += [
         "",
-        f"{info.epoch} epochs, {info.step} steps.",
+        f"{_last_of(info)}{info.epoch} epochs, {info.step} steps.",
         *([f"The first weights were those of {info.started_from}."] if info.started_from else []),
         "Made by",
         "",
@@ -248,10 +249,20 @@ def _percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
+def _last_of(info: CheckpointInfo) -> str:
+    """Say that others came before, where they did: what follows is of the last training alone."""
+    return f"The last of {len(info.earlier) + 1} trainings: " if info.earlier else ""
+
+
 def _limits(manifest: Manifest) -> str:
     tasks = ", ".join(d.name for d in manifest.training_domains if d.role == "task")
+    helped = (
+        " Auxiliary domains helped the training; the metrics above say what the model does there."
+        if any(d.role == "auxiliary" for d in manifest.training_domains)
+        else ""
+    )
     return f"""## Limits
 
-Good at what it was trained for: the task domains ({tasks}). Auxiliary domains helped the training; the metrics above
-say what the model does there. Another sensor, lens or scene needs its own evaluation, and most likely its own training.
+Good at what it was trained for: the task domains ({tasks}).{helped}
+Another sensor, lens or scene needs its own evaluation, and most likely its own training.
 """

@@ -124,6 +124,13 @@ class Reference:
             ),
         )
 
+    @property
+    def domains(self) -> list[str]:
+        """Name the split of every frame, ``DOMAIN:SPLIT``."""
+        if isinstance(self.dataset, JoinedSplits):
+            return [self.dataset.label_of(number) for number in self.numbers]
+        return [self.dataset.label] * len(self.numbers)
+
     def infer(self, engine: Engine) -> NDArray[np.float32]:
         """Give the candidates ``(B, K, 6)`` of an engine on the frames."""
         batches = stack_batches([frame.tensor for frame in self.prepared])
@@ -212,7 +219,7 @@ class Reference:
         """Give label, number of targets and both Pd of each domain, where there are several: none hides another."""
         if not isinstance(self.dataset, JoinedSplits):
             return []
-        labels = [self.dataset.label_of(number) for number in self.numbers]
+        labels = self.domains
         found = []
         for part in self.dataset.parts:
             one, other = (

@@ -103,7 +103,7 @@ def write_int8(
 ) -> PrecisionParity:
     """Write the int8 graph of a bundle's float32 graph, as few layers in float as the limits allow.
 
-    Its scores are set level with the checkpoint's, on the frames that both are compared on.
+    Its scores are set level with the checkpoint's on the frames that both are compared on.
 
     Args:
         building: The bundle's folder, with the float32 graph.
@@ -123,21 +123,25 @@ def write_int8(
         with _opened(building, manifest, "int8", threads, path=graph) as detector:
             return reference.infer(detector.engine)
 
-    def try_out(float_layers: tuple[str, ...]) -> PrecisionParity:
+    def write(float_layers: tuple[str, ...]) -> tuple[float, NDArray[np.float32]]:
         quantise_graph(source, target, frames, keep_float=float_layers, ranges=ranges)
-        shift, rows = level_scores(target, reference.rows, infer, threshold=reference.score_threshold)
-        with _opened(building, manifest, "int8", threads) as detector:
-            return reference.compare_rows(
-                rows,
-                precision="int8",
-                computed_by=detector.engine.name,
-                limits=limits,
-                float_layers=float_layers,
-                score_shift=shift,
-            )
+        return level_scores(
+            target, reference.rows, infer, threshold=reference.score_threshold, domains=reference.domains
+        )
+
+    def try_out(float_layers: tuple[str, ...]) -> PrecisionParity:
+        shift, rows = write(float_layers)
+        return reference.compare_rows(
+            rows,
+            precision="int8",
+            computed_by=reference.detector.engine.name,  # it runs on a CPU as well
+            limits=limits,
+            float_layers=float_layers,
+            score_shift=shift,
+        )
 
     best = find_float_layers(layers_of(source), try_out, always=layers_for_float(source))
-    try_out(best.float_layers)  # writes the graph that was chosen, which need not be the last that was tried
+    write(best.float_layers)  # the layers that were chosen need not be those that were tried last
     ranges.unlink()
     if best.faults:
         target.unlink()

@@ -7,8 +7,10 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 from pydantic import ValidationError
 
 from loddis_export import bundle
@@ -16,8 +18,9 @@ from loddis_export.bundle import export_bundle
 from loddis_export.cli import Bundle, Export
 from loddis_export.engine import EngineSettings, build_engines
 from loddis_export.errors import ExportError, ParityError
+from loddis_export.layer_search import Trial
 from loddis_export.parity import Reference, compare_outputs
-from loddis_export.parity_report import ParityReport
+from loddis_export.parity_report import ParityReport, PrecisionParity
 from loddis_export.settings import Credit, ExportSettings, ParityLimits, ParitySettings
 from loddis_runtime import load
 from loddis_runtime.command import run
@@ -290,6 +293,34 @@ def test_a_precision_that_strays_is_left_out_and_the_reason_kept(
     assert "| keeps within its limits |  | yes | boxes differ" in (out / "MODEL_CARD.md").read_text()
     assert ParityReport.model_validate_json((out / "parity.json").read_text()) == exported.parity
     assert [one.precision for one in exported.parity.precisions] == ["fp32", "fp16"]  # int8 was not asked for
+
+
+def test_the_int8_graph_is_of_the_layers_that_were_chosen_and_levelled_as_reported(
+    checkpoint: Path, settings: ExportSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen_graph = b""
+
+    def choose_the_first_of_two(layers: list[str], try_out: Trial, *, always: tuple[str, ...]) -> PrecisionParity:
+        nonlocal chosen_graph
+        chosen = try_out((*always, "backbone.stage4.0"))
+        (building,) = (tmp_path / "m").glob(".1.*.building")
+        chosen_graph = (building / "model.int8.onnx").read_bytes()
+        try_out(always)
+        return chosen
+
+    monkeypatch.setattr("loddis_export.precisions.find_float_layers", choose_the_first_of_two)
+    only = settings.model_copy(update={"precisions": ["fp32", "int8"], "evaluate": []})
+    exported = export_bundle(checkpoint, tmp_path / "m" / "1", only, progress=False)
+    report = exported.parity.precisions[1]
+    assert "backbone.stage4.0" in report.float_layers
+    assert (tmp_path / "m" / "1" / "model.int8.onnx").read_bytes() == chosen_graph
+    biases = [objectness_bias(tmp_path / "m" / "1" / f"model.{precision}.onnx") for precision in ("fp32", "int8")]
+    assert biases[1] - biases[0] == pytest.approx(report.score_shift, abs=1e-5)
+
+
+def objectness_bias(graph: Path) -> float:
+    values = {one.name: numpy_helper.to_array(one) for one in onnx.load(str(graph)).graph.initializer}
+    return float(values["head.objectness_logit.bias"][0])
 
 
 def test_int8_needs_frames_with_targets(checkpoint: Path, settings: ExportSettings, tmp_path: Path) -> None:

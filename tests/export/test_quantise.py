@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from loddis_export import quantise
+from loddis_export import quantise, score_levels
 from loddis_export.data_movement import copy_pixels
 from loddis_export.errors import ExportError
 from loddis_export.graph import OPSET, write_graph
@@ -119,26 +119,70 @@ def test_scores_that_quantisation_moved_are_set_level(graph: Path, quantised: Pa
     some, unseen = frames(8, seed=0), frames(12, seed=100)
     expected = run(graph, some)
     threshold = float(np.quantile(expected[:, :, 4], 0.97))
+    how = {"threshold": threshold, "domains": ["spots"] * 8}
     before = np.abs(run(moved, unseen)[:, 0, 4] - run(graph, unseen)[:, 0, 4]).mean()
-    shift, rows = level_scores(moved, expected, lambda path: run(path, some), threshold=threshold)
+    shift, rows = level_scores(moved, expected, lambda path: run(path, some), **how)
     after = np.abs(run(moved, unseen)[:, 0, 4] - run(graph, unseen)[:, 0, 4]).mean()
     assert shift == pytest.approx(1.5, abs=0.4)
     assert after < before / 3
     assert (rows[..., 4] >= threshold).sum() == pytest.approx((expected[..., 4] >= threshold).sum(), abs=1)
     np.testing.assert_array_equal(rows, run(moved, some))
-    assert level_scores(moved, expected, lambda path: run(path, some), threshold=threshold)[0] == 0
+    assert level_scores(moved, expected, lambda path: run(path, some), **how)[0] == 0
     with pytest.raises(ExportError, match="scores cannot be set level"):
-        level_scores(write_without_objectness(moved, tmp_path), expected, lambda _: expected * 0.5, threshold=threshold)
+        level_scores(write_without_objectness(moved, tmp_path), expected, lambda _: expected * 0.5, **how)
 
 
-@pytest.mark.parametrize("actual", [np.float32(0.3), np.float32(np.nan)])
-def test_scores_that_tell_nothing_are_left_alone(quantised: Path, actual: np.float32) -> None:
-    """No candidate reaches the threshold, or they are no numbers: the comparison will say so."""
-    expected = np.full((2, 4, 6), 0.6 if np.isnan(actual) else 0.3, dtype=np.float32)
-    before = quantised.read_bytes()
-    shift, _ = level_scores(quantised, expected, lambda _: np.full_like(expected, actual), threshold=0.5)
-    assert shift == 0
-    assert quantised.read_bytes() == before
+class MovedScores:
+    """Stands for a graph: scores of the float graph, lower by so much in logits, and what was added to its bias."""
+
+    def __init__(self, expected: NDArray[np.float32], lowered: NDArray[np.float64], *, effect: float = 1.0) -> None:
+        self.expected, self.lowered, self.effect, self.added, self.runs = expected, lowered, effect, 0.0, 0
+
+    def infer(self, _: Path) -> NDArray[np.float32]:
+        self.runs += 1
+        logits = np.log(self.expected[..., 4] / (1 - self.expected[..., 4])) - self.lowered[:, None]
+        rows = self.expected.copy()
+        rows[..., 4] = 1 / (1 + np.exp(-(logits + self.effect * self.added)))
+        return rows
+
+    def add(self, _: Path, shift: float) -> None:
+        self.added += shift
+
+
+def spread_scores(frames: int) -> NDArray[np.float32]:
+    expected = np.zeros((frames, 40, 6), dtype=np.float32)
+    expected[..., 4] = np.random.default_rng(0).uniform(0.05, 0.95, (frames, 40))
+    return expected
+
+
+def test_a_crowded_domain_has_no_more_say_than_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its scores have not moved, those of the others have: half of the way is right, however many frames it has."""
+    moved = MovedScores(spread_scores(40), np.where(np.arange(40) < 36, 0.0, 0.4))
+    monkeypatch.setattr(score_levels, "_add_to_bias", moved.add)
+    domains = ["crowds"] * 36 + ["points"] * 4
+    shift, _ = level_scores(Path(), moved.expected, moved.infer, threshold=0.5, domains=domains)
+    assert shift == pytest.approx(0.2, abs=0.05)
+
+
+@pytest.mark.parametrize("effect", [1.0, 0.5, 0.3])
+def test_scores_that_follow_the_bias_slowly_are_set_level_too(monkeypatch: pytest.MonkeyPatch, effect: float) -> None:
+    moved = MovedScores(spread_scores(8), np.full(8, 0.5), effect=effect)
+    monkeypatch.setattr(score_levels, "_add_to_bias", moved.add)
+    shift, rows = level_scores(Path(), moved.expected, moved.infer, threshold=0.5, domains=["spots"] * 8)
+    assert shift == pytest.approx(0.5 / effect, rel=0.05)
+    assert (rows[..., 4] >= 0.5).sum() == pytest.approx((moved.expected[..., 4] >= 0.5).sum(), abs=2)
+    assert moved.runs <= 5
+
+
+@pytest.mark.parametrize("actual", [0.3, np.nan])
+def test_scores_that_tell_nothing_are_left_alone(monkeypatch: pytest.MonkeyPatch, actual: float) -> None:
+    """No candidate should reach the threshold, or they are no numbers: the comparison will say so."""
+    expected = np.full((2, 4, 6), 0.3, dtype=np.float32)
+    if np.isnan(actual):
+        expected[:, :2, 4] = 0.6
+    monkeypatch.setattr(score_levels, "_add_to_bias", lambda *_: pytest.fail("the graph was changed"))
+    found = np.full_like(expected, actual)
+    assert level_scores(Path(), expected, lambda _: found, threshold=0.5, domains=["spots"] * 2)[0] == 0
 
 
 def write_without_objectness(graph: Path, folder: Path) -> Path:
