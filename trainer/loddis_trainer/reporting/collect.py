@@ -91,11 +91,10 @@ class Findings:
         """Give a run on a split."""
         return self.found[run.label, split]
 
-    @property
-    def task_splits(self) -> tuple[str, ...]:
-        """The splits of task domains: getting worse elsewhere is no negative shift."""
-        tasks = {domain.name for run in self.runs for domain in run.info.domains if domain.role == "task"}
-        return tuple(split for split in self.splits if self.of(self.runs[0], split).dataset.name in tasks)
+    def task_splits(self, run: TrainedRun) -> tuple[str, ...]:
+        """Give the splits of a run's task domains: getting worse elsewhere is no negative shift."""
+        tasks = {domain.name for domain in run.info.domains if domain.role == "task"}
+        return tuple(split for split in self.splits if self.of(run, split).dataset.name in tasks)
 
     @property
     def domain_places(self) -> dict[str, int]:

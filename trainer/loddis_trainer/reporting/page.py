@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import math
 import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -42,6 +41,7 @@ class RunKey:
     kind: str
     dashes: str
     map50: str
+    measured_on: str
     change: str
     better: bool
 
@@ -63,7 +63,6 @@ def render_page(findings: Findings, sections: list[Section], *, title: str) -> s
         sections: What stands in it.
         title: Its heading.
     """
-    head = findings.task_splits or findings.splits[:1]
     environment = Environment(
         loader=PackageLoader("loddis_trainer.reporting", "."),
         autoescape=True,
@@ -79,21 +78,21 @@ def render_page(findings: Findings, sections: list[Section], *, title: str) -> s
     return environment.get_template("page.html").render(
         title=title,
         style=Markup((files(__package__) / "page.css").read_text()),  # noqa: S704
-        runs=_run_keys(findings, head),
+        runs=_run_keys(findings),
         domains=domains,
-        measured_on=("mean of " if len(head) > 1 else "") + ", ".join(head),
         sections=sections,
         created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         software=", ".join(f"{name} {version}" for name, version in software_versions("torch", "numpy").items()),
     )
 
 
-def _run_keys(findings: Findings, splits: Sequence[str]) -> list[RunKey]:
-    """Give every run with its mAP50, mean of the splits, and, where it can be told, what auxiliary data did to it."""
-    base = {run.task_specs: _mean_map50(findings, run, splits) for run in findings.runs if not run.has_auxiliary}
+def _run_keys(findings: Findings) -> list[RunKey]:
+    """Give every run with its mAP50 and, where it can be told, what auxiliary data did to it."""
+    figures = [_headline(findings, run) for run in findings.runs]
+    pairs = list(zip(findings.runs, figures, strict=True))
+    base = {run.task_specs: value for run, (value, _) in pairs if not run.has_auxiliary}
     keys = []
-    for number, run in enumerate(findings.runs):
-        value = _mean_map50(findings, run, splits)
+    for number, (run, (value, splits)) in enumerate(pairs):
         gain = value - base.get(run.task_specs, math.nan) if run.has_auxiliary else math.nan
         known = math.isfinite(gain)
         keys.append(
@@ -103,6 +102,7 @@ def _run_keys(findings: Findings, splits: Sequence[str]) -> list[RunKey]:
                 run.kind,
                 css_dashes(number),
                 f"{100 * value:.1f}" if math.isfinite(value) else "–",
+                ("mean of " if len(splits) > 1 else "") + ", ".join(splits),
                 f"{100 * gain:+.1f} points against P".replace("-", "−") if known else "",
                 known and gain >= 0,
             )
@@ -110,8 +110,9 @@ def _run_keys(findings: Findings, splits: Sequence[str]) -> list[RunKey]:
     return keys
 
 
-def _mean_map50(findings: Findings, run: TrainedRun, splits: Sequence[str]) -> float:
-    """Average a run's mAP50 over the splits that have targets; NaN if none has."""
-    values = [findings.of(run, split).metrics.map50 for split in splits]
-    finite = [value for value in values if math.isfinite(value)]
-    return statistics.fmean(finite) if finite else math.nan
+def _headline(findings: Findings, run: TrainedRun) -> tuple[float, list[str]]:
+    """Give a run's mAP50, mean of its task domains' splits that have targets, and these; NaN where there are none."""
+    splits = findings.task_splits(run) or findings.splits[:1]
+    values = {split: findings.of(run, split).metrics.map50 for split in splits}
+    finite = {split: value for split, value in values.items() if math.isfinite(value)}
+    return (statistics.fmean(finite.values()), list(finite)) if finite else (math.nan, list(splits))

@@ -20,7 +20,7 @@ def negative_shift_section(findings: Findings) -> Section:
             Note("None of these runs was trained with auxiliary domains, so none can suffer from them.")
         )
         return section
-    if not findings.task_splits:
+    if not any(findings.task_splits(run) for run in with_auxiliary):
         section.blocks.append(Note("None of the splits is of a task domain: name one by --on."))
         return section
     compared: set[str] = set()
@@ -35,7 +35,7 @@ def negative_shift_section(findings: Findings) -> Section:
                     " trained on the task domain alone, and the figure over a bar is the change in points.",
                     title=split,
                 )
-                for split in findings.task_splits
+                for split in findings.task_splits(base)
                 if others
             ]
         )
