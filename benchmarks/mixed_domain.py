@@ -1,6 +1,6 @@
 """Does an auxiliary domain help, and does Loddis keep it from hurting? The settings of the paper on three real domains.
 
-    LODDIS_DATA=data python benchmarks/mixed_domain.py --out runs/mixed --steps 600 --seeds 0,1,2 --split test \\
+    LODDIS_DATA=data python benchmarks/mixed_domain.py --out runs/mixed --seeds 0,1,2 --split test \\
         --json benchmarks/results/mixed_domain.json --table docs/mixed-domain.md
 
 Five tables, every figure with its spread over seeds:
@@ -55,8 +55,8 @@ def main() -> None:
     tables = planned(options)
     cells = {row.cell.name: row.cell for rows in tables.values() for row in rows}
     started = time.monotonic()
-    with alone_in(options.out):
-        run_missing(list(cells.values()), options)
+    with alone_in(options.out) as lock:
+        run_missing(list(cells.values()), options, lock=lock)
     every = {name: finished(cell, options) for name, cell in cells.items()}
     scores = {name: found for name, found in every.items() if found is not None}
     result = {
@@ -80,15 +80,18 @@ def main() -> None:
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Keep a folder of cells to this run: another would begin those anew that this one is training."""
+def alone_in(folder: Path) -> Iterator[int]:
+    """Keep a folder of cells to this run: another would begin those anew that this one is training.
+
+    Gives the lock's file descriptor, for the processes of the cells: they may outlive this one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             sys.exit(f"--out: another run is at work in {folder}")
-        yield
+        yield lock.fileno()
 
 
 def parse_options() -> argparse.Namespace:
@@ -96,7 +99,7 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, default=Path("runs/mixed-domain"), help="folder of the cells")
     parser.add_argument("--preset", default="edge", help="recipe of every cell: a preset or a YAML file")
-    parser.add_argument("--steps", type=int, default=600, help="steps of every training")
+    parser.add_argument("--steps", type=int, default=1000, help="steps of every training")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--seeds", type=lambda text: [int(s) for s in text.split(",")], default=[0])
     parser.add_argument("--arms", type=lambda text: text.split(","), default=list(ARMS), help=f"of {','.join(ARMS)}")
@@ -159,7 +162,7 @@ def recipe_of(options: argparse.Namespace) -> dict[str, Any]:
     return merge(read_preset(options.preset), common)
 
 
-def run_missing(cells: Sequence[Cell], options: argparse.Namespace) -> None:
+def run_missing(cells: Sequence[Cell], options: argparse.Namespace, *, lock: int) -> None:
     """Train and test the cells that have no figures yet, each in a process of its own."""
     missing = [cell for cell in cells if finished(cell, options) is None]
     bar = Progress(
@@ -167,7 +170,7 @@ def run_missing(cells: Sequence[Cell], options: argparse.Namespace) -> None:
     )
     with bar, ThreadPoolExecutor(options.jobs) as pool:
         task = bar.add_task("cells", total=len(cells), completed=len(cells) - len(missing))
-        for cell, fault in zip(missing, pool.map(lambda one: in_own_process(one, options), missing), strict=True):
+        for cell, fault in zip(missing, pool.map(lambda one: in_own_process(one, options, lock), missing), strict=True):
             bar.advance(task)
             if fault:
                 bar.console.print(f"{cell.name} failed: {fault}", markup=False)
@@ -198,7 +201,7 @@ def finished(cell: Cell, options: argparse.Namespace) -> Scores | None:
     return scores if document["asked"] == asked_of(cell, options) else None
 
 
-def in_own_process(cell: Cell, options: argparse.Namespace) -> str | None:
+def in_own_process(cell: Cell, options: argparse.Namespace, lock: int) -> str | None:
     """Run a cell; give the last line of its log if it failed."""
     folder = options.out / cell.name
     shutil.rmtree(folder, ignore_errors=True)  # a cell that was stopped begins anew
@@ -209,6 +212,7 @@ def in_own_process(cell: Cell, options: argparse.Namespace) -> str | None:
             stdout=log,
             stderr=log,
             check=False,
+            pass_fds=(lock,),
         )
     if done.returncode == 0:
         return None

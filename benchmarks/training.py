@@ -89,7 +89,10 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=0, help="frames of a batch; 0: as the preset says")
     parser.add_argument("--steps", type=int, default=30, help="steps measured")
     parser.add_argument("--json", type=Path, help="file for the figures")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.batch_size < 0:
+        parser.error(f"--batch-size must not be negative, got {options.batch_size}")
+    return options
 
 
 def measure_steps(

@@ -39,6 +39,7 @@ def test_the_training_benchmark_measures_losses_and_loader(domains: Path, tmp_pa
     words = ("--task", "sky", "--auxiliary", "ground", "--steps", "2", "--workers", "0", "--accelerator", "cpu")
     run_benchmark("training", *words, "--batch-size", "6", "--threads", "1", "--json", str(out), domains=domains)
     figures = json.loads(out.read_text())
+    assert figures["batch_size"] == 6
     steps = figures["step_ms"]
     assert steps.keys() == {"plain", "loddis", "loddis, statistics apart"}
     for name in steps.keys() - {"plain"}:
