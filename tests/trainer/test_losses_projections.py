@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from loddis_trainer.losses.projections import TargetBackgroundProjections
+from loddis_trainer.losses.projections import Pooling, TargetBackgroundProjections
 from loddis_trainer.losses.regions import pool, split_by_boxes
 
 
@@ -81,7 +81,7 @@ def test_gap_pooling_takes_the_mean_of_the_whole_map_targets_or_not() -> None:
     out = project(fused, [_boxes((0, 0, 3, 3)), _boxes(), _boxes()], stride=8)
     assert out.b is not None
     assert out.background_map is not None
-    torch.testing.assert_close(out.z, project.target_embedding(out.target_map.mean((2, 3))))
+    torch.testing.assert_close(out.z, project.target_embedding(project.target(fused).mean((2, 3))))
     torch.testing.assert_close(out.b, _linear(project.background_embedding)(out.background_map.mean((2, 3))))
     assert out.has_target.all()
     assert out.has_background.all()
@@ -89,9 +89,10 @@ def test_gap_pooling_takes_the_mean_of_the_whole_map_targets_or_not() -> None:
 
 def test_embedding_after_pooling_is_a_convolution_before_it() -> None:
     project = TargetBackgroundProjections(4, 6, pooling="gap")
-    out = project(_normal(3, 4, 5, 7), [_boxes()] * 3, stride=8)
+    fused = _normal(3, 4, 5, 7)
+    out = project(fused, [_boxes()] * 3, stride=8)
     weight, bias = project.target_embedding.weight, project.target_embedding.bias
-    convolved = torch.nn.functional.conv2d(out.target_map, weight[..., None, None], bias)
+    convolved = torch.nn.functional.conv2d(project.target(fused), weight[..., None, None], bias)
     torch.testing.assert_close(out.z, convolved.mean((2, 3)))
 
 
@@ -101,7 +102,8 @@ def test_boxes_pool_targets_and_the_rest_pools_background() -> None:
     # the first box covers 2 x 4 px of cell (1, 0) and 4 x 4 px of cell (1, 1): shares 1/3 and 2/3
     out = project(fused, [_boxes((6, 10, 12, 14)), _boxes()], stride=8)
     assert out.background_map is not None
-    target = out.target_map[0, :, 1, 0] / 3 + out.target_map[0, :, 1, 1] * 2 / 3
+    target_map = project.target(fused)
+    target = target_map[0, :, 1, 0] / 3 + target_map[0, :, 1, 1] * 2 / 3
     torch.testing.assert_close(out.z[0], project.target_embedding(target))
     free = torch.ones(4, 4, dtype=torch.bool)
     free[1, :2] = False
@@ -111,18 +113,49 @@ def test_boxes_pool_targets_and_the_rest_pools_background() -> None:
     assert bool(torch.isfinite(out.z).all())
 
 
-def test_recombination_is_the_target_projection_of_target_plus_swapped_background() -> None:
-    project = TargetBackgroundProjections(4, 5, pooling="gap")
-    out = project(_normal(3, 4, 6, 6), [_boxes()] * 3, stride=8)
-    assert out.background_map is not None
-    partner = torch.tensor([2, 1, 0])
-    expected = project.target_embedding(project.target(out.target_map + out.background_map[partner]).mean((2, 3)))
-    torch.testing.assert_close(project.recombine(out, partner), expected)
+@pytest.mark.parametrize("pooling", ["gap", "boxes"])
+def test_recombination_is_the_target_projection_of_target_plus_swapped_background(pooling: Pooling) -> None:
+    project = TargetBackgroundProjections(4, 5, pooling=pooling)
+    fused = _normal(3, 4, 5, 6).to(memory_format=torch.channels_last)
+    boxes = [_boxes((8, 8, 20, 20), (30, 2, 34, 6)), _boxes((0, 33, 12, 38)), _boxes((17, 9, 19, 11))]
+    out = project(fused, boxes, stride=8)
+    target_map, background_map = project.maps(fused)
+    assert background_map is not None
+    partner = torch.tensor([2, 0, 1])
+    weights = split_by_boxes(boxes, size_uv=(5, 6), stride=8).target if pooling == "boxes" else None
+    recombined = project.target(target_map + background_map[partner])
+    torch.testing.assert_close(project.recombine(out, partner), project.target_embedding(pool(recombined, weights)))
+
+
+def test_gradients_of_the_few_cells_are_those_of_whole_maps() -> None:
+    project = TargetBackgroundProjections(4, 5, pooling="boxes")
+    fused, boxes = _normal(2, 4, 5, 6).requires_grad_(), [_boxes((8, 8, 20, 20)), _boxes((0, 33, 12, 38))]
+    partner, weights = torch.tensor([1, 0]), split_by_boxes(boxes, size_uv=(5, 6), stride=8).target
+    out = project(fused, boxes, stride=8)
+    target_map, background_map = project.maps(fused)
+    assert background_map is not None
+    pooled = pool(target_map, weights), pool(project.target(target_map + background_map[partner]), weights)
+    whole = sum(project.target_embedding(one).square().sum() for one in pooled)
+    few = out.z.square().sum() + project.recombine(out, partner).square().sum()
+    learned = [fused, *project.target.parameters(), *project.target_embedding.parameters()]
+    for a, b in zip(torch.autograd.grad(few, learned), torch.autograd.grad(whole, learned), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_batch_without_targets_still_gives_every_weight_a_gradient() -> None:
+    project = TargetBackgroundProjections(4, 5, pooling="boxes")
+    out = project(_normal(2, 4, 5, 6), [_boxes(), _boxes()], stride=8)
+    z_hat = project.recombine(out, torch.tensor([1, 0]))
+    (out.z.sum() + z_hat.sum()).backward()
+    assert out.target_rows.shape == (0, 4)
+    for weight in (*project.target.parameters(), *project.target_embedding.parameters()):
+        assert weight.grad is not None
+        assert bool(torch.isfinite(weight.grad).all())
 
 
 @pytest.mark.parametrize("pooling", ["gap", "boxes"])
-def test_a_recombined_target_sees_its_partner_and_nobody_else(pooling: str) -> None:
-    project = TargetBackgroundProjections(4, 5, pooling=pooling)  # type: ignore[arg-type]
+def test_a_recombined_target_sees_its_partner_and_nobody_else(pooling: Pooling) -> None:
+    project = TargetBackgroundProjections(4, 5, pooling=pooling)
     fused = _normal(4, 4, 6, 6).requires_grad_()
     out = project(fused, [_boxes((8, 8, 20, 20))] * 4, stride=8)
     z_hat = project.recombine(out, torch.tensor([2, 3, 0, 1]))

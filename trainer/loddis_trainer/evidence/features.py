@@ -120,7 +120,7 @@ def _of_batch(model: TrainingModel, batch: Batch, device: torch.device) -> dict[
     if model.branches is not None:
         projected = model.branches.projections(fused, boxes_xyxy, stride=stride)
         rows["z"] = projected.z
-        rows["focus_target_map"] = focus_ratio(projected.target_map, regions)
+        rows["focus_target_map"] = focus_ratio(model.branches.projections.target(fused), regions)
         if projected.b is not None:
             rows["b"] = projected.b
     return rows

@@ -1,6 +1,7 @@
 """From the fused map to target and background features, and to targets before swapped backgrounds.
 
-Legend: n samples, t channels of the fused map, u v its height and width, c channels of features, M boxes of a sample.
+Legend: n samples, t channels of the fused map, u v its height and width, c channels of features, M boxes of a sample,
+k cells of the map that are pooled.
 
 The paper projects Z to z and b "into a semantic subspace", pools them, and swaps b between samples; how a target and a
 swapped background become ẑ it does not say. Figure 8 shows ẑ as a map, so here the swap happens on maps:
@@ -13,6 +14,7 @@ swapped background become ẑ it does not say. Figure 8 shows ẑ as a map, so h
   convolution and SiLU; were they linear, pooling over the whole map would undo all that happens on maps.
 - E_t and E_b are linear. They come after pooling, which costs next to nothing and is the same as a 1 × 1 convolution
   before it. They let c be chosen freely, and give z both signs, which cosines need.
+- All of this works cell by cell, so what is pooled over boxes is only computed at the few cells that they touch.
 - No normalisation. Z leaves one already; statistics over a batch of 4 from two domains would let samples look at each
   other; statistics per sample would hide from the domain classifier just what tells domains apart, and Z would keep it.
 
@@ -23,27 +25,28 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from loddis_trainer.losses.numerics import at_least_float32, full_precision
-from loddis_trainer.losses.regions import Regions, pool, split_by_boxes
+from loddis_trainer.losses.regions import Regions, as_rows, pool, split_by_boxes
 
-__all__ = ["Pooling", "ProjectedFeatures", "TargetBackgroundProjections"]
+__all__ = ["Pooling", "ProjectedFeatures", "ProjectedMaps", "TargetBackgroundProjections"]
 
 Pooling = Literal["gap", "boxes"]
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectedFeatures:
-    """Target and background features of a batch, with the maps they were pooled from.
+    """Target and background features of a batch, with what they were pooled from.
 
     Attributes:
         z: Target features ``(n, c)``, float32.
         b: Background features ``(n, c)``, float32; ``None`` without a background projection.
-        target_map: T ``(n, t, u, v)``.
+        target_rows: T at the cells that were pooled, ``(k, t)``: those that boxes touch, or all n·u·v.
         background_map: B ``(n, t, u, v)``; ``None`` without a background projection.
         regions: What was pooled; ``None``: the whole map.
         has_target: ``(n,)`` bool on the host: the row of z is about a target. Where it is not, leave the row out.
@@ -52,11 +55,23 @@ class ProjectedFeatures:
 
     z: Tensor
     b: Tensor | None
-    target_map: Tensor
+    target_rows: Tensor
     background_map: Tensor | None
     regions: Regions | None
     has_target: Tensor
     has_background: Tensor
+
+
+class ProjectedMaps(NamedTuple):
+    """Whole maps, for those who want to look at them.
+
+    Attributes:
+        target: T ``(n, t, u, v)``.
+        background: B, likewise; ``None`` without a background projection.
+    """
+
+    target: Tensor
+    background: Tensor | None
 
 
 class TargetBackgroundProjections(nn.Module):
@@ -112,13 +127,17 @@ class TargetBackgroundProjections(nn.Module):
             regions = split_by_boxes(boxes_xyxy, size_uv=(u, v), stride=stride, device=fused_map.device)
             has_target, has_background = regions.has_target, regions.has_background
 
-        target_map: Tensor = self.target(fused_map)
-        z = _embed(self.target_embedding, target_map, None if regions is None else regions.target)
+        rows = as_rows(fused_map).flatten(0, 1)  # (n·u·v, t)
+        if regions is not None:
+            rows = rows.index_select(0, regions.target_cells.to(rows.device, non_blocking=True))
+        target_rows = self.target.of_rows(rows)
+        z = _embed(self.target_embedding, _pool_rows(target_rows, regions, samples=n))
         background_map = b = None
         if self.background is not None and self.background_embedding is not None:
             background_map = self.background(fused_map)
-            b = _embed(self.background_embedding, background_map, None if regions is None else regions.background)
-        return ProjectedFeatures(z, b, target_map, background_map, regions, has_target, has_background)
+            pooled = pool(background_map, None if regions is None else regions.background)
+            b = _embed(self.background_embedding, pooled)
+        return ProjectedFeatures(z, b, target_rows, background_map, regions, has_target, has_background)
 
     def recombine(self, features: ProjectedFeatures, partner: Tensor) -> Tensor:
         """Give ẑ ``(n, c)``: the targets before the backgrounds of their partners.
@@ -132,9 +151,18 @@ class TargetBackgroundProjections(nn.Module):
         """
         if features.background_map is None:
             raise ValueError("recombination needs background maps, but the background projection is off")
-        mixed = features.target_map + features.background_map[partner.to(features.background_map.device)]
-        regions = features.regions
-        return _embed(self.target_embedding, self.target(mixed), None if regions is None else regions.target)
+        background, regions = as_rows(features.background_map), features.regions
+        if regions is None:
+            swapped = background[partner.to(background.device)].flatten(0, 1)
+        else:
+            cells = regions.target_cells_in(partner).to(background.device, non_blocking=True)
+            swapped = background.flatten(0, 1).index_select(0, cells)
+        recombined = self.target.of_rows(features.target_rows + swapped)
+        return _embed(self.target_embedding, _pool_rows(recombined, regions, samples=len(partner)))
+
+    def maps(self, fused_map: Tensor) -> ProjectedMaps:
+        """Project ``(n, t, u, v)`` whole, whatever is pooled."""
+        return ProjectedMaps(self.target(fused_map), None if self.background is None else self.background(fused_map))
 
 
 class _Projection(nn.Module):
@@ -153,8 +181,23 @@ class _Projection(nn.Module):
         out: Tensor = self.act(self.conv(x))
         return out
 
+    def of_rows(self, rows: Tensor) -> Tensor:
+        """Do the same to cells ``(k, t)``."""
+        out: Tensor = self.act(linear(rows, self.conv.weight.flatten(1), self.conv.bias))
+        return out
 
-def _embed(embedding: nn.Module, feature_map: Tensor, weights: Tensor | None) -> Tensor:
-    with full_precision(feature_map):
-        out: Tensor = embedding(at_least_float32(pool(feature_map, weights)))
+
+def _pool_rows(rows: Tensor, regions: Regions | None, *, samples: int) -> Tensor:
+    """Average cells ``(k, t)`` to ``(n, t)``, at least float32: the target cells of ``regions``, or all of each map."""
+    with full_precision(rows):
+        if regions is None:
+            maps = rows.reshape(samples, -1, rows.shape[1])
+            return maps.mean(dim=1, dtype=at_least_float32(rows[:0]).dtype)
+        values = at_least_float32(rows)
+        return regions.target_shares.to(values.dtype) @ values
+
+
+def _embed(embedding: nn.Module, pooled: Tensor) -> Tensor:
+    with full_precision(pooled):
+        out: Tensor = embedding(pooled)
     return out

@@ -87,7 +87,7 @@ def feature_maps(run: TrainedRun, source: DataSource) -> tuple[list[MapRow], str
     if len({draw.domain for draw in draws}) < 2:
         return [], "fewer than two of its domains have frames with targets to swap backgrounds between."
     batch = collate([samples[draw] for draw in draws])
-    computed = _maps(model, batch.frames, batch.boxes_xyxy, batch.domain_ids)
+    computed = _maps(model, batch.frames, batch.domain_ids)
     size_hw = run.info.size_hw
     rows = []
     for number, name in enumerate(batch.names):
@@ -108,21 +108,21 @@ class _Maps:
     partner: NDArray[np.int64]
 
 
-def _maps(model: TrainingModel, frames: Tensor, boxes_xyxy: list[Tensor], domain_ids: Tensor) -> _Maps:
+def _maps(model: TrainingModel, frames: Tensor, domain_ids: Tensor) -> _Maps:
     if model.branches is None:
         raise ValueError("a plain model has no maps")
     projections = model.branches.projections
     with torch.inference_mode():
-        features = projections(model.detector.fuse(frames), boxes_xyxy, stride=model.detector.stride)
+        projected = projections.maps(model.detector.fuse(frames))
         partner = swap_indices(domain_ids)
-        if features.background_map is None:
+        if projected.background is None:
             raise ValueError("there is no background projection")
-        swapped = features.background_map[partner]
+        swapped = projected.background[partner]
         maps = {
-            "target map": features.target_map,
-            "background map": features.background_map,
+            "target map": projected.target,
+            "background map": projected.background,
             "swapped background map": swapped,
-            "recombined map": projections.target(features.target_map + swapped),
+            "recombined map": projections.target(projected.target + swapped),
         }
         levels = {name: one.float().abs().mean(dim=1).numpy() for name, one in maps.items()}
     return _Maps(levels, partner.numpy())
