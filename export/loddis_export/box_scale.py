@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter  # type: ignore[import-untyped]
+from torch import Tensor
 
 from loddis_runtime import Detector
 from loddis_trainer.data import LabelledFrames
@@ -47,13 +48,17 @@ def choose_box_scale(detector: Detector, dataset: LabelledFrames, *, progress: b
     return FACTORS[width], FACTORS[height]
 
 
-def scale_boxes(detector: LoddisDetector, factors: tuple[float, float]) -> None:
-    """Let a detector give boxes that are wider and higher by these factors, about the same centres; in place."""
+def scale_boxes(detector: LoddisDetector, factors: tuple[float, float]) -> tuple[str, Tensor]:
+    """Let a detector give boxes that are wider and higher by these factors, about the same centres; in place.
+
+    Gives the name of the one parameter that changed, and its new values.
+    """
     bias = detector.head.box_offsets.bias
     if bias is None:
         raise ValueError("the box convolution must have a bias")
     with torch.no_grad():
         bias[SIZE_CHANNELS] += torch.tensor(factors, dtype=torch.float64).log().to(bias.dtype)
+    return "head.box_offsets.bias", bias
 
 
 def _map50(results_by_domain: list[list[ImageResult]], factors: tuple[float, float]) -> float:

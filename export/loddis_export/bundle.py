@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from loddis_export.averaging import choose_box_averaging
 from loddis_export.box_scale import choose_box_scale, scale_boxes
 from loddis_export.errors import ExportError, ParityError
-from loddis_export.graph import write_graph
+from loddis_export.graph import set_parameter, write_graph
 from loddis_export.model_card import model_card
 from loddis_export.parity import Reference
 from loddis_export.parity_report import ParityReport, PrecisionParity
@@ -199,20 +199,15 @@ def _build(work: _Work, manifest: Manifest, building: Path, out: Path) -> Export
     return ExportedBundle(out, manifest, report, metrics)
 
 
-def _write_first_graph(work: _Work, manifest: Manifest, building: Path) -> Manifest:
-    """Write the float32 graph."""
-    info = work.stripped.info
-    write_graph(work.stripped.detector, building / graph_name("fp32"), window=info.window, size_hw=info.size_hw)
-    return _save(manifest, building, [graph_name("fp32")])
-
-
 def _settle_boxes(work: _Work, manifest: Manifest, building: Path) -> tuple[Manifest, tuple[float, float]]:
     """Write the float32 graph with boxes that suit held-out frames: how they are made of candidates, and how large.
 
     Gives the manifest of the graph, and the factors that its boxes were made wider and higher by.
     """
     settings, held_out = work.settings, work.held_out
-    manifest = _write_first_graph(work, manifest, building)
+    info = work.stripped.info
+    write_graph(work.stripped.detector, building / graph_name("fp32"), window=info.window, size_hw=info.size_hw)
+    manifest = _save(manifest, building, [graph_name("fp32")])
     factors = (1.0, 1.0)
     with load(building, device="cpu", precision="fp32", threads=settings.threads) as opened:
         averaging_iou = choose_box_averaging(opened, held_out, settings.average_boxes, progress=work.progress)
@@ -220,8 +215,8 @@ def _settle_boxes(work: _Work, manifest: Manifest, building: Path) -> tuple[Mani
         if settings.scale_boxes:
             factors = choose_box_scale(opened.with_manifest(manifest), held_out, progress=work.progress)
     if factors != (1.0, 1.0):
-        scale_boxes(work.stripped.detector, factors)
-        return _write_first_graph(work, manifest, building), factors
+        name, bias = scale_boxes(work.stripped.detector, factors)
+        set_parameter(building / graph_name("fp32"), name, bias)
     return _save(manifest, building, [graph_name("fp32")]), factors
 
 

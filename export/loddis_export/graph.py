@@ -19,7 +19,7 @@ from loddis_export.errors import ExportError
 from loddis_runtime.bundle import INPUT_NAME, OUTPUT_NAME
 from loddis_trainer.models import LoddisDetector
 
-__all__ = ["OPSET", "graph_parameters", "write_graph"]
+__all__ = ["OPSET", "graph_parameters", "set_parameter", "write_graph"]
 
 OPSET = 20
 LARGEST_BATCH = 4096  # a bound that the exporter's shape solver asks for, no limit of the graph
@@ -76,6 +76,26 @@ def graph_parameters(path: Path) -> dict[str, int]:
         if count > 1:
             sizes[tensor.name] = count
     return sizes
+
+
+def set_parameter(path: Path, name: str, values: torch.Tensor) -> None:
+    """Give a parameter of a written graph new values, without another trace of the detector.
+
+    Args:
+        path: File of the graph.
+        name: As the detector names it.
+        values: Of the parameter's shape; written as float32.
+
+    Raises:
+        ExportError: The graph has no such parameter, or of another shape.
+    """
+    model = onnx.load(str(path))
+    for tensor in model.graph.initializer:
+        if tensor.name == name and tuple(tensor.dims) == tuple(values.shape):
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values.detach().float().numpy(), name))
+            onnx.save_model(model, str(path), save_as_external_data=False)
+            return
+    raise ExportError(f"{path.name} has no parameter {name} of shape {tuple(values.shape)}")
 
 
 def _forget_origins(model: onnx.ModelProto) -> None:

@@ -34,6 +34,7 @@ def trained() -> TrainingModel:
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 0.3  # a few dozen steps are too few for the slow mean that real trainings want
     optimiser = build_optimiser(config, model)
+    falling = torch.optim.lr_scheduler.LinearLR(optimiser, 1, 0.05, total_iters=90)  # the last steps settle it
     generator = torch.Generator().manual_seed(1)
     for step in range(90):
         places = 12 + torch.rand(6, 2, generator=generator) * torch.tensor([SIZE_HW[1] - 24.0, SIZE_HW[0] - 24.0])
@@ -49,6 +50,7 @@ def trained() -> TrainingModel:
         optimiser.zero_grad()
         losses.total.backward()
         optimiser.step()
+        falling.step()
     return model.eval()
 
 

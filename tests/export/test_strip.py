@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import onnxruntime
 import pytest
 import torch
 
-from loddis_export.graph import OPSET, graph_parameters, write_graph
+from loddis_export.box_scale import scale_boxes
+from loddis_export.errors import ExportError
+from loddis_export.graph import OPSET, graph_parameters, set_parameter, write_graph
 from loddis_export.strip import strip_checkpoint
 from loddis_export.strip_proof import measure_stripping
 from loddis_runtime.bundle import INPUT_NAME, OUTPUT_NAME
@@ -132,3 +135,30 @@ def test_what_stripping_saves_is_measured(checkpoint: Path) -> None:
     assert proof.after.gflops == pytest.approx(expected, rel=0.01)
     assert proof.before.gflops > proof.after.gflops
     assert proof.after.milliseconds > 0
+
+
+def test_a_parameter_set_in_the_graph_is_one_of_a_graph_written_anew(
+    graph: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    detector = strip_checkpoint(checkpoint).detector
+    name, bias = scale_boxes(detector, (1.25, 0.8))
+    assert dict(detector.named_parameters())[name] is bias
+    changed, anew = tmp_path / "changed.onnx", tmp_path / "anew.onnx"
+    shutil.copy(graph, changed)
+    set_parameter(changed, name, bias)
+    write_graph(detector, anew, window=1, size_hw=SIZE_HW)
+    frames = np.random.default_rng(0).random((3, 1, *SIZE_HW), dtype=np.float32)
+    of_changed, of_anew, before = (
+        onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, {INPUT_NAME: frames})[0]
+        for path in (changed, anew, graph)
+    )
+    np.testing.assert_array_equal(of_changed, of_anew)
+    assert not np.array_equal(of_changed, before)
+
+
+@pytest.mark.parametrize(("name", "values"), [("head.nothing.bias", 4), ("head.box_offsets.bias", 5)])
+def test_a_parameter_that_the_graph_lacks_is_named(graph: Path, name: str, values: int) -> None:
+    before = graph.read_bytes()
+    with pytest.raises(ExportError, match=rf"model\.fp32\.onnx has no parameter {name} of shape \({values},\)"):
+        set_parameter(graph, name, torch.zeros(values))
+    assert graph.read_bytes() == before
