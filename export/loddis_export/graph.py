@@ -87,15 +87,18 @@ def set_parameter(path: Path, name: str, values: torch.Tensor) -> None:
         values: Of the parameter's shape; written as float32.
 
     Raises:
-        ExportError: The graph has no such parameter, or of another shape.
+        ExportError: The graph has no such parameter, or of another shape or type, or several layers share it: equal
+            ones are merged when a graph is written.
     """
     model = onnx.load(str(path))
+    readers = sum(list(node.input).count(name) for node in model.graph.node)
     for tensor in model.graph.initializer:
-        if tensor.name == name and tuple(tensor.dims) == tuple(values.shape):
-            tensor.CopyFrom(onnx.numpy_helper.from_array(values.detach().float().numpy(), name))
+        fits = tuple(tensor.dims) == tuple(values.shape) and tensor.data_type == onnx.TensorProto.FLOAT
+        if tensor.name == name and fits and readers == 1:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values.detach().float().cpu().numpy(), name))
             onnx.save_model(model, str(path), save_as_external_data=False)
             return
-    raise ExportError(f"{path.name} has no parameter {name} of shape {tuple(values.shape)}")
+    raise ExportError(f"{path.name} has no parameter {name} of shape {tuple(values.shape)} that one layer reads")
 
 
 def _forget_origins(model: onnx.ModelProto) -> None:

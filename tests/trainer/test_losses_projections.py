@@ -45,6 +45,9 @@ def test_regions_equal_a_count_of_pixels(batch: list[list[tuple[int, int, int, i
         assert bool(regions.has_target[index]) == bool(covered.any())
         assert bool(regions.has_background[index]) == bool(free.any())
         np.testing.assert_allclose(regions.target[index], covered / max(covered.sum(), 1e-9), atol=1e-6)
+        at_cells = torch.zeros(regions.target[index].numel() * len(batch))
+        at_cells[regions.target_cells] = regions.target_shares[index]
+        assert torch.equal(at_cells.reshape(regions.target.shape)[index], regions.target[index])
         np.testing.assert_allclose(regions.background[index], free / max(free.sum(), 1e-9), atol=1e-6)
 
 
@@ -63,6 +66,7 @@ def test_samples_with_more_boxes_leave_the_others_alone() -> None:
         assert torch.equal(together.target[index], alone.target[0])
         assert torch.equal(together.background[index], alone.background[0])
     assert together.has_target.tolist() == [True, True, False]
+    assert len(together.target_cells) == int((together.target > 0).sum())
 
 
 def test_pooling_in_half_precision_does_not_lose_small_differences() -> None:
@@ -137,12 +141,21 @@ def test_gradients_of_the_few_cells_are_those_of_whole_maps() -> None:
     pooled = pool(target_map, weights), pool(project.target(target_map + background_map[partner]), weights)
     whole = sum(project.target_embedding(one).square().sum() for one in pooled)
     few = out.z.square().sum() + project.recombine(out, partner).square().sum()
+    assert project.background is not None
     learned = [fused, *project.target.parameters(), *project.target_embedding.parameters()]
+    learned += project.background.parameters()
     for a, b in zip(torch.autograd.grad(few, learned), torch.autograd.grad(whole, learned), strict=True):
         torch.testing.assert_close(a, b)
 
 
-def test_a_batch_without_targets_still_gives_every_weight_a_gradient() -> None:
+@pytest.mark.parametrize("pooling", ["gap", "boxes"])
+def test_an_empty_batch_gives_no_features(pooling: Pooling) -> None:
+    project = TargetBackgroundProjections(4, 5, pooling=pooling)
+    out = project(torch.zeros(0, 4, 5, 6), [], stride=8)
+    assert out.z.shape == project.recombine(out, torch.zeros(0, dtype=torch.int64)).shape == (0, 5)
+
+
+def test_a_batch_without_targets_still_gives_every_target_weight_a_gradient() -> None:
     project = TargetBackgroundProjections(4, 5, pooling="boxes")
     out = project(_normal(2, 4, 5, 6), [_boxes(), _boxes()], stride=8)
     z_hat = project.recombine(out, torch.tensor([1, 0]))

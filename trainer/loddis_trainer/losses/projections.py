@@ -14,7 +14,7 @@ swapped background become ẑ it does not say. Figure 8 shows ẑ as a map, so h
   convolution and SiLU; were they linear, pooling over the whole map would undo all that happens on maps.
 - E_t and E_b are linear. They come after pooling, which costs next to nothing and is the same as a 1 × 1 convolution
   before it. They let c be chosen freely, and give z both signs, which cosines need.
-- All of this works cell by cell, so what is pooled over boxes is only computed at the few cells that they touch.
+- All of this works cell by cell, so target features pooled over boxes are only computed at the cells that boxes touch.
 - No normalisation. Z leaves one already; statistics over a batch of 4 from two domains would let samples look at each
   other; statistics per sample would hide from the domain classifier just what tells domains apart, and Z would keep it.
 
@@ -144,7 +144,7 @@ class TargetBackgroundProjections(nn.Module):
 
         Args:
             features: What `forward` gave.
-            partner: ``(n,)`` int64: whose background each sample gets (`swap_indices`).
+            partner: ``(n,)`` int64, a permutation: whose background each sample gets (`swap_indices`).
 
         Raises:
             ValueError: There is no background projection.
@@ -191,7 +191,7 @@ def _pool_rows(rows: Tensor, regions: Regions | None, *, samples: int) -> Tensor
     """Average cells ``(k, t)`` to ``(n, t)``, at least float32: the target cells of ``regions``, or all of each map."""
     with full_precision(rows):
         if regions is None:
-            maps = rows.reshape(samples, -1, rows.shape[1])
+            maps = rows.reshape(samples, len(rows) // max(samples, 1), rows.shape[1])
             return maps.mean(dim=1, dtype=at_least_float32(rows[:0]).dtype)
         values = at_least_float32(rows)
         return regions.target_shares.to(values.dtype) @ values

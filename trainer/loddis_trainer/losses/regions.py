@@ -54,13 +54,13 @@ def split_by_boxes(
 
     Cells count by the area that boxes cover, since a 3 px target at stride 8 fills no cell. Where boxes overlap, the
     one that covers most counts. A side under a pixel counts as a pixel, so that a point annotation is a target. It is
-    done on the host, where boxes come from: nothing has to wait for the device to learn which cells are touched.
+    done on the host: with boxes that are there, nothing waits for the device to learn which cells are touched.
 
     Args:
         boxes_xyxy: Of each sample ``(M, 4)``, network pixels; M may be 0.
         size_uv: Height and width of the map, in cells.
         stride: Network pixels per cell.
-        device: Of the result.
+        device: Of the shares; cells and flags stay on the host.
 
     Raises:
         ValueError: Boxes that are not ``(M, 4)``, or a stride below 1.
