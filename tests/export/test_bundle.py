@@ -128,6 +128,18 @@ def test_a_bundle_has_everything_and_detects_what_the_checkpoint_does(
     assert str(domains) not in card
 
 
+def test_boxes_that_were_set_right_are_those_of_the_graph(
+    checkpoint: Path, settings: ExportSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The float32 graph is held against the checkpoint with its boxes scaled: those of before would not pass."""
+    monkeypatch.setattr(bundle, "choose_box_scale", lambda *_, **__: (1.25, 0.8))
+    plain = settings.model_copy(update={"precisions": ["fp32"], "evaluate": []})
+    exported = export_bundle(checkpoint, tmp_path / "m" / "1", plain, progress=False)
+    assert exported.parity.box_scale_wh == (1.25, 0.8)
+    assert exported.parity.precisions[0].faults == []
+    load(tmp_path / "m" / "1", device="cpu", precision="fp32").close()
+
+
 def test_a_bundle_is_never_overwritten(checkpoint: Path, settings: ExportSettings, tmp_path: Path) -> None:
     (tmp_path / "m" / "1").mkdir(parents=True)
     with pytest.raises(ExportError, match="exists already"):
