@@ -43,8 +43,8 @@ class Regions:
 
     def target_cells_in(self, partner: Tensor) -> Tensor:
         """Give the cells of `target_cells` in the map of each sample's partner; ``partner`` is ``(n,)`` int64."""
-        a_map = self.target.shape[1] * self.target.shape[2]
-        return partner.cpu()[self.target_cells // a_map] * a_map + self.target_cells % a_map
+        cells = self.target.shape[1] * self.target.shape[2]
+        return partner.cpu()[self.target_cells // cells] * cells + self.target_cells % cells
 
 
 def split_by_boxes(
