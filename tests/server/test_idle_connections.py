@@ -234,5 +234,5 @@ def test_clients_that_vanish_mid_upload_leave_no_place_taken(repository: Path, r
             wait_until(lambda: admission.in_flight == 0)
         assert admission.at_work == 0
         assert admission.on_the_way == 0
-        assert not server.server.server_state.tasks
+        wait_until(lambda: not server.server.server_state.tasks)
         assert detects(server)
