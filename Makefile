@@ -33,7 +33,7 @@ serve: $(RUN)/.installed ## Serve the shipped model on http://127.0.0.1:8080
 	$(RUN)/loddis-server --host 127.0.0.1 --port 8080
 
 test: $(DEV)/.installed ## Run every test, with coverage; ARGS="-k letterbox" narrows
-	$(DEV)/pytest --cov --cov-report=term $(ARGS)
+	$(if $(ARGS),$(DEV)/pytest --cov --cov-report=term $(ARGS),tests/run.sh $(DEV))
 
 check: $(DEV)/.installed ## Lint, format, types, imports: what CI refuses, without the tests
 	$(DEV)/ruff check $(LINTED)
