@@ -32,8 +32,8 @@ cameras: $(RUN)/.installed ## Let three generated cameras watch, for the console
 serve: $(RUN)/.installed ## Serve the shipped model on http://127.0.0.1:8080
 	$(RUN)/loddis-server --host 127.0.0.1 --port 8080
 
-test: $(DEV)/.installed ## Run every test, with coverage; ARGS="-k letterbox" narrows
-	$(if $(ARGS),$(DEV)/pytest --cov --cov-report=term $(ARGS),tests/run.sh $(DEV))
+test: $(DEV)/.installed ## Run every test, with coverage, or some: ARGS="-k letterbox"
+	$(if $(ARGS),$(DEV)/pytest $(ARGS),tests/run.sh $(DEV))
 
 check: $(DEV)/.installed ## Lint, format, types, imports: what CI refuses, without the tests
 	$(DEV)/ruff check $(LINTED)

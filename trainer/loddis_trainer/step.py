@@ -43,7 +43,7 @@ def train_step(
         batch.frames.to(device, non_blocking=True).to(memory_format=torch.channels_last),
         batch.boxes_xyxy,
         batch.class_ids,
-        batch.domain_ids.to(device, non_blocking=True),
+        batch.domain_ids,  # the host decides by them what goes where
     )
     if not bool(torch.isfinite(losses.total)):
         parts = ", ".join(f"{name} {value:.4g}" for name, value in losses.scalars().items())

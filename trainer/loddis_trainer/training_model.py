@@ -135,25 +135,27 @@ class TrainingModel(nn.Module):
             frames: ``(B, T, H, W)`` in [0, 1].
             boxes_xyxy: Ground truth of each frame, ``(M, 4)`` network pixels.
             class_ids: Ground truth of each frame, ``(M,)`` int64.
-            domain_ids: ``(B,)`` int64.
+            domain_ids: ``(B,)`` int64, best on the host: from elsewhere they are fetched, for which the device is
+                waited for.
         """
+        domain_ids = domain_ids.cpu()
         if self.norm_groups is not None:
-            order = self.norm_groups[domain_ids.cpu()].argsort(stable=True)
-            there = order.to(frames.device)
-            frames, domain_ids = frames[there], domain_ids[there]
+            order = self.norm_groups[domain_ids].argsort(stable=True)
+            frames, domain_ids = frames[order.to(frames.device, non_blocking=True)], domain_ids[order]
             boxes_xyxy, class_ids = [boxes_xyxy[i] for i in order], [class_ids[i] for i in order]
         with statistics_apart(self.detector, self.group_sizes(domain_ids)):
             fused = self.detector.fuse(frames)
             predictions = self.detector.predict(fused)
         truth = pad_truth(boxes_xyxy, class_ids, device=frames.device)
-        trust = None if self.box_trust is None else self.box_trust[domain_ids]
+        domains_there = domain_ids.to(frames.device, non_blocking=True)
+        trust = None if self.box_trust is None else self.box_trust[domains_there]
         detection = detection_loss(
             predictions,
             truth,
             stride=self.detector.stride,
             box_trust=trust,
             box_loss=self.box_loss,
-            groups=None if self.is_auxiliary is None else domain_ids,
+            groups=None if self.is_auxiliary is None else domains_there,
             auxiliary=self.is_auxiliary,
         )
         total = detection.total
