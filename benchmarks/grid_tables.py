@@ -45,8 +45,8 @@ def markdown(result: dict[str, Any]) -> str:
         f"`{result['split']}` splits, {recipe['epochs'] * recipe['steps_per_epoch']} steps of {recipe['batch_size']}"
         f" frames, `{recipe['variant']}`, seeds {', '.join(map(str, result['seeds']))};"
         f" {result['machine']['processor']}, torch {result['machine']['torch']}.",
-        "mAP50 and, behind the bar, Pd at 0.1 false alarms per frame (centre distance ≤ 5 px); per cent, ± standard"
-        " deviation over seeds.",
+        "mAP50 / Pd at 0.1 false alarms per frame / mean of Pd at 0.05 to 1 of them, evenly by logarithm (centre"
+        " distance ≤ 5 px); per cent, ± standard deviation over seeds.",
     ]
     for title, rows in result["tables"].items():
         columns = list(dict.fromkeys(column for row in rows.values() for column in row))
@@ -61,7 +61,7 @@ def markdown(result: dict[str, Any]) -> str:
 def shown_cell(figures: Figures) -> str:
     """Write a cell's figures."""
     parts = []
-    for name in ("map50", "pd_at_fa_0.1"):
+    for name in ("map50", "pd_at_fa_0.1", "mean_pd"):
         figure = figures[name]
         spread = f" ± {100 * figure['std']:.1f}" if figure["n"] > 1 else ""
         parts.append(f"{100 * figure['mean']:.1f}{spread}")

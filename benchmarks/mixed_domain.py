@@ -22,9 +22,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
+import functools
+import hashlib
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -39,9 +42,12 @@ from machine import describe_machine
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+import loddis_runtime
+import loddis_trainer
 from loddis_trainer.presets import merge, read_preset
 
 CENTRE_DISTANCE_PX = 5.0
+FALSE_ALARM_RATES = [0.05 * 20 ** (step / 8) for step in range(9)]  # a frame: 0.05 to 1, evenly by their logarithms
 FIGURES = "figures.json"
 TABLES = ("mixtures", "ablation", "unseen", "windows")
 
@@ -187,8 +193,20 @@ def asked_of(cell: Cell, options: argparse.Namespace) -> dict[str, Any]:
         "tested": list(cell.mix.tested),
         "split": options.split,
         "evaluate_frames": options.evaluate_frames,
+        "code": code_digest(),
     }
     return dict(json.loads(json.dumps(document)))
+
+
+@functools.cache
+def code_digest() -> str:
+    """Give a digest of what trains and tests, defaults included."""
+    digest = hashlib.sha256()
+    for package in (loddis_runtime, loddis_trainer):
+        folder = Path(package.__file__ or "").parent
+        for file in sorted(file for suffix in ("*.py", "*.yaml") for file in folder.rglob(suffix)):
+            digest.update(file.relative_to(folder.parent).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
 
 
 def finished(cell: Cell, options: argparse.Namespace) -> Scores | None:
@@ -250,7 +268,12 @@ def run_cell(cell: dict[str, Any], options: argparse.Namespace) -> None:
             numbers = dataset.evenly_spaced(cell["evaluate_frames"] or len(dataset))
             results = collect_results(detector, dataset, numbers=numbers, measure=False, progress=False)
             metrics = evaluate_images(results, score_threshold=0.5, centre_distance_px=CENTRE_DISTANCE_PX)
-            scores[code] = {"map50": metrics.map50, "pd_at_fa_0.1": metrics.pd_at(0.1), "seconds": result.seconds}
+            scores[code] = {
+                "map50": metrics.map50,
+                "pd_at_fa_0.1": metrics.pd_at(0.1),
+                "mean_pd": statistics.fmean(metrics.pd_at(rate) for rate in FALSE_ALARM_RATES),
+                "seconds": result.seconds,
+            }
     building = folder / f".{FIGURES}"
     building.write_text(json.dumps({"asked": cell, "scores": scores}, indent=1))
     building.rename(folder / FIGURES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from loddis_trainer.config import FitConfig
 from loddis_trainer.presets import read_preset
+from support.benchmark_modules import benchmark_module
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -95,13 +97,32 @@ def test_windows_differ_in_nothing_else(grid: ModuleType) -> None:
     assert short in {row.cell for row in grid.leave_one_out([0])}  # trained once
 
 
+def test_figures_that_other_code_left_are_not_taken(
+    grid: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    benchmark = benchmark_module("mixed_domain")
+    monkeypatch.setattr(sys, "argv", ["mixed_domain.py", "--out", str(tmp_path)])
+    options = benchmark.parse_options()
+    cell = next(grid.grid(0.3, ("only",), [0])).cell
+    scores = {"SK": {"map50": 0.5}}
+    asked = benchmark.asked_of(cell, options)
+    (tmp_path / cell.name).mkdir()
+    for found, expected in ((asked, scores), ({**asked, "code": "another"}, None)):
+        (tmp_path / cell.name / "figures.json").write_text(json.dumps({"asked": found, "scores": scores}))
+        assert benchmark.finished(cell, options) == expected
+
+
 def test_tables_say_means_spreads_gains_and_who_was_hurt(grid: ModuleType, tables: ModuleType) -> None:
     wanted = [r for r in grid.grid(0.3, ("only", "plain", "loddis"), [0, 1]) if r.label in ("3SK+7GR→SK", "3CI+7GR→CI")]
     values = {"3SK~plain": 0.5, "3SK+7GR~plain": 0.4, "3SK+7GR~loddis": 0.6}
     values |= {"3CI~plain": 0.7, "3CI+7GR~plain": 0.8, "3CI+7GR~loddis": 0.61}
     scores = {
         row.cell.name: {
-            row.tested: {"map50": values[row.cell.name.rpartition("~")[0]] + 0.02 * row.cell.seed, "pd_at_fa_0.1": 0.9}
+            row.tested: {
+                "map50": values[row.cell.name.rpartition("~")[0]] + 0.02 * row.cell.seed,
+                "pd_at_fa_0.1": 0.9,
+                "mean_pd": 0.8,
+            }
         }
         for row in wanted
     }
@@ -117,8 +138,9 @@ def test_tables_say_means_spreads_gains_and_who_was_hurt(grid: ModuleType, table
             "tables": {"Some": summary},
         }
     )
-    assert "| 3SK+7GR→SK | 51.0 ± 1.4 / 90.0 ± 0.0 | 41.0 ± 1.4 / 90.0 ± 0.0 | 61.0 ± 1.4 / 90.0 ± 0.0 |" in text
-    assert "| 3CI+7GR→CI | 71.0 ± 1.4 / 90.0 ± 0.0 | 81.0 ± 1.4 / 90.0 ± 0.0 | 62.0 ± 1.4 / 90.0 ± 0.0 |" in text
+    pd = "90.0 ± 0.0 / 80.0 ± 0.0"
+    assert f"| 3SK+7GR→SK | 51.0 ± 1.4 / {pd} | 41.0 ± 1.4 / {pd} | 61.0 ± 1.4 / {pd} |" in text
+    assert f"| 3CI+7GR→CI | 71.0 ± 1.4 / {pd} | 81.0 ± 1.4 / {pd} | 62.0 ± 1.4 / {pd} |" in text
     assert "Loddis over plain mixing: +0.5 points of mAP50 on average over 2 settings." in text
     assert "Negative shift with `plain`: 1 of 2: 3SK+7GR→SK." in text
     assert "Negative shift with `loddis`: 1 of 2: 3CI+7GR→CI." in text

@@ -28,6 +28,7 @@ def short_run(domains: Path, out: Path | None = None, **changes: object) -> FitC
         "batch_size": 6,
         "balance": "domain",
         "warmup_steps": 2,
+        "norm_batches": 2,
         "accelerator": "cpu",
         "precision": "32-true",
         "threads": 1,

@@ -172,6 +172,18 @@ def test_a_larger_share_holds_the_smaller_one_by_whole_sequences(root: Path) -> 
         DomainDataset.open("dark", "train", data_root=root, cache_dir=root / "cache", sequences=["X"])
 
 
+def test_a_share_is_of_the_frames_however_long_sequences_are(root: Path) -> None:
+    dataset = open_mixture(root, ["dark"]).domains[0].dataset  # 40 frames
+    ends = np.cumsum([0, 1, 2, 3, 4, 5, 6, 19])
+    uneven = replace(dataset, sequences={f"S{i}": tuple(range(*ends[i : i + 2])) for i in range(7)})
+    for seed in range(20):
+        taken = uneven.take(0.3, seed=seed)
+        assert len(taken) == sum(len(uneven.sequences[name]) for name in taken.sequences)
+        assert abs(len(taken) - 12) <= 9.5  # half of the longest
+    assert len({frozenset(uneven.take(0.3, seed=seed).sequences) for seed in range(20)}) > 5
+    assert len(uneven.take(1.0, seed=0)) == 40
+
+
 def test_a_mixture_numbers_its_domains_tasks_first(root: Path) -> None:
     mixture = open_mixture(root, ["dark:0.3"], ["bright:0.5", "clips"])
     assert [d.dataset.name for d in mixture.domains] == ["dark", "bright", "clips"]
@@ -364,6 +376,24 @@ def test_no_ghost_of_a_target_comes_in_from_outside() -> None:
         for x1, y1, x2, y2 in boxes.astype(int):
             outside[max(0, y1 - 2) : y2 + 3, max(0, x1 - 2) : x2 + 3] = 0
         assert outside.max() < 0.45 or not len(boxes)
+
+
+def test_frames_move_by_whole_pixels_and_only_some_are_resized() -> None:
+    """Between pixels, the smallest targets lose their contrast."""
+    frame = np.random.default_rng(1).random((64, 96), dtype=np.float32)
+    box = np.array([[40.0, 30.0, 44.0, 33.0]], dtype=np.float32)
+    generator = np.random.default_rng(0)
+    moves = set()
+    for _ in range(20):
+        (moved,), (found,), _ = augment([frame], box, AugmentConfig(shift=0.1), generator)
+        right, down = (found - box[0])[:2].tolist()
+        assert np.array_equal(found - box[0], [right, down, right, down])
+        moved_back = np.roll(moved, (-int(down), -int(right)), axis=(0, 1))
+        assert np.array_equal(moved_back[10:-10, 10:-10], frame[10:-10, 10:-10])
+        moves.add((right, down))
+    assert len(moves) > 10
+    sizes = [augment([frame], box, AugmentConfig(scale=0.3), generator)[1][0] for _ in range(200)]
+    assert 70 < sum(np.array_equal(size, box[0]) for size in sizes) < 130
 
 
 def test_targets_that_leave_the_frame_are_gone_and_others_cut() -> None:

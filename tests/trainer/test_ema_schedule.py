@@ -12,10 +12,10 @@ from loddis_trainer.schedule import learning_rate_factor, reversal_factor
 
 def test_the_average_follows_the_model_and_forgets_its_start() -> None:
     model = nn.Linear(2, 2)
-    average = WeightAverage(model, decay=0.9, ramp_steps=1)
+    average = WeightAverage(model, decay=0.9)
     with torch.no_grad():
         model.weight.fill_(3.0)
-    for _ in range(100):
+    for _ in range(200):
         average.update(model)
     torch.testing.assert_close(average.average.weight, torch.full((2, 2), 3.0), atol=1e-3, rtol=0)
 
@@ -23,11 +23,28 @@ def test_the_average_follows_the_model_and_forgets_its_start() -> None:
 def test_a_step_of_the_average_is_the_formula() -> None:
     model = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(model.weight)
-    average = WeightAverage(model, decay=0.5, ramp_steps=1)
+    average = WeightAverage(model, decay=0.5)
     nn.init.ones_(model.weight)
     average.update(model)
-    decay = 0.5 * (1 - 2.718281828**-1)
-    assert float(average.average.weight) == pytest.approx(1 - decay, abs=1e-5)
+    assert float(average.average.weight) == pytest.approx(1 - 2 / 11)
+    average.update(model)
+    assert float(average.average.weight) == pytest.approx(1 - 2 / 11 * 3 / 12)
+    average.steps = 1000
+    average.update(model)
+    assert float(average.average.weight) == pytest.approx(1 - 2 / 11 * 3 / 12 * 0.5)
+
+
+@pytest.mark.parametrize("steps", [100, 1000])
+def test_the_average_reaches_back_over_a_tenth_of_a_training(steps: int) -> None:
+    """A weight that grows by one a step lags behind by the mean age of what is averaged."""
+    model = nn.Linear(1, 1, bias=False).double()
+    nn.init.zeros_(model.weight)
+    average = WeightAverage(model, decay=0.998)
+    for _ in range(steps):
+        with torch.no_grad():
+            model.weight += 1
+        average.update(model)
+    assert steps / 12 < steps - float(average.average.weight) < steps / 8
 
 
 def test_running_statistics_and_counters_come_along() -> None:

@@ -18,9 +18,11 @@ class AugmentConfig(BaseModel):
 
     flip: Probability = Field(default=0.0, description="Probability of a mirror image, left to right.")
     scale: Annotated[float, Field(ge=0, lt=1)] = Field(
-        default=0.0, description="Largest relative change of size: 0.25 gives factors of 0.75 to 1.25."
+        default=0.0, description="Largest relative change of size, made in half of the frames: 0.25 gives 0.75 to 1.25."
     )
-    shift: Probability = Field(default=0.0, description="Largest shift, as a share of the frame's sides.")
+    shift: Probability = Field(
+        default=0.0, description="Largest shift, as a share of the frame's sides; by whole pixels."
+    )
     gain: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.0, description="Largest relative change of contrast about the frame's mean level."
     )

@@ -8,13 +8,15 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from loddis_trainer.augmentation import AugmentConfig
 from loddis_trainer.config import FitConfig
 from loddis_trainer.data import EpochPlan, Mixture, Role, TrainingLoader, TrainingSamples
 from loddis_trainer.losses.branches import BranchLoss, LoddisBranches
 from loddis_trainer.models import build_detector
+from loddis_trainer.norm_statistics import NormStatistics
 from loddis_trainer.training_model import LossWeights, TrainingModel
 
-__all__ = ["build_loader", "build_optimiser", "build_training_model", "open_mixture"]
+__all__ = ["build_loader", "build_norm_statistics", "build_optimiser", "build_training_model", "open_mixture"]
 
 
 def open_mixture(config: FitConfig, split: str, *, progress: bool, task_only: bool = False) -> Mixture:
@@ -23,7 +25,7 @@ def open_mixture(config: FitConfig, split: str, *, progress: bool, task_only: bo
         config.task,
         [] if task_only else config.auxiliary,
         split=split,
-        seed=config.seed,
+        seed=config.mixture_seed,
         data_root=config.data_root,
         cache_dir=config.cache_dir,
         classes=config.classes,
@@ -33,6 +35,25 @@ def open_mixture(config: FitConfig, split: str, *, progress: bool, task_only: bo
 
 def build_loader(config: FitConfig, mixture: Mixture, fabric: Fabric) -> TrainingLoader:
     """Build the loader of a mixture for this process."""
+    return _loader(
+        config, mixture, config.augment, rank=fabric.global_rank, world_size=fabric.world_size, workers=config.workers
+    )
+
+
+def build_norm_statistics(config: FitConfig, mixture: Mixture) -> NormStatistics:
+    """Build what measures the statistics of averaged weights, on frames that nothing is done to."""
+    return NormStatistics(_loader(config, mixture, AugmentConfig()), batches=config.norm_batches)
+
+
+def _loader(
+    config: FitConfig,
+    mixture: Mixture,
+    augmentation: AugmentConfig,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    workers: int = 0,
+) -> TrainingLoader:
     samples = TrainingSamples(
         mixture,
         size_hw=config.size_hw,
@@ -40,7 +61,7 @@ def build_loader(config: FitConfig, mixture: Mixture, fabric: Fabric) -> Trainin
         window=config.window,
         register_window=config.register_window,
         intensity=config.intensity,
-        augmentation=config.augment,
+        augmentation=augmentation,
         seed=config.seed,
     )
     plan = EpochPlan(
@@ -53,7 +74,7 @@ def build_loader(config: FitConfig, mixture: Mixture, fabric: Fabric) -> Trainin
         epochs=config.epochs,
         seed=config.seed,
     )
-    return TrainingLoader(samples, plan, rank=fabric.global_rank, world_size=fabric.world_size, workers=config.workers)
+    return TrainingLoader(samples, plan, rank=rank, world_size=world_size, workers=workers)
 
 
 def build_training_model(config: FitConfig, *, roles: Sequence[Role]) -> TrainingModel:

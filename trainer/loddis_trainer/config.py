@@ -39,7 +39,8 @@ class FitConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     task: list[str] = Field(
-        description="Domain to get good at, NAME or NAME:FRACTION (of its train split, by whole sequences); repeats.",
+        description="Domain to get good at, NAME or NAME:FRACTION (of the frames to train on, by whole sequences); "
+        "repeats.",
         min_length=1,
     )
     auxiliary: list[str] = Field(default=[], description="Plentiful domain that helps, as --task; repeats.")
@@ -127,6 +128,11 @@ class FitConfig(BaseModel):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.998, description="Decay a step of the averaged weights; 0 follows the live weights."
     )
+    norm_batches: Annotated[int, Field(ge=0)] = Field(
+        default=16,
+        description="Batches of frames without augmentation that the averaged weights' statistics of normalisation are "
+        "measured on, before each validation and at the end of each epoch; 0: those of the training are averaged.",
+    )
     augment: AugmentConfig = Field(default=AugmentConfig(), description="Random changes of training frames.")
 
     alpha: Annotated[float, Field(ge=0)] = Field(default=1.0, description="Weight of correlation weakening; 0 is off.")
@@ -144,8 +150,9 @@ class FitConfig(BaseModel):
     kernel: Literal["linear", "rbf"] = Field(default="linear", description="Kernel of the dependence measure.")
     embed_channels: Annotated[int, Field(ge=1, le=4096)] = Field(default=64, description="Channels c of z and b.")
 
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
-        default=0, description="Of weights, mixture, order and augmentation."
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(default=0, description="Of weights, order and augmentation.")
+    mixture_seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
+        default=0, description="Of the choice of sequences where a domain is taken in part."
     )
     accelerator: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where to train.")
     devices: Count = Field(default=1, description="Processes, one device each.")

@@ -19,7 +19,7 @@ from loddis_runtime.manifest import MANIFEST_NAME, TrainingDomain
 from loddis_runtime.repository import open_bundle
 from loddis_trainer.checkpoint import CheckpointInfo, read_info, read_weights, restore_checkpoint
 from loddis_trainer.config import FitConfig
-from loddis_trainer.data import Batch, TrainingLoader
+from loddis_trainer.data import TrainingLoader
 from loddis_trainer.errors import CheckpointError, TrainingError
 from loddis_trainer.from_bundle import measure_norms, read_bundle_weights
 from loddis_trainer.training_model import TrainingModel
@@ -182,11 +182,6 @@ def _measure_norms(config: FitConfig, model: TrainingModel, loader: TrainingLoad
     detector = model.detector.eval()
     fresh = set(detector.head.modules()) if config.init_part == "body" else set()
     norms = [one for one in detector.modules() if isinstance(one, nn.BatchNorm2d) and one not in fresh]
-    batches = (_remembered(model, batch) for batch in islice(loader.epoch(0), NORM_BATCHES))
+    batches = (model.remembered(batch.frames, batch.domain_ids) for batch in islice(loader.epoch(0), NORM_BATCHES))
     measure_norms(detector, (frames for frames in batches if len(frames)), norms=norms)
     detector.train()
-
-
-def _remembered(model: TrainingModel, batch: Batch) -> Tensor:
-    """Give the frames of a batch whose statistics the normalisations remember."""
-    return batch.frames if model.norm_groups is None else batch.frames[model.norm_groups[batch.domain_ids] == 0]

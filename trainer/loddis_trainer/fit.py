@@ -17,7 +17,13 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.optim import Optimizer
 
-from loddis_trainer.building import build_loader, build_optimiser, build_training_model, open_mixture
+from loddis_trainer.building import (
+    build_loader,
+    build_norm_statistics,
+    build_optimiser,
+    build_training_model,
+    open_mixture,
+)
 from loddis_trainer.checkpoint import (
     CheckpointInfo,
     DomainInfo,
@@ -31,7 +37,6 @@ from loddis_trainer.ema import WeightAverage
 from loddis_trainer.errors import TrainingError
 from loddis_trainer.evidence import EvidenceRecorder
 from loddis_trainer.journal import Journal
-from loddis_trainer.models import LoddisDetector
 from loddis_trainer.progress import TrainingProgress
 from loddis_trainer.resume import restore_training, training_state
 from loddis_trainer.schedule import learning_rate_factor, reversal_factor
@@ -108,6 +113,7 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
         if not (config.out / "best").is_dir():  # a best that nobody has any more is none to beat
             done.best_map50 = -math.inf
 
+    statistics = build_norm_statistics(config, mixture) if speaks else None
     evidence = EvidenceRecorder.open(config, mixture, held_out) if speaks else None
 
     with Journal(
@@ -134,10 +140,11 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
                 journal.log_step(done.step, losses, learning_rate=rate, frames=len(batch.frames) * fabric.world_size)
             done.epoch += 1
 
-            if speaks:
+            if statistics is not None:
+                statistics.settle(_training_model(average.average))
                 result: Validation | None = None
                 if done.epoch % config.validate_every == 0 or done.epoch == config.epochs:
-                    result = validate(_detector(average.average), config, held_out)
+                    result = validate(_training_model(average.average).detector, config, held_out)
                 journal.end_epoch(done.epoch, done.step, result.headline() if result else {})
                 if result is not None and evidence is not None:
                     evidence.record(average.average, epoch=done.epoch, step=done.step)
@@ -200,8 +207,8 @@ def _check_targets(mixture: Mixture, held_out: Mixture) -> None:
             raise TrainingError(f"the split '{split}' of {names} has no target: there is nothing to {what}")
 
 
-def _detector(model: nn.Module) -> LoddisDetector:
-    return cast(TrainingModel, model).detector
+def _training_model(model: nn.Module) -> TrainingModel:
+    return cast(TrainingModel, model)
 
 
 def _describe(

@@ -122,6 +122,15 @@ class TrainingModel(nn.Module):
         """
         return [] if self.norm_groups is None else self.norm_groups[domain_ids.cpu()].bincount().tolist()
 
+    def remembered(self, frames: Tensor, domain_ids: Tensor) -> Tensor:
+        """Give those frames of a batch that the running statistics follow, perhaps none.
+
+        Args:
+            frames: ``(B, T, H, W)``.
+            domain_ids: ``(B,)`` int64.
+        """
+        return frames if self.norm_groups is None else frames[self.norm_groups[domain_ids.cpu()] == 0]
+
     def forward(
         self,
         frames: Tensor,

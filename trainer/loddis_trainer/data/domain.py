@@ -193,7 +193,7 @@ class DomainDataset:
         return [self.frame(sequence[max(0, place - back)]) for back in range(length - 1, -1, -1)]
 
     def take(self, fraction: float, *, seed: int) -> DomainDataset:
-        """Keep a share of the sequences, at least one.
+        """Keep a share of the frames by whole sequences, at least one: as near to the share as these allow.
 
         The same seed orders them the same way: a larger fraction holds all that a smaller one does.
 
@@ -203,9 +203,10 @@ class DomainDataset:
         if not 0 < fraction <= 1:
             raise DataError(f"the fraction of domain '{self.name}' must be in (0, 1], got {fraction:g}")
         names = sorted(self.sequences)
-        count = max(1, round(fraction * len(names)))
-        order = np.random.default_rng(seed).permutation(len(names))[:count]
-        return self.keep(names[i] for i in sorted(order))
+        order = np.random.default_rng(seed).permutation(len(names))
+        frames = np.cumsum([len(self.sequences[names[i]]) for i in order])
+        count = 1 + int(np.abs(frames - fraction * len(self)).argmin())
+        return self.keep(names[i] for i in sorted(order[:count]))
 
     def keep(self, sequences: Iterable[str]) -> DomainDataset:
         """Keep only these sequences.

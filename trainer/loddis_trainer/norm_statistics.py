@@ -1,0 +1,70 @@
+"""Statistics of normalisation for averaged weights, from frames as a camera gives them.
+
+While training, running statistics follow the live weights and frames that were shifted, dimmed and made noisier. The
+average of the weights is another network, and what it will see is not augmented: normalised by what others saw, it
+raises false alarms. Before it is validated and saved, its statistics are measured anew.
+
+Legend: B batch, T frames of the window, H W network pixels.
+
+References:
+    Izmailov et al. 2018, Averaging Weights Leads to Wider Optima and Better Generalization, arXiv:1803.05407 (section
+    3.2, for averaged weights).
+    Touvron et al. 2019, Fixing the train-test resolution discrepancy, arXiv:1906.06423 (for unlike frames).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain, islice
+
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+
+from loddis_trainer.data import TrainingLoader
+from loddis_trainer.models import LoddisDetector
+from loddis_trainer.training_model import TrainingModel
+
+__all__ = ["NormStatistics"]
+
+
+class NormStatistics:
+    """Measure a detector's statistics on batches of a training, without what augmentation does to them.
+
+    Args:
+        loader: Of the frames; the first `batches` of its first epoch are taken.
+        batches: 0 leaves the statistics as they are.
+    """
+
+    def __init__(self, loader: TrainingLoader, *, batches: int) -> None:
+        self.loader = loader
+        self.batches = batches
+
+    def settle(self, model: TrainingModel) -> None:
+        """Give the detector of a model, in place, statistics of its own, layer by layer as batches pass.
+
+        Only frames that the running statistics follow in training are taken: those of the task where domains have
+        statistics of their own.
+        """
+        frames = self._frames(model)
+        first = next(frames, None)
+        if first is not None:  # else nothing would be left of those that are there
+            device = next(model.parameters()).device
+            update_bn(chain((first,), frames), _UpToPredictions(model.detector), device=device)
+
+    def _frames(self, model: TrainingModel) -> Iterator[Tensor]:
+        for batch in islice(self.loader.epoch(0), self.batches):
+            frames = model.remembered(batch.frames, batch.domain_ids)
+            if len(frames):
+                yield frames
+
+
+class _UpToPredictions(nn.Module):
+    """A detector without its decoding, of which normalisations know nothing."""
+
+    def __init__(self, detector: LoddisDetector) -> None:
+        super().__init__()
+        self.detector = detector
+        self.training = detector.training  # to which `update_bn` goes back
+
+    def forward(self, frames: Tensor) -> None:
+        self.detector.predict(self.detector.fuse(frames))
