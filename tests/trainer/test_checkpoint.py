@@ -85,6 +85,22 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path / "best"
 
 
+def test_a_reader_between_the_two_renames_costs_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "last"
+    save_checkpoint(folder, make_info(epoch=1), make_model())
+    rename, met = Path.rename, []
+
+    def met_by_a_reader(self: Path, target: Path) -> Path:
+        if self.name == ".last.new" and not met:
+            met.append(read_info(folder).epoch)  # puts the old one back
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", met_by_a_reader)
+    save_checkpoint(folder, make_info(epoch=2), make_model())
+    assert (met, read_info(folder).epoch) == ([1], 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["last"]
+
+
 def test_what_is_not_a_checkpoint_says_so(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="does not exist"):
         read_info(tmp_path / "nowhere")

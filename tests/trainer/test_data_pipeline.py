@@ -277,6 +277,13 @@ def test_a_mixture_too_small_for_a_batch_says_so(root: Path) -> None:
         make_loader(root, plan=EpochPlan(batch_size=4, share_per_epoch=0.01))
 
 
+def test_a_batch_too_small_for_the_domains_says_so(root: Path) -> None:
+    """Else a domain would never be trained on, and nobody would know."""
+    with pytest.raises(DataError, match=r"batch of 2 cannot hold a frame of each domain \(dark, bright, clips\)"):
+        make_loader(root, plan=EpochPlan(batch_size=2, balance="domain"))
+    assert make_loader(root, plan=EpochPlan(batch_size=2)).steps_per_epoch > 0
+
+
 DIGESTS = """
 import hashlib, sys
 from pathlib import Path

@@ -183,7 +183,7 @@ def test_a_device_that_is_not_there_is_said_in_one_line(
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_frames(domains: Path, tmp_path: Path) -> None:
-    config = make_config(domains, tmp_path / "run", learning_rate=1e30, warmup_steps=0, clip_grad_norm=0.0, epochs=4)
+    config = make_config(domains, tmp_path / "run", learning_rate=1e6, warmup_steps=0, clip_grad_norm=0.0, epochs=4)
     with pytest.raises(TrainingError, match=r"not finite .* on the frames .*dark/"):
         fit(config, progress=False)
 
@@ -206,13 +206,18 @@ def test_a_mixture_that_cannot_be_says_why(
 def test_the_command_trains_and_evaluates(domains: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = f"--data-root {domains} --cache-dir {domains / 'cache'}".split()
     fit_words = "fit --task dark:0.5 --auxiliary bright --epochs 1 --batch-size 4 --share-per-epoch 1 --size-hw 64,96"
-    words = [*fit_words.split(), "--accelerator", "cpu", "--out", str(tmp_path / "run"), "--json", *flags]
-    assert run(Trainer, words) == 0
+    place = tmp_path / "a [/] run"  # to rich, that would be markup
+    words = [*fit_words.split(), "--accelerator", "cpu", "--out", str(place), *flags]
+    assert run(Trainer, [*words, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["epochs"] == 1
+    assert run(Trainer, [*words, "--resume"]) == 0
+    assert f": {place / 'best'}" in capsys.readouterr().out
 
     out = tmp_path / "metrics.json"
-    words = ["evaluate", str(tmp_path / "run" / "best"), "--on", "dark:val", "--on", "bright:test", "--out", str(out)]
+    assert run(Trainer, ["evaluate", str(place), "--on", "dark:val", *flags]) == 1
+    assert f"is a run, not a checkpoint: give {place / 'best'} or" in capsys.readouterr().err
+    words = ["evaluate", str(place / "best"), "--on", "dark:val", "--on", "bright:test", "--out", str(out)]
     assert run(Trainer, [*words, *flags]) == 0
     assert "mAP50" in capsys.readouterr().out
     metrics = json.loads(out.read_text())

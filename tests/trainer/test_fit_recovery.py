@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
 
 from loddis_trainer import fit as fit_module
 from loddis_trainer.building import build_optimiser, build_training_model
-from loddis_trainer.checkpoint import INFO, CheckpointInfo, read_info, save_checkpoint
+from loddis_trainer.checkpoint import INFO, WEIGHTS, CheckpointInfo, is_whole, read_info, save_checkpoint
 from loddis_trainer.config import FitConfig
 from loddis_trainer.data import Batch
 from loddis_trainer.errors import CheckpointError, TrainingError
+from loddis_trainer.evidence import recorder
+from loddis_trainer.evidence.features import FrameFeatures
 from loddis_trainer.fit import fit
+from loddis_trainer.journal import HISTORY
 from loddis_trainer.step import train_step
 from support.domains import write_coco_domain, write_drone_csv_domain
 from support.fitting import short_run
@@ -93,6 +99,105 @@ def test_an_interrupted_save_leaves_the_old_checkpoint_and_nothing_else(
     assert (out / "last" / INFO).read_bytes() == before
 
 
+def test_a_kill_just_after_going_on_keeps_the_history(
+    domains: Path, first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = shutil.copytree(first, tmp_path / "run")
+    with (out / HISTORY).open("a") as file:
+        file.write('{"epoch": 2, "st')  # what has to go
+    seen: list[list[int]] = []
+
+    def killed(*_: object, **__: object) -> None:
+        seen.append(epochs_of(out))  # what is on the disk, not what a buffer holds
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit_module, "train_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit(make_config(domains, out, resume=True, epochs=2), progress=False)
+    assert seen == [[1]]
+
+
+def test_a_run_is_not_written_over_whatever_is_left_of_it(domains: Path, first: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(first / "best", out / "epoch-003")
+    with pytest.raises(TrainingError, match=r"run holds a run already, in epoch-003/; choose another --out$"):
+        fit(make_config(domains, out), progress=False)
+
+
+def test_a_run_goes_on_with_the_frames_it_had_only(domains: Path, first: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(first, tmp_path / "run")
+    shutil.copytree(domains / "bright", tmp_path / "data" / "bright")
+    write_drone_csv_domain(tmp_path / "data" / "dark", splits={"train": 5, "val": 1}, frames=4)
+    changed = make_config(tmp_path / "data", out, resume=True, epochs=2)
+    with pytest.raises(TrainingError, match="dark had 16 frames of 4 sequences, now 20 of 5"):
+        fit(changed, progress=False)
+
+
+def test_a_best_that_cannot_be_read_is_replaced(
+    domains: Path, first: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = shutil.copytree(first, tmp_path / "run")
+    weights = out / "best" / WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:1000])
+    info = json.loads((out / "last" / INFO).read_text())
+    (out / "last" / INFO).write_text(json.dumps(info | {"best_map50": 0.99}))
+    fit(make_config(domains, out, resume=True, epochs=2), progress=False)
+    assert read_info(out / "best").epoch == 2
+    assert is_whole(out / "best")
+    assert "best cannot be read any more" in caplog.text
+
+
+def test_validations_that_look_at_no_target_are_refused(domains: Path, tmp_path: Path) -> None:
+    """There would be no best weights at the end."""
+    write_coco_domain(tmp_path / "sparse", splits={"train": 4, "val": 6})
+    file = next((tmp_path / "sparse").glob("*val*.json"))
+    document = json.loads(file.read_text())
+    kept = sorted(image["id"] for image in document["images"])[1]
+    document["annotations"] = [one for one in document["annotations"] if one["image_id"] == kept]
+    file.write_text(json.dumps(document))
+    config = make_config(tmp_path, tmp_path / "run", task=["sparse"], auxiliary=[], validate_frames=2)
+    with pytest.raises(TrainingError, match="the 2 frames of sparse that validations look at have no target: raise"):
+        fit(config, progress=False)
+    assert fit(config.model_copy(update={"validate_frames": 0}), progress=False).best_map50 >= 0
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), "out of memory: lower batch_size"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "out of memory: lower batch_size"),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate"), "out of memory: lower"),
+        (
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."),
+            "a loader process ended.*lower workers",
+        ),
+    ],
+)
+def test_a_lack_of_memory_says_what_helps(
+    domains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(fit_module, "train_step", fails)
+    with pytest.raises(TrainingError, match=message):
+        fit(make_config(domains, tmp_path / "run"), progress=False)
+
+
+def test_features_that_are_not_finite_leave_no_evidence_and_no_traceback(
+    domains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    extract = recorder.extract_features
+
+    def diverged(*arguments: Any, **options: Any) -> FrameFeatures:
+        features = extract(*arguments, **options)
+        return replace(features, z=np.full_like(features.z, np.nan))
+
+    monkeypatch.setattr(recorder, "extract_features", diverged)
+    assert fit(make_config(domains, tmp_path / "run"), progress=False).epochs == 1
+    assert "epoch 1 leaves no evidence: features are not finite" in caplog.text
+
+
 def test_the_best_is_never_better_than_what_is_there(domains: Path, first: Path, tmp_path: Path) -> None:
     """However high the lost one scored, the next validation has something to leave."""
     out = shutil.copytree(first, tmp_path / "run")
@@ -124,7 +229,10 @@ def test_epochs_that_were_never_saved_are_struck_from_the_history(domains: Path,
         file.write(json.dumps({"epoch": 2, "step": 4}) + '\n{"epoch": 3, "st')
     fit(make_config(domains, out, resume=True, epochs=3), progress=False)
     assert epochs_of(out) == [1, 2, 3]
-    shutil.rmtree(out / "last")
+    for name in ("last", "best"):
+        with pytest.raises(TrainingError, match="holds a run already"):
+            fit(make_config(domains, out), progress=False)
+        shutil.rmtree(out / name)
     fit(make_config(domains, out), progress=False)
     assert epochs_of(out) == [1]
 

@@ -12,6 +12,7 @@ leaves the old one whole, and reading finds it even where the kill came between 
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import math
 import os
 import shutil
@@ -33,6 +34,7 @@ from loddis_trainer.models import LoddisDetector, build_detector
 __all__ = [
     "CheckpointInfo",
     "DomainInfo",
+    "is_whole",
     "load_detector",
     "read_info",
     "read_state",
@@ -80,7 +82,7 @@ class CheckpointInfo(BaseModel):
     best_map50: float | None = Field(default=None, description="Best validation mAP50 so far, in [0, 1].")
     stale: int = Field(default=0, description="Validations since the best.", ge=0)
     score_threshold: float | None = Field(
-        default=None, description="Operating point chosen on the validation split, in [0, 1]."
+        default=None, description="Operating point chosen on the validation split, in [0, 1].", ge=0, le=1
     )
     metrics: dict[str, Any] = Field(default_factory=dict, description="Validation metrics of these weights.")
     config: dict[str, Any] = Field(default_factory=dict, description="The fit configuration.")
@@ -130,17 +132,28 @@ def save_weights(
         for file in fresh.iterdir():
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
-        if folder.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            folder.rename(old)
-        fresh.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
+        _put_in_place(fresh, folder, old)
     except BaseException as error:
         shutil.rmtree(fresh, ignore_errors=True)
         restore_checkpoint(folder)
         if isinstance(error, OSError | SafetensorError):
             raise CheckpointError(f"checkpoint {folder} cannot be written: {error}") from error
         raise
+
+
+def _put_in_place(fresh: Path, folder: Path, old: Path) -> None:
+    """Set the old checkpoint aside and put the new one there; again where a reader put the old one back meanwhile."""
+    for attempts_left in (2, 1, 0):
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            folder.rename(old)
+        try:
+            fresh.rename(folder)
+            break
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not attempts_left:
+                raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def restore_checkpoint(folder: Path) -> None:
@@ -218,6 +231,16 @@ def read_weight_sizes(folder: Path) -> dict[str, int]:
             return {name: math.prod(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
+
+
+def is_whole(folder: Path) -> bool:
+    """Tell whether a checkpoint is there and can be read."""
+    try:
+        read_info(folder)
+        read_weight_sizes(folder)
+    except CheckpointError:
+        return False
+    return True
 
 
 def read_state(folder: Path) -> dict[str, Tensor]:

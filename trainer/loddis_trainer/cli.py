@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,6 +12,7 @@ from typing import Any, NoReturn
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 from rich.console import Console
+from rich.markup import escape
 
 from loddis_runtime.command import CliPositionalArg, CliSubCommand, Command, SubCommand, run
 from loddis_trainer.cli_data import Data
@@ -62,7 +64,7 @@ class Fit(FitConfig, SubCommand):
                         "out": str(result.out),
                         "epochs": result.epochs,
                         "steps": result.steps,
-                        "best_map50": result.best_map50,
+                        "best_map50": result.best_map50 if math.isfinite(result.best_map50) else None,
                         "seconds": round(result.seconds, 1),
                     }
                 )
@@ -72,6 +74,7 @@ class Fit(FitConfig, SubCommand):
             f"{result.epochs} epochs, {result.steps} steps in {result.seconds:.0f} s; best validation mAP50"
             f" {100 * result.best_map50:.1f} %: {result.out / 'best'}",
             soft_wrap=True,
+            markup=False,
         )
 
 
@@ -117,7 +120,7 @@ class Evaluate(SubCommand):
             return
         console = Console()
         for name, m in metrics.items():
-            console.print(m.table(title=name))
+            console.print(m.table(title=escape(name)))
 
 
 class Average(SubCommand):
@@ -138,7 +141,7 @@ class Average(SubCommand):
         if self.as_json:
             print(json.dumps({"out": str(self.out), "averaged": info.averaged}))
             return
-        Console().print(f"the mean of {len(info.averaged)} checkpoints: {self.out}", soft_wrap=True)
+        Console().print(f"the mean of {len(info.averaged)} checkpoints: {self.out}", soft_wrap=True, markup=False)
 
 
 class Trainer(Command):

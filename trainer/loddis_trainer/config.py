@@ -120,7 +120,9 @@ class FitConfig(BaseModel):
         default="giou", description="giou: overlap; nwd: normalised Wasserstein distance, for targets of 1 to 5 px."
     )
     optimiser: Literal["sgd", "adamw"] = Field(default="adamw", description="sgd: Nesterov momentum 0.937.")
-    learning_rate: Positive = Field(default=1e-3, description="At the peak of the schedule.")
+    learning_rate: Annotated[float, Field(gt=0, le=1e6)] = Field(
+        default=1e-3, description="At the peak of the schedule."
+    )
     weight_decay: Annotated[float, Field(ge=0)] = Field(default=5e-2, description="On convolution kernels only.")
     schedule: ScheduleName = Field(default="cosine", description="Learning rate after the warm-up.")
     warmup_steps: Annotated[int, Field(ge=0)] = Field(default=200, description="Steps of linear warm-up.")

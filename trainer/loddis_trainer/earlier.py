@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -17,14 +17,14 @@ from loddis_runtime.bundle import Bundle
 from loddis_runtime.errors import LoddisError
 from loddis_runtime.manifest import MANIFEST_NAME, TrainingDomain
 from loddis_runtime.repository import open_bundle
-from loddis_trainer.checkpoint import CheckpointInfo, read_info, read_weights, restore_checkpoint
+from loddis_trainer.checkpoint import INFO, CheckpointInfo, DomainInfo, read_info, read_weights, restore_checkpoint
 from loddis_trainer.config import FitConfig
 from loddis_trainer.data import TrainingLoader
 from loddis_trainer.errors import CheckpointError, TrainingError
 from loddis_trainer.from_bundle import measure_norms, read_bundle_weights
 from loddis_trainer.training_model import TrainingModel
 
-__all__ = ["Start", "config_of", "read_earlier_run", "start_from"]
+__all__ = ["Start", "check_domains", "config_of", "read_earlier_run", "start_from"]
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +66,10 @@ def read_earlier_run(config: FitConfig) -> CheckpointInfo | None:
     last = config.out / "last"
     restore_checkpoint(last)
     if not config.resume:
-        if (last / "checkpoint.json").exists():
-            raise TrainingError(f"{config.out} holds a run already; choose another --out, or --resume it")
+        there = next((one.parent.name for one in sorted(config.out.glob(f"*/{INFO}"))), None)
+        if there is not None:
+            way_out = ", or --resume it" if (last / INFO).is_file() else ""
+            raise TrainingError(f"{config.out} holds a run already, in {there}/; choose another --out{way_out}")
         return None
     info = read_info(last)
     # Not the document itself: a field that came since has its default there.
@@ -80,6 +82,20 @@ def read_earlier_run(config: FitConfig) -> CheckpointInfo | None:
     if differing:
         raise TrainingError(f"{last} was trained with another configuration: {'; '.join(differing)}")
     return info
+
+
+def check_domains(before: CheckpointInfo, now: Sequence[DomainInfo], *, out: Path) -> None:
+    """Refuse to go on with other frames than the earlier epochs had.
+
+    Raises:
+        TrainingError: A domain has other sequences or frames by now.
+    """
+    for then, there in zip(before.domains, now, strict=True):
+        if then != there:
+            raise TrainingError(
+                f"{out / 'last'} was trained on other data: {then.name} had {then.frames} frames of {then.sequences} "
+                f"sequences, now {there.frames} of {there.sequences}"
+            )
 
 
 def config_of(info: CheckpointInfo, *, name: str) -> FitConfig:

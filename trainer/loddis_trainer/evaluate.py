@@ -15,6 +15,7 @@ from loddis_runtime import Detections, Detector, load
 from loddis_runtime.photometry import measure_targets
 from loddis_trainer.checkpoint import INFO
 from loddis_trainer.data import DomainDataset, LabelledFrames
+from loddis_trainer.errors import CheckpointError
 from loddis_trainer.metrics import ImageResult, Metrics, evaluate_images
 
 __all__ = [
@@ -136,6 +137,8 @@ def open_model(name_or_path: str) -> Detector:
     path = Path(name_or_path)
     if (path / INFO).is_file():
         return detector_of_checkpoint(path)
+    if (path / "best" / INFO).is_file():
+        raise CheckpointError(f"{path} is a run, not a checkpoint: give {path / 'best'} or {path / 'last'}")
     return load(path if path.is_dir() else name_or_path)
 
 

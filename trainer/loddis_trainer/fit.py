@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -27,15 +28,17 @@ from loddis_trainer.building import (
 from loddis_trainer.checkpoint import (
     CheckpointInfo,
     DomainInfo,
+    is_whole,
     read_state,
     save_checkpoint,
 )
 from loddis_trainer.config import FitConfig
-from loddis_trainer.data import Mixture
-from loddis_trainer.earlier import Start, read_earlier_run, start_from
+from loddis_trainer.data import DomainDataset, Mixture
+from loddis_trainer.earlier import Start, check_domains, read_earlier_run, start_from
 from loddis_trainer.ema import WeightAverage
 from loddis_trainer.errors import TrainingError
 from loddis_trainer.evidence import EvidenceRecorder
+from loddis_trainer.exhaustion import says_what_is_short
 from loddis_trainer.journal import Journal
 from loddis_trainer.progress import TrainingProgress
 from loddis_trainer.resume import restore_training, training_state
@@ -43,7 +46,7 @@ from loddis_trainer.schedule import learning_rate_factor, reversal_factor
 from loddis_trainer.software import software_versions
 from loddis_trainer.step import train_step
 from loddis_trainer.training_model import TrainingModel
-from loddis_trainer.validation import Validation, validate
+from loddis_trainer.validation import Validation, frames_to_validate, validate
 
 __all__ = ["FitResult", "fit"]
 
@@ -72,6 +75,7 @@ class FitResult:
     rank: int = 0
 
 
+@says_what_is_short()
 def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
     """Train as `config` says, and leave `best/` and `last/` under `config.out`.
 
@@ -82,7 +86,8 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
     Raises:
         DataError: Domains that are missing, empty, or contradict each other.
         CheckpointError: Nothing to resume from, or a checkpoint that cannot be written.
-        TrainingError: `out` holds a run already, the run to resume was configured otherwise, or a loss is not finite.
+        TrainingError: `out` holds a run already, the run to resume was configured otherwise or had other frames, a loss
+            is not finite, or memory is short.
     """
     started = time.monotonic()
     before = read_earlier_run(config)
@@ -96,7 +101,9 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
 
     mixture = open_mixture(config, "train", progress=progress and speaks)
     held_out = open_mixture(config, "val", progress=progress and speaks, task_only=True)
-    _check_targets(mixture, held_out)
+    _check_targets(config, mixture, held_out)
+    if before is not None:
+        check_domains(before, _domains_of(mixture), out=config.out)
     loader = build_loader(config, mixture, fabric)
     total_steps = config.epochs * loader.steps_per_epoch
 
@@ -110,7 +117,9 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
     if before is not None:
         restore_training(read_state(config.out / "last"), training, average, optimiser)
         done = TrainingProgress.of(before)
-        if not (config.out / "best").is_dir():  # a best that nobody has any more is none to beat
+        if not is_whole(config.out / "best"):  # a best that nobody has any more is none to beat
+            if done.best_map50 > -math.inf:
+                log.warning("%s cannot be read any more: the next validation is the best", config.out / "best")
             done.best_map50 = -math.inf
 
     statistics = build_norm_statistics(config, mixture) if speaks else None
@@ -146,8 +155,6 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
                 if done.epoch % config.validate_every == 0 or done.epoch == config.epochs:
                     result = validate(_training_model(average.average).detector, config, held_out)
                 journal.end_epoch(done.epoch, done.step, result.headline() if result else {})
-                if result is not None and evidence is not None:
-                    evidence.record(average.average, epoch=done.epoch, step=done.step)
                 better = result is not None and done.judge(result.map50)
                 info = _describe(config, mixture, start, done=done, result=result)
                 if better:  # first: what `last` says of the best must be there
@@ -156,6 +163,8 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
                     save_checkpoint(config.out / f"epoch-{done.epoch:03d}", info, average.average)
                 state = training_state(training, average, optimiser)
                 save_checkpoint(config.out / "last", info, average.average, state=state)
+                if result is not None and evidence is not None:
+                    evidence.record(average.average, epoch=done.epoch, step=done.step)
             done = fabric.broadcast(done)
         if done.epoch < config.epochs:
             journal.note(f"stopped: {done.stale} validations brought nothing better")
@@ -195,20 +204,44 @@ def _open_fabric(config: FitConfig) -> Fabric:
     return fabric
 
 
-def _check_targets(mixture: Mixture, held_out: Mixture) -> None:
+def _check_targets(config: FitConfig, mixture: Mixture, held_out: Mixture) -> None:
     """Refuse to train towards nothing: without targets there is nothing to learn, or to choose the best weights by."""
-    tasks = [domain for domain in mixture.domains if domain.role == "task"]
-    for split, domains, what in (
-        ("train", tasks, "learn from"),
-        ("val", held_out.domains, "choose the best weights by"),
-    ):
-        if not any(len(record.boxes_xyxy) for domain in domains for record in domain.dataset.records):
-            names = ", ".join(domain.dataset.name for domain in domains)
-            raise TrainingError(f"the split '{split}' of {names} has no target: there is nothing to {what}")
+    for domain in mixture.domains:
+        if domain.role == "task" and not _has_target(domain.dataset, range(len(domain.dataset))):
+            raise TrainingError(
+                f"the split 'train' of {domain.dataset.name} has no target: there is nothing to learn from"
+            )
+    looked_at = [(domain.dataset, frames_to_validate(domain.dataset, config)) for domain in held_out.domains]
+    if not any(_has_target(dataset, numbers) for dataset, numbers in looked_at):
+        names = ", ".join(dataset.name for dataset, _ in looked_at)
+        whole = any(_has_target(dataset, range(len(dataset))) for dataset, _ in looked_at)
+        raise TrainingError(
+            f"the {sum(len(numbers) for _, numbers in looked_at)} frames of {names} that validations look at have no "
+            f"target: raise validate_frames"
+            if whole
+            else f"the split 'val' of {names} has no target: there is nothing to choose the best weights by"
+        )
+
+
+def _has_target(dataset: DomainDataset, numbers: Iterable[int]) -> bool:
+    return any(len(dataset.boxes(number)) for number in numbers)
 
 
 def _training_model(model: nn.Module) -> TrainingModel:
     return cast(TrainingModel, model)
+
+
+def _domains_of(mixture: Mixture) -> tuple[DomainInfo, ...]:
+    return tuple(
+        DomainInfo(
+            name=d.dataset.name,
+            role=d.role,
+            fraction=d.fraction,
+            sequences=len(d.dataset.sequences),
+            frames=len(d.dataset),
+        )
+        for d in mixture.domains
+    )
 
 
 def _describe(
@@ -219,16 +252,6 @@ def _describe(
     done: TrainingProgress,
     result: Validation | None,
 ) -> CheckpointInfo:
-    domains = tuple(
-        DomainInfo(
-            name=d.dataset.name,
-            role=d.role,
-            fraction=d.fraction,
-            sequences=len(d.dataset.sequences),
-            frames=len(d.dataset),
-        )
-        for d in mixture.domains
-    )
     return CheckpointInfo(
         variant=config.variant,
         classes=tuple(config.classes),
@@ -238,7 +261,7 @@ def _describe(
         stride=config.stride,
         keep=100,
         intensity=config.intensity,
-        domains=domains,
+        domains=_domains_of(mixture),
         epoch=done.epoch,
         step=done.step,
         best_map50=done.best_map50 if math.isfinite(done.best_map50) else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,7 @@ from loddis_trainer.training_model import TrainingLosses
 
 __all__ = ["Journal"]
 
+HISTORY = "history.jsonl"
 STEPS_BETWEEN_LOGS = 20  # to TensorBoard: each reads the losses back from the device
 
 
@@ -75,12 +77,17 @@ class Journal:
             self._history.close()
 
     def _open_history(self) -> TextIO:
-        path = self.out / "history.jsonl"
-        lines = path.read_text().splitlines() if path.is_file() else []
+        path = self.out / HISTORY
+        lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
         kept = [line for line in lines if 0 < _epoch_of(line) <= self.epochs_done]
-        history = path.open("w")
-        history.writelines(f"{line}\n" for line in kept)
-        return history
+        if kept != lines:  # aside: what comes in between may be a kill or a full disk
+            building = path.with_name(f".{HISTORY}.new")
+            with building.open("w") as file:
+                file.writelines(f"{line}\n" for line in kept)
+                file.flush()
+                os.fsync(file.fileno())
+            building.replace(path)
+        return path.open("a")
 
     def note(self, text: str) -> None:
         """Print a line for people."""

@@ -6,13 +6,13 @@ import math
 from dataclasses import dataclass
 
 from loddis_trainer.config import FitConfig
-from loddis_trainer.data import Mixture
+from loddis_trainer.data import DomainDataset, Mixture
 from loddis_trainer.evaluate import collect_results
 from loddis_trainer.metrics import common_threshold, detection_roc, evaluate_images, mean_of_defined
 from loddis_trainer.models import LoddisDetector
 from loddis_trainer.torch_engine import wrap_detector
 
-__all__ = ["MAX_FALSE_ALARMS", "Validation", "validate"]
+__all__ = ["MAX_FALSE_ALARMS", "Validation", "frames_to_validate", "validate"]
 
 MAX_FALSE_ALARMS = 0.1  # per frame, where the operating point is set
 
@@ -44,6 +44,11 @@ class Validation:
         return {name: round(value, 5) for name, value in figures.items() if math.isfinite(value)}
 
 
+def frames_to_validate(dataset: DomainDataset, config: FitConfig) -> list[int]:
+    """Give the numbers of the frames that validations look at."""
+    return dataset.evenly_spaced(config.validate_frames or len(dataset))
+
+
 def validate(model: LoddisDetector, config: FitConfig, held_out: Mixture) -> Validation:
     """Measure a detector on the validation splits of the task domains.
 
@@ -66,7 +71,7 @@ def validate(model: LoddisDetector, config: FitConfig, held_out: Mixture) -> Val
         collect_results(
             detector,
             domain.dataset,
-            numbers=domain.dataset.evenly_spaced(config.validate_frames or len(domain.dataset)),
+            numbers=frames_to_validate(domain.dataset, config),
             measure=False,
             progress=False,
         )

@@ -86,7 +86,8 @@ class TrainingLoader:
         workers: Loader processes.
 
     Raises:
-        DataError: A mixture too small to fill one batch.
+        DataError: A mixture too small to fill one batch, or batches too small to hold a frame of each domain where
+            `balance` asks for it.
     """
 
     def __init__(
@@ -94,6 +95,12 @@ class TrainingLoader:
     ) -> None:
         self.samples, self.plan = samples, plan
         self.rank, self.world_size, self.workers = rank, world_size, workers
+        domains = [domain.dataset.name for domain in samples.mixture.domains]
+        if plan.balance == "domain" and plan.batch_size < len(domains):
+            raise DataError(
+                f"a batch of {plan.batch_size} cannot hold a frame of each domain ({', '.join(domains)}); raise the "
+                f"batch size to {len(domains)} at least"
+            )
         self._sizes = [len(domain.dataset) for domain in samples.mixture.domains]
         drawn = int(sum(self._sizes) * plan.share_per_epoch)
         self.steps_per_epoch = plan.steps_per_epoch or drawn // (plan.batch_size * world_size)
@@ -161,7 +168,7 @@ class TrainingLoader:
         counts = np.floor(wanted).astype(int)
         for domain in np.argsort(counts - wanted, kind="stable")[: self.plan.batch_size - counts.sum()]:
             counts[domain] += 1
-        while self.plan.batch_size >= len(counts) and (counts == 0).any():
+        while (counts == 0).any():
             counts[counts.argmax()] -= 1
             counts[counts.argmin()] += 1
         return [int(count) for count in counts]

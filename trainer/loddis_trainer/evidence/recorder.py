@@ -6,6 +6,7 @@ weights, to the bit, as one without.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from loddis_trainer.losses.correlation import MIN_SAMPLES, correlation_weakening
 from loddis_trainer.training_model import TrainingModel
 
 __all__ = ["EvidenceRecorder", "measure_features"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,9 @@ class EvidenceRecorder:
         """
         started = time.monotonic()
         features = extract_features(cast(TrainingModel, model), self.frames, autocast=self.autocast)
+        if not all(np.isfinite(one).all() for one in (features.z, features.b, features.targets, features.scenes)):
+            log.warning("epoch %d leaves no evidence: features are not finite, the training diverges", epoch)
+            return
         names = tuple(domain.dataset.name for domain in self.frames.mixture.domains)
         line = measure_features(features, domain_names=names, epoch=epoch, step=step, seed=self.seed)
         write_snapshot(self.run, epoch, FeatureSnapshot(features.z, features.b, features.domain_ids, names))

@@ -1,0 +1,36 @@
+"""What a training says where the machine has too little memory for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from loddis_trainer.errors import TrainingError
+
+__all__ = ["says_what_is_short"]
+
+ADVICE = "lower batch_size, size_hw or crop_hw"
+
+
+@contextmanager
+def says_what_is_short() -> Iterator[None]:
+    """Turn a lack of memory, of this process or of one that loads for it, into an error that says what helps.
+
+    Raises:
+        TrainingError: There was too little memory, or a loader process was killed.
+    """
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise TrainingError(f"out of memory: {ADVICE}") from error
+    except RuntimeError as error:  # torch has no type of its own for these
+        text = str(error)
+        if "DefaultCPUAllocator" in text:
+            raise TrainingError(f"out of memory: {ADVICE}") from error
+        if "DataLoader worker" in text:
+            raise TrainingError(
+                f"a loader process ended, perhaps killed for want of memory: lower workers, or {ADVICE}"
+            ) from error
+        raise
