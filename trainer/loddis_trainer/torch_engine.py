@@ -114,14 +114,14 @@ def wrap_detector(
 
 
 def detector_of_checkpoint(folder: Path) -> Detector:
-    """Load a checkpoint as a runtime `Detector`.
+    """Load a checkpoint as a runtime `Detector`, on a GPU if there is one.
 
     Raises:
         CheckpointError: It is missing or half-written.
     """
     model, info = load_detector(folder)
     return wrap_detector(
-        model,
+        model.to("cuda" if torch.cuda.is_available() else "cpu"),
         variant=info.variant,
         classes=info.classes,
         window=info.window,
