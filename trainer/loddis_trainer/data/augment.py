@@ -14,8 +14,8 @@ from loddis_trainer.data.boxes import visible
 
 __all__ = ["augment"]
 
-# Between pixels, a target of one to three pixels loses a third of its contrast, which no frame of a camera does when
-# the detector is used: frames move by whole pixels, and only a share of them is resized.
+# Between pixels, a target of one to three of them is spread over its neighbours, as in no frame that the detector will
+# be used on: frames move by whole pixels, and only a share of them is resized.
 SCALED = 0.5
 
 
