@@ -2,9 +2,9 @@
 
     LODDIS_DATA=data python benchmarks/norm_statistics.py sky-nano --task sky --on sky:val --frames 1500
 
-An export folds normalisation away; here it is unfolded with the statistics of augmented pieces, which changes nothing,
-and then given those of frames that nothing is done to: pieces of several sizes, whole ones. Boxes are as the network
-gives them, centre distance ≤ 5 px.
+An export folds normalisation away; here it is unfolded with the statistics of augmented frames such as it was trained on,
+which changes nothing, and then given those of frames that nothing is done to: pieces of several sizes, whole ones. Boxes
+are as the network gives them, centre distance ≤ 5 px.
 """
 
 from __future__ import annotations
@@ -40,17 +40,18 @@ def main() -> None:
     parser.add_argument("--on", action="append", required=True, help="DOMAIN:SPLIT to detect on; repeats")
     parser.add_argument("--frames", type=int, default=500, help="most frames of a split, evenly spaced")
     parser.add_argument("--batches", type=int, default=16, help="of 32 that statistics are measured on")
+    parser.add_argument("--whole", action="store_true", help="it was trained on whole frames, not on pieces")
     parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args()
 
     asked = {"init": options.bundle, "task": options.task, "accelerator": "cpu", "norm_batches": options.batches}
-    config = FitConfig.model_validate(merge(read_preset("edge"), asked))
+    config = FitConfig.model_validate(merge(read_preset("edge"), asked | ({"crop_hw": None} if options.whole else {})))
     mixture = open_mixture(config, "train", progress=False)
     model = build_training_model(config, roles=["task"] * len(mixture.domains))
     start_from(config, model, build_loader(config, mixture, Fabric(accelerator="cpu", devices=1)))
     model.eval()
     result: dict[str, Any] = {"machine": describe_machine(), "bundle": options.bundle, "task": options.task}
-    result["found"] = {"augmented pieces": found(model.detector, config, options)}
+    result["found"] = {"augmented frames": found(model.detector, config, options)}
     for crop_hw in PIECES_HW:
         measured = copy.deepcopy(model)
         build_norm_statistics(config.model_copy(update={"crop_hw": crop_hw}), mixture).settle(measured)

@@ -141,10 +141,13 @@ def test_coco_of_hit_uav_with_categories_chosen(source: Path, out: Path, capsys:
         (lambda d: d["images"].append({**d["images"][0], "id": 8}), "both name the image 'train/0_60_30_0_train.jpg'"),
         (lambda d: d["annotation"][0].update(category_id=9), "annotation 1: category id 9 has no name"),
         (lambda d: d["annotation"][0].update(image_id=9), "annotation 1 names image 9, not there"),
-        (lambda d: d["annotation"][0].update(bbox=[1, 2, 3]), "annotation 1: bbox must have 4 values, got 3"),
+        (
+            lambda d: d["annotation"][0].update(bbox=[1, 2, 3]),
+            "annotation 1: bbox must be 4 finite numbers (x, y, width, height), got [1, 2, 3]",
+        ),
         (lambda d: d["annotation"][0].update(bbox=[1, 2, 0, 3]), "has no area"),
         (lambda d: d["annotation"][0].update(bbox=[1, -9, 2, 3]), "lies outside the 96 x 64 frame"),
-        (lambda d: d.pop("annotation"), "is not COCO: 'annotation' is missing"),
+        (lambda d: d.pop("annotation"), "is not COCO: 'annotations' is missing"),
     ],
 )
 def test_a_wrong_coco_file_is_named(

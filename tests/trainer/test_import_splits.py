@@ -138,7 +138,7 @@ def test_lists_name_sequences_paths_and_stems(clips: Path, out: Path, capsys: py
         ("seq1\nseq9\n", "", "train.txt, line 2: 'seq9' names no labelled frame and no sequence"),
         ("0\n", "", "train.txt, line 1: '0' may be images/seq1/0.png or images/seq2/0.png; name its folder too"),
         ("../seq1/0.png\n", "", "train.txt, line 1: '../seq1/0.png' leaves the source folder"),
-        ("\n", "\n", "has no frame in any split"),
+        ("\n", "seq1\n", "train.txt lists nothing"),
     ],
 )
 def test_lists_that_contradict_or_name_nothing(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from loddis_runtime.command import run
+from loddis_trainer.cli import Trainer
 from loddis_trainer.data import DataError
 from loddis_trainer.data.inspection import inspect_domain
 from loddis_trainer.data.inspection.report import Inspection
@@ -94,6 +97,15 @@ def test_an_empty_split_is_a_fault_and_an_empty_domain_too(tmp_path: Path) -> No
         inspect(tmp_path / "nothing")
 
 
+@pytest.mark.parametrize("name", ["splits.json", "instances_train.json"])
+def test_a_list_nested_too_deeply_is_a_fault(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "d"
+    write = write_drone_csv_domain if name == "splits.json" else write_coco_domain
+    write(root, splits={"train": 1, "val": 1})
+    (root / name).write_text("[" * 200_000)
+    assert f"{name} cannot be read: it is nested too deeply" in messages(inspect(root), "fault")
+
+
 def test_one_sequence_only_is_a_warning(tmp_path: Path) -> None:
     root = write_drone_csv_domain(tmp_path / "d", splits={"train": 1, "val": 1, "test": 2}, frames=3)
     text = messages(inspect(root), "warning")
@@ -111,13 +123,19 @@ def test_splits_that_lack_or_have_other_names(tmp_path: Path) -> None:
     assert "splits of other names are not looked at: night" in messages(found, "note")
 
 
-def test_deep_frames_are_told_by_their_levels(tmp_path: Path) -> None:
+def test_deep_frames_are_told_by_their_levels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     narrow = inspect(write_shots(tmp_path / "narrow", {"train": [shot(seed, scale=20) for seed in range(4)]}))
     formats = narrow.splits["train"].frames
     assert formats.bits == {16: 4}
     assert 1000 <= formats.lowest_level < formats.highest_level < 1000 + 20 * 256
     assert "'train' has 16-bit frames with levels from" in messages(narrow, "warning")
     assert "--intensity.kind percentile" in messages(narrow, "warning")
+    (advice,) = re.findall(r"--intensity\.kind full_range [\w. -]+", messages(narrow, "warning"))
+    limits = f"--intensity.low {formats.lowest_level} --intensity.high {formats.highest_level}"
+    assert advice == f"--intensity.kind full_range {limits}"
+    wanted = ["fit", "--task", "nowhere", "--data-root", str(tmp_path), "--out", str(tmp_path / "run")]
+    assert run(Trainer, [*wanted, *advice.split()]) == 1  # not 2: the flags are taken, the domain is not there
+    assert "no domain 'nowhere'" in capsys.readouterr().err
     wide = inspect(write_shots(tmp_path / "wide", {"train": [shot(seed, scale=250) for seed in range(4)]}))
     assert "they stay 16 bit" in messages(wide, "note")
 

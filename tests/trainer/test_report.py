@@ -7,10 +7,12 @@ import math
 import re
 import shutil
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from loddis_runtime.command import run
@@ -210,6 +212,19 @@ def test_a_domain_without_a_test_split_is_measured_on_its_validation(root: Path,
     assert "bright:val" in (tmp_path / "page.html").read_text()
 
 
+def test_a_figure_that_was_never_measured_is_left_out(root: Path, tmp_path: Path) -> None:
+    run_folder = tmp_path / "blind"
+    shutil.copytree(root / "runs" / "loddis", run_folder)
+    evidence = run_folder / "evidence.jsonl"
+    first, *others = evidence.read_text().splitlines()
+    blind = json.loads(first) | {"correlation": None, "hsic": None}
+    evidence.write_text("\n".join([json.dumps(blind), *others]) + "\n")
+    history = run_folder / "history.jsonl"
+    history.write_text(history.read_text() + '{"epoch": 3, "train": {"total": NaN}, "validation": {"pd": null}}\n')
+    assert report(root, tmp_path / "page.html", str(run_folder)) == 0
+    assert "blind: too few frames for a correlation." in (tmp_path / "page.html").read_text()
+
+
 def test_a_training_that_still_runs_can_be_looked_at(root: Path, tmp_path: Path) -> None:
     """The last line of its history may be half-written, and an epoch trained again after a kill counts once."""
     run_folder = tmp_path / "running"
@@ -235,6 +250,29 @@ def break_snapshot(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
 
 
+def end_history(line: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / "history.jsonl").write_text(line + "\n")
+
+
+def configure(**changes: object) -> Callable[[Path], object]:
+    """Give what changes the configuration of the best checkpoint; without changes nothing is left of it."""
+
+    def harm(folder: Path) -> None:
+        path = folder / "best" / "checkpoint.json"
+        document = json.loads(path.read_text())
+        document["config"] = document["config"] | changes if changes else {}
+        path.write_text(json.dumps(document))
+
+    return harm
+
+
+def rename_in_snapshot(folder: Path) -> None:
+    path = folder / "evidence" / "epoch-002.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **arrays | {"domain_names": np.array(["dark", "moon"])})
+
+
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
@@ -246,6 +284,20 @@ def break_snapshot(folder: Path) -> None:
         (lambda folder: (folder / "history.jsonl").unlink(), r"it has no history\.jsonl"),
         (break_history, r"history\.jsonl, line 1 is no record of an epoch"),
         (break_snapshot, r"epoch-002\.npz cannot be read"),
+        (rename_in_snapshot, "evidence of .* names 'moon', a domain that it was not trained on"),
+        (
+            end_history('{"epoch": 1, "train": [1]}'),
+            r"history\.jsonl, line 1 is no record of an epoch: train: .*object",
+        ),
+        (end_history('{"epoch": 1, "validation": {"pd": {}}}'), r"line 1 is no record of an epoch: validation\.pd: "),
+        (end_history('{"epoch": 1e999}'), r"history\.jsonl, line 1 is no record of an epoch: epoch: "),
+        (end_history('{"epoch": 1' + 400 * "0" + "}"), r"history\.jsonl, line 1 is no record of an epoch: "),
+        (end_history("[" * 100_000), r"history\.jsonl, line 1 is no record of an epoch: Invalid JSON"),
+        (configure(), "run/best has no configuration of a training: task: Field required"),
+        (configure(task=["good:9"]), r"best has no configuration of a training: task\.0: .*, got 'good:9'"),
+        (configure(task=5), "best has no configuration of a training: task: .*tuple"),
+        (configure(alpha="much"), "best has no configuration of a training: alpha: .*number"),
+        (configure(auxiliary=[]), "best was trained on task, auxiliary domains, but configured for task$"),
     ],
 )
 def test_a_run_that_is_none_is_named_in_one_line(

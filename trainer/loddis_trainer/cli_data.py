@@ -51,9 +51,13 @@ class Import(SubCommand):
     mask_folder: str | None = Field(default=None, description="Name of the folders of masks; usual names by default.")
     mask_suffix: str | None = Field(default=None, description="Behind an image's name in its mask's, such as _pixels0.")
     min_pixels: int = Field(default=1, ge=1, description="Smallest component of a mask that counts, pixels.")
-    box_px: float | None = Field(default=None, gt=0, description="Side of boxes around centroids, pixels.")
+    box_px: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="Side of boxes around centroids, pixels."
+    )
     centroid_offset_px: float = Field(
-        default=0.5, description="Added to centroids: 0.5 if they name a pixel, 0 if they count from its corner."
+        default=0.5,
+        allow_inf_nan=False,
+        description="Added to centroids: 0.5 if they name a pixel, 0 if they count from its corner.",
     )
     voc_one_based: bool = Field(default=False, description="Corners as Pascal counts them: from 1, the last included.")
     link: bool = Field(default=False, description="Link to images and videos instead of copying them.")

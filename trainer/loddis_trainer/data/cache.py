@@ -6,11 +6,12 @@
 
 A cache is built beside its place and renamed into it: a killed build leaves nothing that looks whole, and of two
 processes that build at once one wins. One that was damaged later, by a full disk or a tidy hand, is built anew. The
-fingerprint covers names, sizes and times of the source files.
+fingerprint covers place, size, times and inode of every source file.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import os
@@ -35,7 +36,7 @@ __all__ = ["FrameCache", "default_cache_dir"]
 
 log = logging.getLogger(__name__)
 
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
 
 
 def default_cache_dir() -> Path:
@@ -107,12 +108,19 @@ class FrameCache:
 
 
 def _fingerprint(index: SplitIndex) -> str:
-    """Hash what the pixels depend on."""
+    """Hash what the pixels depend on.
+
+    Files are told apart as git tells them, by place, inode and time of change too: copies share names, sizes and dates,
+    folders may swap their names, and to hash what every file holds would read the whole domain at each start.
+    """
     digest = hashlib.sha256(FORMAT_VERSION.encode())
+    resolved = functools.cache(Path.resolve)
     for sequence in index.sequences:
+        digest.update(f"{sequence.name!a}\n".encode())
         for file in sequence.files:
             stat = file.stat()
-            digest.update(f"{file.name}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+            known = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+            digest.update(f"{str(resolved(file.parent))!a} {file.name!a} {known}\n".encode())
         digest.update(np.array([record.frame_index for record in sequence.records], dtype=np.int64).tobytes())
     return digest.hexdigest()[:16]
 

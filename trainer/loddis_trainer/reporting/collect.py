@@ -39,11 +39,10 @@ class DataSource:
         Raises:
             DataError: It cannot be used.
         """
-        own = run.info.config.get("data_root")
         return DomainDataset.open(
             name,
             split,
-            data_root=self.data_root or (Path(own) if own else None),
+            data_root=self.data_root or run.config.data_root,
             cache_dir=self.cache_dir,
             classes=run.info.classes,
             progress=self.progress,

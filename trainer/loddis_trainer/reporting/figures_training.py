@@ -49,7 +49,7 @@ def loss_curves(runs: Sequence[TrainedRun]) -> str:
         for axes, (part, name, title) in zip(drawn.all_axes(), panels, strict=True):
             drawn_any = False
             for number, run in enumerate(runs):
-                points = [(record["epoch"], record.get(part, {}).get(name)) for record in run.history]
+                points = [(record.epoch, getattr(record, part).get(name)) for record in run.history]
                 points = [(epoch, value) for epoch, value in points if value is not None]
                 if points:
                     _line(axes, number, *zip(*points, strict=True))

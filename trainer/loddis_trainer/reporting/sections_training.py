@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from loddis_trainer.errors import TrainingError
 from loddis_trainer.evidence import FeatureSnapshot, read_snapshot
 from loddis_trainer.reporting import figures_training
 from loddis_trainer.reporting.blocks import Maps, Note, Plot, Section
@@ -41,7 +42,8 @@ def correlation_section(findings: Findings) -> Section:
             section.blocks.append(Note(NO_EVIDENCE.format(run.label)))
             continue
         first, last = run.evidence[0], run.evidence[-1]
-        if last.correlation is None or first is last:
+        shown = (first.correlation, last.correlation, last.correlation_by_chance, first.hsic, last.hsic)
+        if first is last or None in shown:
             why = "its evidence is of a single epoch" if first is last else "too few frames for a correlation"
             section.blocks.append(Note(f"{run.label}: {why}."))
             continue
@@ -105,7 +107,11 @@ def _moments(run: TrainedRun) -> list[tuple[str, FeatureSnapshot]]:
     moments = []
     for epoch, line in chosen.items():
         probe = "" if line.separability_z is None else f", probe {100 * line.separability_z:.0f} %"
-        moments.append((f"epoch {epoch}{probe}", read_snapshot(run.folder, epoch)))
+        snapshot = read_snapshot(run.folder, epoch)
+        strange = set(snapshot.domain_names) - {domain.name for domain in run.info.domains}
+        if strange:
+            raise TrainingError(f"evidence of {run.folder} names '{min(strange)}', a domain that it was not trained on")
+        moments.append((f"epoch {epoch}{probe}", snapshot))
     return moments
 
 

@@ -45,8 +45,8 @@ def read_centroids(source: Path, options: ReadOptions) -> ImportedSet:
     """Read all tables and all files of frames.
 
     Raises:
-        DataError: No side of the boxes, no labels, a frame without image, or a line that cannot be read; names file
-            and line.
+        DataError: No side of the boxes, no labels, a table without any, a frame without image, or a line that cannot be
+            read; names file and line.
     """
     if options.box_px is None:
         raise DataError("centroids have no size: say by --box-px which side their boxes get")
@@ -134,6 +134,8 @@ def _read_table(
         if frame not in by_number:
             raise DataError(f"{table}, line {line}: frame {frame:g} has no image in {files.source / folder}")
         rows.setdefault(int(frame), []).append((line, [x, y]))
+    if not rows:
+        raise DataError(f"{table} has no line of frame,x,y")
     return [
         _labelled(by_number[frame], iter(points), f"{table}, frame {frame}", options) for frame, points in rows.items()
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import yaml
 
 from loddis_trainer.data.errors import DataError
 from loddis_trainer.data.importers.files import SourceFiles, read_text
+from loddis_trainer.data.readers.documents import whole_number
 
 __all__ = ["NAME_FILES", "class_name", "find_class_names"]
 
@@ -57,14 +59,21 @@ def class_name(text: str, names: Mapping[int, str], *, where: str) -> str:
 
 def _read_names(path: Path) -> dict[int, str]:
     text = read_text(path)
-    if path.suffix in (".txt", ".names"):
+    if path.suffix.lower() in (".txt", ".names"):
         return dict(enumerate(line.strip() for line in text.splitlines() if line.strip()))
     try:
         document: Any = yaml.safe_load(text)
-        names = document["names"]
-        numbered = names.items() if isinstance(names, dict) else enumerate(names)
-        return {int(number): str(name) for number, name in numbered}
-    except yaml.YAMLError as error:
+    except RecursionError:
+        raise DataError(f"{path} cannot be read: it is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:
         raise DataError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} has no list of `names`") from error
+    names = document.get("names") if isinstance(document, dict) else None
+    if not isinstance(names, list | dict):
+        raise DataError(f"{path} has no list of `names`")
+    found: dict[int, str] = {}
+    for key, name in names.items() if isinstance(names, dict) else enumerate(names):
+        number = whole_number(key, name="class id", least=0, where=str(path))
+        if not isinstance(name, str | int | float) or isinstance(name, bool):
+            raise DataError(f"{path}: the name of class id {number} must be a text, got {reprlib.repr(name)}")
+        found[number] = str(name)
+    return found

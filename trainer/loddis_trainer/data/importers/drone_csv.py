@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
+import reprlib
 from pathlib import Path
 
 import av
 
 from loddis_trainer.data.errors import DataError
-from loddis_trainer.data.importers.files import SourceFiles, parts_of, progress_bar, read_text
+from loddis_trainer.data.importers.files import SourceFiles, parts_of, progress_bar, read_document, read_text
 from loddis_trainer.data.importers.records import (
     SPLITS,
     BoxXywh,
@@ -28,6 +28,7 @@ from loddis_trainer.data.importers.records import (
     inside_frame,
 )
 from loddis_trainer.data.importers.sequences import natural_key
+from loddis_trainer.data.readers.documents import whole_number
 from loddis_trainer.data.readers.drone_csv import COLUMNS
 
 __all__ = ["read_drone_csv_source", "recognise_drone_csv"]
@@ -44,12 +45,14 @@ def read_drone_csv_source(source: Path, options: ReadOptions) -> ImportedSet:
     """Read the labels of all videos, or of those that `splits.json` names.
 
     Raises:
-        DataError: No labelled video, a missing one, or a row that cannot be read; names file and line.
+        DataError: No labelled video, a missing one, a table without rows, or a row that cannot be read; names file and
+            line.
     """
     files = SourceFiles(source)
     stated = _stated_splits(source)
-    names = [path.stem for path in files.with_suffix(".csv") if path.parts[:-1] == ("labels",)]
-    names = sorted(stated or names, key=natural_key)
+    labelled = [path.stem for path in files.with_suffix(".csv") if path.parts[:-1] == ("labels",)]
+    names = sorted(stated or labelled, key=natural_key)
+    unlisted = len(set(labelled).difference(names))
     if not names:
         raise DataError(f"{source} has no labels/NAME.csv; there are: {files.describe()}")
     frames: list[ImportedFrame] = []
@@ -59,8 +62,10 @@ def read_drone_csv_source(source: Path, options: ReadOptions) -> ImportedSet:
             found, cut_here = _read_video(source, name, stated.get(name))
             frames.extend(found)
             cut += cut_here
-    warnings = (f"{cut} boxes reached over the border and were cut",) if cut else ()
-    return ImportedSet(source, "videos", tuple(frames), warnings)
+    warnings = [f"{cut} boxes reached over the border and were cut"] if cut else []
+    if unlisted:
+        warnings.append(f"{unlisted} labelled videos are in no split of splits.json and were left out")
+    return ImportedSet(source, "videos", tuple(frames), tuple(warnings))
 
 
 def _read_video(source: Path, name: str, split: str | None) -> tuple[list[ImportedFrame], int]:
@@ -86,24 +91,22 @@ def _read_video(source: Path, name: str, split: str | None) -> tuple[list[Import
 def _read_rows(table: Path) -> dict[int, list[tuple[str, BoxXywh]]]:
     """Give label and box of every row of a frame."""
     reader = csv.reader(io.StringIO(read_text(table), newline=""))
-    heading = next(reader, [])
-    if tuple(heading) != COLUMNS:
-        raise DataError(f"{table}: columns must be {','.join(COLUMNS)}, got {','.join(heading)}")
     rows: dict[int, list[tuple[str, BoxXywh]]] = {}
-    for row in reader:
-        if not row:
-            continue
-        where = f"{table}, line {reader.line_num}"
-        if len(row) != len(COLUMNS):
-            raise DataError(f"{where}: a row has {len(COLUMNS)} values, {','.join(COLUMNS)}, got {len(row)}")
-        try:
-            frame = int(row[0])
+    try:
+        heading = next(reader, [])
+        if tuple(heading) != COLUMNS:
+            raise DataError(f"{table}: columns must be {','.join(COLUMNS)}, got {','.join(heading)}")
+        for row in filter(None, reader):
+            where = f"{table}, line {reader.line_num}"
+            if len(row) != len(COLUMNS):
+                raise DataError(f"{where}: a row has {len(COLUMNS)} values, {','.join(COLUMNS)}, got {len(row)}")
+            frame = whole_number(row[0], name="frame", least=0, where=where)
             x, y, width, height = (float(value) for value in row[2:])
-        except ValueError as error:
-            raise DataError(f"{where}: {error}") from error
-        if frame < 0:
-            raise DataError(f"{where}: frames count from 0, got {frame}")
-        rows.setdefault(frame, []).append((row[1], (x, y, width, height)))
+            rows.setdefault(frame, []).append((row[1], (x, y, width, height)))
+    except (ValueError, csv.Error) as error:
+        raise DataError(f"{table}, line {reader.line_num}: {error}") from error
+    if not rows:
+        raise DataError(f"{table} has no row below its heading")
     return rows
 
 
@@ -112,22 +115,29 @@ def _stated_splits(source: Path) -> dict[str, str]:
     path = source / "splits.json"
     if not path.is_file():
         return {}
-    try:
-        document = {str(split): names for split, names in json.loads(read_text(path)).items()}
-    except (ValueError, AttributeError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+    document = read_document(path)
+    if not isinstance(document, dict):
+        raise DataError(f"{path} must be an object of lists, got {reprlib.repr(document)}")
     found: dict[str, str] = {}
     for split, names in document.items():
         if not isinstance(names, list):  # a remark
             continue
         if split not in SPLITS:
             raise DataError(f"{path}: splits are {', '.join(SPLITS)}, got '{split}'")
-        for name in map(str, names):
-            parts_of(name, where=str(path))
+        for name in (_plain_name(each, path) for each in names):
             if name in found:
                 raise DataError(f"{path} lists '{name}' in '{found[name]}' and again in '{split}'")
             found[name] = split
     return found
+
+
+def _plain_name(name: object, path: Path) -> str:
+    """Check that a name stays below the source's folders, and is the only one of its video."""
+    if not isinstance(name, str | int):
+        raise DataError(f"{path}: a name must be a text, got {reprlib.repr(name)}")
+    if "/".join(parts_of(str(name), where=str(path))) != str(name):
+        raise DataError(f"{path}: a name is a plain path below videos, as day/clip, got '{name}'")
+    return str(name)
 
 
 def _size_and_frames(video: Path) -> tuple[tuple[int, int], int]:

@@ -6,26 +6,32 @@ Legend: H W pixels of the frame.
 from __future__ import annotations
 
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-import cv2
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from loddis_runtime.errors import FrameError
 from loddis_runtime.frames import as_frame
 from loddis_trainer.data.errors import DataError
+from loddis_trainer.data.readers.documents import read_json
+from loddis_trainer.data.readers.images import read_image
 
 __all__ = [
     "IMAGE_FOLDERS",
     "IMAGE_SUFFIXES",
     "SourceFiles",
+    "check_utf8",
     "common_tail",
     "image_sizes",
     "parts_of",
     "progress_bar",
+    "read_document",
+    "read_lines",
     "read_text",
 ]
 
@@ -43,10 +49,11 @@ class SourceFiles:
         source: The folder.
 
     Raises:
-        DataError: No such folder.
+        DataError: No such folder; under it one that cannot be read, a name that is no UTF-8, or what is no file.
     """
 
     def __init__(self, source: Path) -> None:
+        check_utf8(source)
         if not source.is_dir():
             raise DataError(f"source {source} is no folder")
         self.source = source
@@ -127,7 +134,7 @@ class SourceFiles:
 
 def _walk(source: Path) -> Iterable[PurePosixPath]:
     seen = set()
-    for folder, folders, names in os.walk(source, followlinks=True):
+    for folder, folders, names in os.walk(source, followlinks=True, onerror=_refuse):
         real = os.path.realpath(folder)
         if real in seen:  # a link back up
             folders.clear()
@@ -135,7 +142,37 @@ def _walk(source: Path) -> Iterable[PurePosixPath]:
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
         below = PurePosixPath(Path(folder).relative_to(source).as_posix())
-        yield from (below / name for name in names if not name.startswith("."))
+        for name in names:
+            if not name.startswith("."):
+                check_utf8(Path(folder, name))
+                _check_regular(Path(folder, name))
+                yield below / name
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def check_utf8(path: Path) -> None:
+    """Refuse a name that is no UTF-8: a domain cannot hold it.
+
+    Raises:
+        DataError: Names the path by its bytes.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise DataError(f"the name {os.fsencode(path)!r} is no UTF-8: rename it") from None
+
+
+def _check_regular(path: Path) -> None:
+    """Refuse what is no file: to open a pipe would wait for ever."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{path} cannot be read: it is no regular file")
 
 
 def parts_of(name: str, *, where: str) -> tuple[str, ...]:
@@ -183,9 +220,7 @@ def image_sizes(
 
 
 def _size_hw(path: Path) -> tuple[int, int]:
-    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise DataError(f"{path} is no image that can be read")
+    pixels = read_image(path)
     try:
         frame = as_frame(pixels)
     except FrameError as error:
@@ -199,10 +234,37 @@ def read_text(path: Path) -> str:
     """Read a text of labels.
 
     Raises:
-        DataError: It is missing, or no text.
+        DataError: It is missing, no file, or no text.
     """
+    _check_regular(path)
     try:
-        return path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         cause = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise DataError(f"{path} cannot be read: {cause}") from error
+    if "\0" in text:
+        raise DataError(f"{path} cannot be read: it is no text, byte {text.index(chr(0))} is 0")
+    return text
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """Read the lines of a list that are not blank, each with its number.
+
+    Raises:
+        DataError: As `read_text`, or there is none.
+    """
+    lines = [(number, line.strip()) for number, line in enumerate(read_text(path).splitlines(), start=1)]
+    found = [(number, line) for number, line in lines if line]
+    if not found:
+        raise DataError(f"{path} lists nothing")
+    return found
+
+
+def read_document(path: Path) -> Any:
+    """Read a JSON document of labels.
+
+    Raises:
+        DataError: It is missing, no file, not JSON, or nested too deeply.
+    """
+    _check_regular(path)
+    return read_json(path)

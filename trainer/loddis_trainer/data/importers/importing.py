@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from loddis_trainer.data.errors import DataError
 from loddis_trainer.data.importers import FORMATS, Format, ImportedFrame, ImportedSet, ReadOptions, recognise
+from loddis_trainer.data.importers.files import check_utf8
 from loddis_trainer.data.importers.sequences import as_stills, sequences_by_pattern
 from loddis_trainer.data.importers.splitting import (
     check_whole_sequences,
@@ -18,6 +20,7 @@ from loddis_trainer.data.importers.splitting import (
 )
 from loddis_trainer.data.importers.summary import ImportReport, summarise
 from loddis_trainer.data.importers.writing import write_domain
+from loddis_trainer.data.readers.names import check_text
 
 __all__ = ["ImportSettings", "import_domain"]
 
@@ -61,8 +64,7 @@ def import_domain(source: Path, out: Path, settings: ImportSettings, options: Re
     Raises:
         DataError: Anything that cannot be taken as it is; names file and line or frame. Nothing is written then.
     """
-    if out.exists() or out.is_symlink():
-        raise DataError(f"{out} exists already; an import never overwrites: choose another folder")
+    _check_place(out, source)
     form, reason = _format(source, settings.format)
     imported = form.read(source, options)
     if not imported.frames:
@@ -83,9 +85,22 @@ def import_domain(source: Path, out: Path, settings: ImportSettings, options: Re
         warnings.append(f"{dropped} targets of other categories were left out")
     if bare:
         warnings.append(f"{bare} frames of videos have no target left and count as not labelled")
-    write_domain(replace(imported, frames=kept), out, link=settings.link, progress=options.progress)
     categories = tuple(sorted({label for frame in kept for label in frame.labels}))
+    for category in categories:
+        check_text(category, kind="category", where=str(source))
+    for sequence in sorted({frame.sequence for frame in kept if frame.sequence is not None}):
+        check_text(sequence, kind="sequence", where=str(source))
+    write_domain(replace(imported, frames=kept), out, link=settings.link, progress=options.progress)
     return ImportReport(out, form.name, reason, categories, summarise(kept), (*imported.warnings, *warnings))
+
+
+def _check_place(out: Path, source: Path) -> None:
+    """Refuse a domain that would lie where something is, or in the source, which it would make ambiguous."""
+    check_utf8(out)
+    if out.exists() or out.is_symlink():
+        raise DataError(f"{out} exists already; an import never overwrites: choose another folder")
+    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(source)):
+        raise DataError(f"{out} lies in the source {source}, which could not be imported again: choose another folder")
 
 
 def _format(source: Path, name: str) -> tuple[Format, str | None]:
@@ -152,6 +167,8 @@ def _with_splits(
             "images that stand alone were split one by one: near-duplicates may cross from one split to another;"
             " --sequence-from groups them"
         )
+    if not any(frame.split == "train" for frame in frames):
+        warnings.append("there is no split 'train', which a training needs: the domain serves for evaluation alone")
     if not any(frame.split == "val" for frame in frames):
         warnings.append("there is no split 'val', which a training needs: --val-from-train makes one")
     return frames, warnings

@@ -17,6 +17,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,6 +27,7 @@ from loddis_trainer.data.errors import DataError
 from loddis_trainer.data.importers.assembling import LabelledImage, build_set
 from loddis_trainer.data.importers.files import IMAGE_FOLDERS, SourceFiles, image_sizes, progress_bar
 from loddis_trainer.data.importers.records import BoxXywh, ImportedSet, ReadOptions
+from loddis_trainer.data.readers.images import read_image
 
 __all__ = ["boxes_of_mask", "read_masks", "recognise_masks"]
 
@@ -121,9 +123,9 @@ def _pairs(
 
 def _read(source: Path, mask: PurePosixPath, size_hw: tuple[int, int], min_pixels: int) -> tuple[list[BoxXywh], int]:
     path = source / mask
-    pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)  # (H, W)
-    if pixels is None:
-        raise DataError(f"{path} is no image that can be read")
+    pixels: NDArray[Any] = read_image(path)
+    if pixels.ndim == 3:  # colours, and perhaps opacity: (H, W, 3 or 4)
+        pixels = pixels[..., :3].mean(axis=2)
     if pixels.shape[:2] != size_hw:
         came = f"{pixels.shape[1]} x {pixels.shape[0]}"
         raise DataError(f"{path} is {came}, but its image is {size_hw[1]} x {size_hw[0]}")

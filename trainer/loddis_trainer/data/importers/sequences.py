@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from loddis_trainer.data.errors import DataError
 from loddis_trainer.data.importers.files import IMAGE_FOLDERS
 from loddis_trainer.data.importers.records import SPLITS, ImportedFrame
+from loddis_trainer.data.readers.documents import MOST
 
 __all__ = ["as_stills", "natural_key", "number_frames", "sequence_of", "sequences_by_pattern", "split_of"]
 
@@ -39,14 +40,15 @@ def split_of(file: PurePosixPath) -> str | None:
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """Give a key that sorts ``2.bmp`` before ``10.bmp``."""
     parts = re.split(r"(\d+)", name)
-    return tuple((1, int(part), "") if place % 2 else (0, 0, part) for place, part in enumerate(parts))
+    digits = [part.lstrip("0") for part in parts]  # of equal length they sort as their numbers, of any size
+    return tuple((1, len(digits[i]), digits[i]) if i % 2 else (0, 0, part) for i, part in enumerate(parts))
 
 
 def number_frames(frames: Sequence[ImportedFrame]) -> tuple[ImportedFrame, ...]:
     """Give each image its place in its sequence, in the order given.
 
-    The last number of its name is its place, if that tells all images of the sequence apart; else images are counted in
-    the natural order of their names.
+    The last number of its name is its place, if that tells all images of the sequence apart and 64 bits hold it; else
+    images are counted in the natural order of their names.
     """
     members: dict[str, list[str]] = {}
     for frame in frames:
@@ -56,7 +58,7 @@ def number_frames(frames: Sequence[ImportedFrame]) -> tuple[ImportedFrame, ...]:
     for files in members.values():
         numbers = [re.findall(r"\d+", PurePosixPath(file).stem) for file in files]
         last = [int(found[-1]) for found in numbers if found]
-        if len(set(last)) == len(files):
+        if len(set(last)) == len(files) and max(last) <= MOST:
             places.update(zip(files, last, strict=True))
         else:
             places.update({file: place for place, file in enumerate(sorted(files, key=natural_key))})

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from loddis_trainer.data.errors import DataError
-from loddis_trainer.data.importers.files import common_tail, parts_of, read_text
+from loddis_trainer.data.importers.files import common_tail, parts_of, read_lines
 from loddis_trainer.data.importers.records import SPLITS, ImportedFrame
 from loddis_trainer.data.importers.sequences import natural_key
 
@@ -87,16 +87,15 @@ def split_by_lists(frames: Sequence[ImportedFrame], lists: Mapping[str, Path]) -
     does not count. Frames in no list belong to no split.
 
     Raises:
-        DataError: A name that nothing or several frames have, or a frame in two lists; names file and line.
+        DataError: A list of nothing, a name that nothing or several frames have, or a frame in two lists; names file
+            and line.
     """
     finder = _Finder(frames)
     taken: dict[int, tuple[str, str]] = {}
     for split, path in lists.items():
-        for number, line in enumerate(read_text(path).splitlines(), start=1):
-            if not line.strip():
-                continue
+        for number, line in read_lines(path):
             where = f"{path}, line {number}"
-            for place in finder.find(line.strip(), where=where):
+            for place in finder.find(line, where=where):
                 known, known_where = taken.setdefault(place, (split, where))
                 if known != split:
                     raise DataError(

@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from loddis_trainer.data.importers.records import SPLITS, ImportedFrame
 
@@ -63,7 +64,8 @@ class ImportReport:
 
     def table(self) -> Table:
         """Give the splits as a table for people."""
-        table = Table(title=f"{self.out} from {self.format}: {', '.join(self.categories) or 'no targets'}")
+        title = f"{self.out} from {self.format}: {', '.join(self.categories) or 'no targets'}"
+        table = Table(title=Text(title, style="table.title"))  # names are no markup
         table.add_column("split")
         for heading in ("sequences", "frames", "targets", "empty frames", "median box side"):
             table.add_column(heading, justify="right")

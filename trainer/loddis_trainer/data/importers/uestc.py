@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from loddis_trainer.data.errors import DataError
 from loddis_trainer.data.importers.assembling import LabelledImage, build_set
 from loddis_trainer.data.importers.class_names import class_name, find_class_names
-from loddis_trainer.data.importers.files import IMAGE_SUFFIXES, SourceFiles, read_text
+from loddis_trainer.data.importers.files import IMAGE_SUFFIXES, SourceFiles, read_lines, read_text
 from loddis_trainer.data.importers.records import BoxXywh, ImportedSet, ReadOptions
 
 __all__ = ["read_uestc", "recognise_uestc"]
@@ -42,22 +42,26 @@ def read_uestc(source: Path, options: ReadOptions) -> ImportedSet:
     """Read the lists that `options.lists` names, or all that the source has.
 
     Raises:
-        DataError: No list, a missing image, or a line that cannot be read; names file and line.
+        DataError: No list, an empty or unreadable one, a missing image, or a line that cannot be read; names file and
+            line.
     """
     files = SourceFiles(source)
     lists: list[tuple[str | None, Path]] = [(split, path) for split, path in options.lists.items()]
-    lists = lists or [(_split_named(path), source / path) for path in _lists(files)]
+    warnings: list[str] = []
+    if not lists:
+        found = _lists(files)
+        lists = [(_split_named(path), source / path) for path in found]
+        warnings += _other_splits(files, found)
     if not lists:
         raise DataError(f"{source} has no list of images with boxes; there are: {files.describe()}")
     names = find_class_names(files, options.class_names)
     images = [
         _read(files, line, f"{path}, line {number}", split, names)
         for split, path in lists
-        for number, line in enumerate(read_text(path).splitlines(), start=1)
-        if line.strip()
+        for number, line in read_lines(path)
     ]
     unlisted = len(files.images) - len({image.file for image in images})
-    warnings = [f"{unlisted} images are in no list and were left out"] if unlisted else []
+    warnings += [f"{unlisted} images are in no list and were left out"] if unlisted else []
     return build_set(source, images, warnings=warnings, progress=options.progress)
 
 
@@ -75,19 +79,35 @@ def _lists(files: SourceFiles) -> list[PurePosixPath]:
     return found if boxed else []
 
 
+def _other_splits(files: SourceFiles, lists: list[PurePosixPath]) -> list[str]:
+    """Name the other texts that are called as splits; one that is empty or no text was meant as a list and is refused.
+
+    A text that is called as an image labels that.
+    """
+    stems = {image.stem for image in files.images}
+    others = [path for path in files.with_suffix(".txt") if path not in lists and path.stem not in stems]
+    warnings: list[str] = []
+    for path in others:
+        if _split_named(path) is None:
+            continue
+        if not read_text(files.source / path).strip():
+            raise DataError(f"{files.source / path} lists nothing")
+        warnings.append(f"{path} is called as a split, but does not begin with an image's path, and was left out")
+    return warnings
+
+
 def _split_named(path: PurePosixPath) -> str | None:
     match = re.search(r"train|val|test", path.stem.lower())
     return match[0] if match else None
 
 
 def _read(files: SourceFiles, line: str, where: str, split: str | None, names: Mapping[int, str]) -> LabelledImage:
-    text = line.strip()
-    match = PATH.match(text)
+    match = PATH.match(line)
     if match is None:
-        raise DataError(f"{where}: a line begins with the path of an image, got '{text[:60]}'")
+        raise DataError(f"{where}: a line begins with the path of an image, got '{line[:60]}'")
     boxes: list[BoxXywh] = []
     labels: list[str] = []
-    for word in text[match.end() :].split():
+    for word in line[match.end() :].split():
         values = word.split(",")
         if len(values) != 5:
             raise DataError(f"{where}: a box has 5 values, x1,y1,x2,y2,class, got '{word}'")

@@ -13,6 +13,7 @@ References:
 
 from __future__ import annotations
 
+import math
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,7 @@ from loddis_trainer.data.errors import DataError
 from loddis_trainer.data.importers.assembling import LabelledImage, build_set
 from loddis_trainer.data.importers.files import SourceFiles, read_text
 from loddis_trainer.data.importers.records import BoxXywh, ImportedSet, ReadOptions
+from loddis_trainer.data.readers.documents import whole_number
 
 __all__ = ["read_voc", "recognise_voc"]
 
@@ -76,17 +78,21 @@ def _read(files: SourceFiles, path: PurePosixPath, *, one_based: bool) -> Labell
 
 def _number(text: str | None, name: str, where: str) -> float:
     try:
-        return float(text or "")
+        number = float(text or "")
     except ValueError:
         raise DataError(f"{where}: {name} must be a number, got {text!r}") from None
+    if not math.isfinite(number):
+        raise DataError(f"{where}: {name} must be a finite number, got {text!r}")
+    return number
 
 
 def _size_hw(root: ET.Element, where: str) -> tuple[int, int] | None:
     height, width = root.findtext("size/height"), root.findtext("size/width")
     if height is None or width is None:
         return None
-    size_hw = int(_number(height, "height", where)), int(_number(width, "width", where))
-    return size_hw if all(size_hw) else None  # some tools write 0 for what they did not look up
+    high = whole_number(_number(height, "height", where), name="height", least=0, where=where)
+    wide = whole_number(_number(width, "width", where), name="width", least=0, where=where)
+    return (high, wide) if high and wide else None  # some tools write 0 for what they did not look up
 
 
 def _image(files: SourceFiles, path: PurePosixPath, root: ET.Element) -> PurePosixPath:

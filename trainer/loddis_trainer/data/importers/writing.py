@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from loddis_trainer.data.errors import DataError
@@ -34,7 +34,7 @@ def write_domain(imported: ImportedSet, out: Path, *, link: bool, progress: bool
         progress: Show a bar.
 
     Raises:
-        DataError: `out` exists, or cannot be written.
+        DataError: `out` exists or cannot be written, or a file would lie outside it.
     """
     if out.exists() or out.is_symlink():
         raise DataError(f"{out} exists already; an import never overwrites: choose another folder")
@@ -48,7 +48,7 @@ def write_domain(imported: ImportedSet, out: Path, *, link: bool, progress: bool
             with progress_bar(shown=progress) as bar:
                 what = "linking" if link else "copying"
                 for file, place in bar.track(places.items(), description=f"{what} {imported.pixels}"):
-                    _transfer(imported.source / file, building / place, link=link)
+                    _transfer(imported.source / file, _below(building, place), link=link)
             if imported.pixels == "videos":
                 _write_video_labels(frames, building)
             else:
@@ -122,6 +122,14 @@ def _places(frames: Sequence[ImportedFrame], pixels: str) -> dict[str, str]:
     return {file: f"images/{file}" for file in files}
 
 
+def _below(root: Path, place: str) -> Path:
+    """Give a file's place in a folder, which it must not leave."""
+    path = PurePosixPath(place)
+    if path.is_absolute() or ".." in path.parts:
+        raise DataError(f"'{place}' would be written outside the domain")
+    return root / path
+
+
 def _transfer(source: Path, target: Path, *, link: bool) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if link:
@@ -140,9 +148,9 @@ def _write_video_labels(frames: Sequence[ImportedFrame], root: Path) -> None:
         boxes = [[frame.frame_index, label, *box] for box, label in zip(frame.boxes_xywh, frame.labels, strict=True)]
         rows.setdefault(name, []).extend(boxes)
     for name, lines in rows.items():
-        path = root / "labels" / f"{name}.csv"
-        path.parent.mkdir(exist_ok=True)
-        with path.open("w", newline="") as handle:
+        path = _below(root / "labels", f"{name}.csv")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8", newline="") as handle:
             writer = csv.writer(handle)
             writer.writerow(COLUMNS)
             writer.writerows(lines)

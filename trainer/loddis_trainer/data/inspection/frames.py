@@ -119,10 +119,10 @@ def _wide(split: str, found: FrameFormats) -> Finding:
     levels = f"'{split}' has 16-bit frames with levels from {found.lowest_level} to {found.highest_level}"
     if used >= NARROW_SHARE:
         return Finding("note", SUBJECT, (split,), f"{levels}: they stay 16 bit through training and in the bundle")
-    advice = (
-        f"{100 * used:.1f} % of the range; train with --intensity.kind percentile, or give --intensity.low and"
-        " --intensity.high"
-    )
+    advice = f"{100 * used:.1f} % of the range; train with --intensity.kind percentile"
+    if used:
+        limits = f"--intensity.low {found.lowest_level} --intensity.high {found.highest_level}"
+        advice += f", or with --intensity.kind full_range {limits}"
     return Finding("warning", SUBJECT, (split,), f"{levels}, {advice}")
 
 

@@ -5,7 +5,6 @@ Legend: F frames of a split.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +18,7 @@ from loddis_trainer.data.domain import DomainDataset
 from loddis_trainer.data.errors import DataError
 from loddis_trainer.data.inspection.findings import MOST_EXAMPLES, Finding, Severity, named
 from loddis_trainer.data.readers import read_split
+from loddis_trainer.data.readers.documents import read_json
 
 __all__ = ["SPLITS", "OpenSplit", "listed_sequences", "open_splits"]
 
@@ -113,19 +113,19 @@ def listed_sequences(root: Path) -> dict[str, tuple[str, ...]]:
         listed[path.stem.removeprefix("instances_")] = _of_coco(path)
     if not listed and (root / "splits.json").is_file():
         try:
-            splits = json.loads((root / "splits.json").read_text())
+            splits = read_json(root / "splits.json")
             listed = {str(name): tuple(str(sequence) for sequence in names) for name, names in splits.items()}
-        except (OSError, ValueError, TypeError, AttributeError):
+        except (DataError, TypeError, AttributeError):
             listed = dict.fromkeys(SPLITS, ())
     return listed
 
 
 def _of_coco(path: Path) -> tuple[str, ...]:
     try:
-        document = json.loads(path.read_text())
+        document = read_json(path)
         videos = {video["id"]: str(video["name"]) for video in document.get("videos", ())}
         names = [videos.get(image.get("video_id"), str(image["file_name"])) for image in document["images"]]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (DataError, TypeError, KeyError, AttributeError):
         return ()
     return tuple(dict.fromkeys(names))
 

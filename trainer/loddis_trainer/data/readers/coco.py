@@ -17,7 +17,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,11 +24,13 @@ from loddis_trainer.data.annotations import FrameRecord, SequenceSource, SplitIn
 from loddis_trainer.data.boxes import boxes_from_xywh
 from loddis_trainer.data.errors import DataError
 from loddis_trainer.data.readers.documents import read_json, whole_number
+from loddis_trainer.data.readers.images import read_image
+from loddis_trainer.data.readers.names import check_file_name, check_text
 from loddis_trainer.data.readers.splits import check_disjoint
 
 __all__ = ["is_coco", "read_coco"]
 
-PREFIX = "instances_"
+PREFIX, IMAGES = "instances_", "images"
 
 Document = dict[str, Any]
 
@@ -43,8 +44,8 @@ def read_coco(root: Path, split: str) -> SplitIndex:
     """Read the annotations of a split. Images of one video form a sequence; others are sequences of one.
 
     Raises:
-        DataError: No such split, an image or video that it lists twice or shares with another split, a missing image,
-            or an annotation that cannot be read; names file and image.
+        DataError: No such split, an image or video that it lists twice or shares with another split, an image that is
+            missing or outside of the domain, or an annotation that cannot be read; names file and image.
     """
     path = root / f"{PREFIX}{split}.json"
     if not path.is_file():
@@ -114,8 +115,12 @@ def _index(root: Path, split: str, path: Path, document: Document) -> SplitIndex
     sequences: dict[str, list[tuple[FrameRecord, Path]]] = {}
     warnings: list[str] = []
     cut = 0
+    for kind, entries in (("category", categories), ("video", videos)):
+        for entry in entries.values():
+            check_text(str(entry.get("name")), kind=kind, where=str(path))
     for image_id, image in images.items():
-        file = root / "images" / image["file_name"]
+        check_file_name(image["file_name"], folder=IMAGES, kind="image", where=str(path))
+        file = root / IMAGES / image["file_name"]
         if not file.is_file():
             raise DataError(f"{path} names image '{image['file_name']}', but {file} is missing")
         where = f"{path}, image '{image['file_name']}'"
@@ -156,10 +161,4 @@ def _size(record: FrameRecord) -> str:
 
 def _decode(files: tuple[Path, ...]) -> Iterator[NDArray[np.generic]]:
     for file in files:
-        try:
-            image = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-        except cv2.error:  # more pixels than OpenCV decodes
-            image = None
-        if image is None:
-            raise DataError(f"{file} is no image that can be read")
-        yield image
+        yield read_image(file)

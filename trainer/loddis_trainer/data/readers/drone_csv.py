@@ -26,11 +26,13 @@ from loddis_trainer.data.annotations import FrameRecord, SequenceSource, SplitIn
 from loddis_trainer.data.boxes import boxes_from_xywh
 from loddis_trainer.data.errors import DataError
 from loddis_trainer.data.readers.documents import read_json, whole_number
+from loddis_trainer.data.readers.names import check_file_name
 from loddis_trainer.data.readers.splits import check_disjoint
 
 __all__ = ["is_drone_csv", "read_drone_csv"]
 
 COLUMNS = ("frame", "label", "x", "y", "width", "height")
+STRICT = {"err_detect": "crccheck+bitstream+buffer+explode"}  # of FFmpeg: fail on damage, do not paint over it
 
 
 def is_drone_csv(root: Path) -> bool:
@@ -42,7 +44,8 @@ def read_drone_csv(root: Path, split: str) -> SplitIndex:
     """Read the annotations of a split.
 
     Raises:
-        DataError: No such split, a missing file, or a row that cannot be read; names file and line.
+        DataError: No such split, a file that is missing or outside of the domain, or a row that cannot be read; names
+            file and line.
     """
     path = root / "splits.json"
     splits = read_json(path)
@@ -61,6 +64,7 @@ def read_drone_csv(root: Path, split: str) -> SplitIndex:
 
 
 def _read_sequence(root: Path, name: str, warnings: list[str]) -> SequenceSource:
+    check_file_name(name, folder="videos", kind="sequence", where=str(root / "splits.json"))
     video, table = root / "videos" / f"{name}.mp4", root / "labels" / f"{name}.csv"
     for path in (video, table):
         if not path.is_file():
@@ -122,16 +126,21 @@ def _decode(path: Path, wanted: tuple[int, ...]) -> Iterator[NDArray[np.generic]
     """Decode the luma of the wanted frames, in order."""
     left = iter(wanted)
     target = next(left, None)
+    index = -1
     try:
         with av.open(str(path)) as container:
-            container.streams.video[0].thread_type = "NONE"  # one video a thread is faster than threads in a video
+            stream = container.streams.video[0]
+            stream.thread_type = "NONE"  # one video a thread is faster than threads in a video
+            stream.codec_context.options = STRICT
             for index, frame in enumerate(container.decode(video=0)):
                 if target is None:
                     return
+                if frame.is_corrupt:
+                    raise DataError(f"{path} is corrupt: its frame {index} does not decode as a whole")
                 if index == target:
                     yield frame.to_ndarray(format="gray")
                     target = next(left, None)
     except (av.FFmpegError, OSError) as error:
-        raise DataError(f"{path} is corrupt near frame {target}: {error}") from error
+        raise DataError(f"{path} is corrupt near frame {index + 1}: {error}") from error
     if target is not None:
         raise DataError(f"{path} ends before frame {target}, which its labels name")
