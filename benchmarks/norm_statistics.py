@@ -2,9 +2,9 @@
 
     LODDIS_DATA=data python benchmarks/norm_statistics.py sky-nano --task sky --on sky:val --frames 1500
 
-An export folds normalisation away; here it is unfolded with the statistics of augmented frames such as it was trained on,
-which changes nothing, and then given those of frames that nothing is done to: pieces of several sizes, whole ones. Boxes
-are as the network gives them, centre distance ≤ 5 px.
+An export folds normalisation away; here it is unfolded with the statistics of augmented frames such as it was trained
+on, which changes nothing, and then given those of frames that nothing is done to: pieces of several sizes, whole ones.
+Boxes are as the network gives them, centre distance ≤ 5 px.
 """
 
 from __future__ import annotations
