@@ -48,13 +48,15 @@ def main() -> None:
     config = FitConfig.model_validate(merge(read_preset("edge"), asked | ({"crop_hw": None} if options.whole else {})))
     mixture = open_mixture(config, "train", progress=False)
     model = build_training_model(config, roles=["task"] * len(mixture.domains))
-    start_from(config, model, build_loader(config, mixture, Fabric(accelerator="cpu", devices=1)))
+    fabric = Fabric(accelerator="cpu", devices=1)
+    start_from(config, model, build_loader(config, mixture, fabric))
     model.eval()
     result: dict[str, Any] = {"machine": describe_machine(), "bundle": options.bundle, "task": options.task}
     result["found"] = {"augmented frames": found(model.detector, config, options)}
     for crop_hw in PIECES_HW:
         measured = copy.deepcopy(model)
-        build_norm_statistics(config.model_copy(update={"crop_hw": crop_hw}), mixture).settle(measured)
+        cut = config.model_copy(update={"crop_hw": crop_hw})
+        build_norm_statistics(cut, build_loader(cut, mixture, fabric)).settle(measured)
         name = "whole frames" if crop_hw is None else f"pieces of {crop_hw[0]} x {crop_hw[1]}"
         result["found"][name] = found(measured.detector, config, options)
     if options.json:

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 
 from loddis_trainer.augmentation import AugmentConfig
-from loddis_trainer.building import build_norm_statistics, build_training_model, open_mixture
+from loddis_trainer.building import build_loader, build_norm_statistics, build_training_model, open_mixture
 from loddis_trainer.checkpoint import read_weights
 from loddis_trainer.config import FitConfig
-from loddis_trainer.data import Batch, Mixture
+from loddis_trainer.data import Batch, Mixture, TrainingLoader
 from loddis_trainer.fit import fit
 from loddis_trainer.models.blocks import NORM_MOMENTUM
 from loddis_trainer.training_model import TrainingModel
@@ -37,13 +38,17 @@ def build(config: FitConfig) -> tuple[TrainingModel, Mixture]:
     return build_training_model(config, roles=[domain.role for domain in mixture.domains]).eval(), mixture
 
 
+def loader_of(config: FitConfig, mixture: Mixture) -> TrainingLoader:
+    return build_loader(config, mixture, Fabric(accelerator="cpu", devices=1))
+
+
 @pytest.mark.parametrize("kept", ["shared", "own"])
 def test_they_are_measured_on_unchanged_frames_that_training_remembers(domains: Path, kept: str) -> None:
     augment = AugmentConfig(gain=0.9, offset=0.5, noise=1.0)
     config = short_run(domains, auxiliary_statistics=kept, augment=augment, norm_batches=3)
     model, mixture = build(config)
     weights = {name: value.clone() for name, value in model.named_parameters()}
-    statistics = build_norm_statistics(config, mixture)
+    statistics = build_norm_statistics(config, loader_of(config, mixture))
     statistics.settle(model)
 
     batches: list[Batch] = list(islice(statistics.loader.epoch(0), 3))
@@ -69,7 +74,7 @@ def test_none_are_measured_where_none_are_asked_for(domains: Path) -> None:
     config = short_run(domains, norm_batches=0)
     model, mixture = build(config)
     before = {name: value.clone() for name, value in model.named_buffers()}
-    build_norm_statistics(config, mixture).settle(model)
+    build_norm_statistics(config, loader_of(config, mixture)).settle(model)
     assert all(torch.equal(value, before[name]) for name, value in model.named_buffers())
 
 
@@ -79,5 +84,5 @@ def test_what_is_saved_has_the_statistics_of_its_own_weights(domains: Path, tmp_
     model, mixture = build(config)
     saved = read_weights(config.out / "last")
     model.load_state_dict(saved)
-    build_norm_statistics(config, mixture).settle(model)
+    build_norm_statistics(config, loader_of(config, mixture)).settle(model)
     torch.testing.assert_close(model.state_dict()[STEM_MEAN], saved[STEM_MEAN])

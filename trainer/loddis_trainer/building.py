@@ -8,7 +8,6 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from loddis_trainer.augmentation import AugmentConfig
 from loddis_trainer.config import FitConfig
 from loddis_trainer.data import EpochPlan, Mixture, Role, TrainingLoader, TrainingSamples
 from loddis_trainer.losses.branches import BranchLoss, LoddisBranches
@@ -35,25 +34,6 @@ def open_mixture(config: FitConfig, split: str, *, progress: bool, task_only: bo
 
 def build_loader(config: FitConfig, mixture: Mixture, fabric: Fabric) -> TrainingLoader:
     """Build the loader of a mixture for this process."""
-    return _loader(
-        config, mixture, config.augment, rank=fabric.global_rank, world_size=fabric.world_size, workers=config.workers
-    )
-
-
-def build_norm_statistics(config: FitConfig, mixture: Mixture) -> NormStatistics:
-    """Build what measures the statistics of averaged weights, on frames that nothing is done to."""
-    return NormStatistics(_loader(config, mixture, AugmentConfig()), batches=config.norm_batches)
-
-
-def _loader(
-    config: FitConfig,
-    mixture: Mixture,
-    augmentation: AugmentConfig,
-    *,
-    rank: int = 0,
-    world_size: int = 1,
-    workers: int = 0,
-) -> TrainingLoader:
     samples = TrainingSamples(
         mixture,
         size_hw=config.size_hw,
@@ -61,7 +41,7 @@ def _loader(
         window=config.window,
         register_window=config.register_window,
         intensity=config.intensity,
-        augmentation=augmentation,
+        augmentation=config.augment,
         seed=config.seed,
     )
     plan = EpochPlan(
@@ -74,7 +54,12 @@ def _loader(
         epochs=config.epochs,
         seed=config.seed,
     )
-    return TrainingLoader(samples, plan, rank=rank, world_size=world_size, workers=workers)
+    return TrainingLoader(samples, plan, rank=fabric.global_rank, world_size=fabric.world_size, workers=config.workers)
+
+
+def build_norm_statistics(config: FitConfig, loader: TrainingLoader) -> NormStatistics:
+    """Build what measures the statistics of averaged weights, on frames of a loader that nothing is done to."""
+    return NormStatistics(TrainingLoader(loader.samples.unchanged(), loader.plan), batches=config.norm_batches)
 
 
 def build_training_model(config: FitConfig, *, roles: Sequence[Role]) -> TrainingModel:

@@ -122,7 +122,7 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
                 log.warning("%s cannot be read any more: the next validation is the best", config.out / "best")
             done.best_map50 = -math.inf
 
-    statistics = build_norm_statistics(config, mixture) if speaks else None
+    statistics = build_norm_statistics(config, loader) if speaks else None
     evidence = EvidenceRecorder.open(config, mixture, held_out) if speaks else None
 
     with Journal(

@@ -7,6 +7,7 @@ A sample is a function of (seed, draw): the same comes whatever process makes it
 
 from __future__ import annotations
 
+import copy
 import logging
 from typing import NamedTuple
 
@@ -99,6 +100,12 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
         if crop_hw is not None:
             for one in datasets:
                 _warn_of_large_targets(one, size_hw=size_hw, crop_hw=crop_hw)
+
+    def unchanged(self) -> TrainingSamples:
+        """Give the same frames, cut into the same pieces, without augmentation."""
+        other = copy.copy(self)
+        other.augmentation = AugmentConfig()
+        return other
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor, Tensor, int, str]:
         """Give frames ``(T, H, W)``, boxes ``(M, 4)``, class ids ``(M,)``, the domain id and the frame's name."""
