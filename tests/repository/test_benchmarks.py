@@ -49,20 +49,8 @@ def test_the_training_benchmark_measures_losses_and_loader(domains: Path, tmp_pa
 
 def test_the_benchmark_of_statistics_measures_frames_of_all_sizes(domains: Path, tmp_path: Path) -> None:
     out = tmp_path / "statistics.json"
-    words = (
-        "sky-nano",
-        "--task",
-        "ground",
-        "--on",
-        "ground:val",
-        "--frames",
-        "2",
-        "--batches",
-        "1",
-        "--json",
-        str(out),
-    )
-    run_benchmark("norm_statistics", *words, domains=domains)
+    words = ("sky-nano", "--task", "ground", "--on", "ground:val", "--frames", "2", "--batches", "1")
+    run_benchmark("norm_statistics", *words, "--json", str(out), domains=domains)
     found = json.loads(out.read_text())["found"]
     assert len(found) == 5
     assert len({json.dumps(figures) for figures in found.values()}) > 1  # they are other detectors
