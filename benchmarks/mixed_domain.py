@@ -248,6 +248,8 @@ def run_cell(cell: dict[str, Any], options: argparse.Namespace) -> None:
     from loddis_trainer.fit import fit
     from loddis_trainer.metrics import evaluate_images
 
+    if cell["code"] != code_digest():
+        sys.exit("the code has changed since this run began: start it anew")
     folder = options.out / cell["name"]
     own = {
         "task": cell["task"],

@@ -54,7 +54,7 @@ def main() -> None:
     )
     fabric = Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)
     fabric.launch()
-    mixture = Mixture.open(config.task, config.auxiliary, split="train", seed=config.seed)
+    mixture = Mixture.open(config.task, config.auxiliary, split="train", seed=config.mixture_seed)
     loader = build_loader(config, mixture, fabric)
     step_ms, ratios = measure_steps(config, mixture, loader, fabric, steps=options.steps)
     result = {

@@ -7,26 +7,25 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly BIN=${1:-.venv-dev/bin}
 readonly WAITING=(tests/server tests/clients)
 
-half() { # half NAME NICENESS ARGUMENT…: run pytest with a coverage file of its own
-    COVERAGE_FILE=.coverage.$1 nice -n "$2" "$BIN/pytest" --cov --cov-report= --cov-fail-under=0 "${@:3}"
-}
+readonly PYTEST=("$BIN/pytest" --cov --cov-report= --cov-fail-under=0)
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-trap 'trap - INT TERM; kill 0' INT TERM # what runs in the background hears no Ctrl-C
 
+# Each has a coverage file of its own.
 rm -f .coverage .coverage.*
-half computing 19 "${WAITING[@]/#/--ignore=}" &>"$log" &
+COVERAGE_FILE=.coverage.computing nice -n 19 "${PYTEST[@]}" "${WAITING[@]/#/--ignore=}" &>"$log" &
 computing=$!
+trap 'kill "$computing"; exit 130' INT TERM # what runs in the background hears no Ctrl-C
 
 failed=()
-half waiting 0 "${WAITING[@]}" || failed+=(waiting)
+COVERAGE_FILE=.coverage.waiting "${PYTEST[@]}" "${WAITING[@]}" || failed+=(waiting)
 wait "$computing" || failed+=(computing)
 cat "$log"
-
-"$BIN/coverage" combine --quiet
-"$BIN/coverage" report
 if ((${#failed[@]})); then
     printf 'failed: %s\n' "${failed[*]}" >&2
     exit 1
 fi
+
+"$BIN/coverage" combine --quiet
+"$BIN/coverage" report

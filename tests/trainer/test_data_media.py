@@ -194,15 +194,27 @@ def test_a_video_with_bytes_overwritten_names_its_frame(
 ) -> None:
     monkeypatch.setattr("loddis_trainer.data.readers.drone_csv.STRICT", strictness)
     root = write_drone_csv_domain(tmp_path / "videos", splits={"train": 1}, frames=40)
-    path = root / "videos" / "TRAIN_000.mp4"
-    data = bytearray(path.read_bytes())
-    with av.open(str(path)) as container:
-        packets = [packet for packet in container.demux(video=0) if packet.size]
-    at = (packets[20].pos or 0) + 20
-    data[at : at + 200] = random.Random(1).randbytes(200)
-    path.write_bytes(data)
+    damage(root / "videos" / "TRAIN_000.mp4", frame=20)
     with pytest.raises(DataError, match=message):
         open_domain(root, tmp_path / "cache")
+
+
+def damage(video: Path, *, frame: int) -> None:
+    """Write over 200 bytes of a frame."""
+    data = bytearray(video.read_bytes())
+    with av.open(str(video)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    at = (packets[frame].pos or 0) + 20
+    data[at : at + 200] = random.Random(1).randbytes(200)
+    video.write_bytes(data)
+
+
+def test_damage_far_behind_the_last_label_is_not_looked_at(tmp_path: Path) -> None:
+    root = write_drone_csv_domain(tmp_path / "videos", splits={"train": 1}, frames=40)
+    labels = root / "labels" / "TRAIN_000.csv"
+    labels.write_text("".join(labels.read_text().splitlines(keepends=True)[:11]))
+    damage(root / "videos" / "TRAIN_000.mp4", frame=30)
+    assert len(open_domain(root, tmp_path / "cache")) == 10
 
 
 def test_real_videos_are_read_without_complaint(loddis_data: Path) -> None:

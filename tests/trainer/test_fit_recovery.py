@@ -17,7 +17,7 @@ from loddis_trainer import fit as fit_module
 from loddis_trainer.building import build_optimiser, build_training_model
 from loddis_trainer.checkpoint import INFO, WEIGHTS, CheckpointInfo, is_whole, read_info, save_checkpoint
 from loddis_trainer.config import FitConfig
-from loddis_trainer.data import Batch
+from loddis_trainer.data import Batch, TrainingSamples
 from loddis_trainer.errors import CheckpointError, TrainingError
 from loddis_trainer.evidence import recorder
 from loddis_trainer.evidence.features import FrameFeatures
@@ -131,6 +131,22 @@ def test_a_run_goes_on_with_the_frames_it_had_only(domains: Path, first: Path, t
     changed = make_config(tmp_path / "data", out, resume=True, epochs=2)
     with pytest.raises(TrainingError, match="dark had 16 frames of 4 sequences, now 20 of 5"):
         fit(changed, progress=False)
+    shutil.rmtree(tmp_path / "data" / "dark")
+    shutil.copytree(domains / "dark", tmp_path / "data" / "dark")  # as many, but of another name
+    listed = tmp_path / "data" / "dark" / "splits.json"
+    splits = json.loads(listed.read_text())
+    name, splits["train"][0] = splits["train"][0], "RENAMED"
+    listed.write_text(json.dumps(splits))
+    for file in list(listed.parent.rglob(f"{name}.*")):
+        file.rename(file.with_stem("RENAMED"))
+    with pytest.raises(TrainingError, match="dark had 16 frames of 4 sequences, now 16 of 4, or others of them"):
+        fit(changed, progress=False)
+
+
+def test_what_a_kill_left_hidden_keeps_no_run_from_starting(domains: Path, first: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(first / "last", out / ".last.new")
+    assert fit(make_config(domains, out), progress=False).epochs == 1
 
 
 def test_a_best_that_cannot_be_read_is_replaced(
@@ -164,6 +180,7 @@ def test_validations_that_look_at_no_target_are_refused(domains: Path, tmp_path:
 @pytest.mark.parametrize(
     ("error", "message"),
     [
+        (RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"), "a loader process ended"),
         (MemoryError(), "out of memory: lower batch_size"),
         (torch.OutOfMemoryError("CUDA out of memory"), "out of memory: lower batch_size"),
         (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate"), "out of memory: lower"),
@@ -182,6 +199,26 @@ def test_a_lack_of_memory_says_what_helps(
     monkeypatch.setattr(fit_module, "train_step", fails)
     with pytest.raises(TrainingError, match=message):
         fit(make_config(domains, tmp_path / "run"), progress=False)
+
+
+def test_a_fault_in_a_loader_process_is_no_lack_of_memory(
+    domains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("a plain fault")
+
+    monkeypatch.setattr(TrainingSamples, "__getitem__", fails)
+    with pytest.raises(RuntimeError, match="a plain fault"):
+        fit(make_config(domains, tmp_path / "run", workers=1), progress=False)
+
+
+def test_evidence_that_a_kill_cut_off_is_made_up_for(domains: Path, first: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(first, tmp_path / "run")
+    lines = (out / "evidence.jsonl").read_text().splitlines()
+    assert len(lines) == 2  # before the first epoch, and after it
+    (out / "evidence.jsonl").write_text(lines[0] + "\n")
+    fit(make_config(domains, out, resume=True, epochs=2), progress=False)
+    assert [json.loads(line)["epoch"] for line in (out / "evidence.jsonl").read_text().splitlines()] == [0, 1, 2]
 
 
 def test_features_that_are_not_finite_leave_no_evidence_and_no_traceback(

@@ -230,6 +230,7 @@ BBOX = "annotation 7: bbox must be 4 finite numbers (x, y, width, height), got "
         (repeat("videos", name="other"), "train.json: video id 5 repeats"),
         (repeat("images", file_name="val.png"), "train.json: image id 3 repeats"),
         (repeat("annotations"), "train.json, annotation 7: its id repeats"),
+        (change("annotations.0.id", [1]), "id must be a number or a text, got [1]"),
         (repeat("annotations", iscrowd=1), "train.json, annotation 7: its id repeats"),
     ],
 )

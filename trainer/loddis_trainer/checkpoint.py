@@ -11,6 +11,7 @@ leaves the old one whole, and reading finds it even where the kill came between 
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import errno
 import math
@@ -57,9 +58,10 @@ class DomainInfo(BaseModel):
 
     name: str
     role: Literal["task", "auxiliary"]
-    fraction: float = Field(description="Share of the domain's train split, by whole sequences.", gt=0, le=1)
+    fraction: float = Field(description="Share of the frames of its train split, by whole sequences.", gt=0, le=1)
     sequences: int
     frames: int
+    digest: str | None = Field(default=None, description="Of the names and lengths of its sequences.")
 
 
 class CheckpointInfo(BaseModel):
@@ -160,7 +162,8 @@ def restore_checkpoint(folder: Path) -> None:
     """Put back a checkpoint that was set aside for its successor, where the successor never came."""
     old = _set_aside(folder)
     if old.exists() and not folder.exists():
-        old.rename(folder)
+        with contextlib.suppress(OSError):  # the writer was quicker: one of the two is in place
+            old.rename(folder)
 
 
 def _set_aside(folder: Path) -> Path:

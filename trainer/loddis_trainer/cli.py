@@ -70,12 +70,11 @@ class Fit(FitConfig, SubCommand):
                 )
             )
             return
-        Console().print(
-            f"{result.epochs} epochs, {result.steps} steps in {result.seconds:.0f} s; best validation mAP50"
-            f" {100 * result.best_map50:.1f} %: {result.out / 'best'}",
-            soft_wrap=True,
-            markup=False,
-        )
+        best = "no validation yet"
+        if math.isfinite(result.best_map50):
+            best = f"best validation mAP50 {100 * result.best_map50:.1f} %: {result.out / 'best'}"
+        done = f"{result.epochs} epochs, {result.steps} steps in {result.seconds:.0f} s"
+        Console().print(f"{done}; {best}", soft_wrap=True, markup=False)
 
 
 class Evaluate(SubCommand):

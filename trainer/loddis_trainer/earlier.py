@@ -64,9 +64,11 @@ FREE_ON_RESUME = {
 def read_earlier_run(config: FitConfig) -> CheckpointInfo | None:
     """Give the run to go on from; refuse to write over one, or to go on from one that was configured otherwise."""
     last = config.out / "last"
-    restore_checkpoint(last)
+    for name in ("last", "best"):
+        restore_checkpoint(config.out / name)
     if not config.resume:
-        there = next((one.parent.name for one in sorted(config.out.glob(f"*/{INFO}"))), None)
+        folders = (one.parent.name for one in sorted(config.out.glob(f"*/{INFO}")))
+        there = next((name for name in folders if not name.startswith(".")), None)  # a kill leaves hidden ones
         if there is not None:
             way_out = ", or --resume it" if (last / INFO).is_file() else ""
             raise TrainingError(f"{config.out} holds a run already, in {there}/; choose another --out{way_out}")
@@ -91,10 +93,10 @@ def check_domains(before: CheckpointInfo, now: Sequence[DomainInfo], *, out: Pat
         TrainingError: A domain has other sequences or frames by now.
     """
     for then, there in zip(before.domains, now, strict=True):
-        if then != there:
+        if then.model_copy(update={"digest": then.digest or there.digest}) != there:
             raise TrainingError(
                 f"{out / 'last'} was trained on other data: {then.name} had {then.frames} frames of {then.sequences} "
-                f"sequences, now {there.frames} of {there.sequences}"
+                f"sequences, now {there.frames} of {there.sequences}, or others of them"
             )
 
 
@@ -109,7 +111,8 @@ def config_of(info: CheckpointInfo, *, name: str) -> FitConfig:
         CheckpointError: It was configured by another version.
     """
     try:
-        return FitConfig.model_validate(info.config)
+        # One seed was for both, once.
+        return FitConfig.model_validate({"mixture_seed": info.config.get("seed", 0)} | info.config)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in fault["loc"])

@@ -1,7 +1,7 @@
 """Exponential moving average of a model's weights: what is validated, saved and exported.
 
 References:
-    Polyak and Juditsky 1992; Tarvainen and Valpola 2017, arXiv:1703.01780 (the ramp of the decay).
+    Polyak and Juditsky 1992; TensorFlow, `tf.train.ExponentialMovingAverage`, `num_updates` (the ramp of the decay).
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def says_what_is_short() -> Iterator[None]:
         text = str(error)
         if "DefaultCPUAllocator" in text:
             raise TrainingError(f"out of memory: {ADVICE}") from error
-        if "DataLoader worker" in text:
+        if "DataLoader worker (pid" in text:  # not what a worker raised, which says "in DataLoader worker process"
             raise TrainingError(
                 f"a loader process ended, perhaps killed for want of memory: lower workers, or {ADVICE}"
             ) from error

@@ -5,6 +5,7 @@ Legend: B batch, T frames, H W network pixels, M ground truths of a frame.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import time
@@ -120,7 +121,7 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
         if not is_whole(config.out / "best"):  # a best that nobody has any more is none to beat
             if done.best_map50 > -math.inf:
                 log.warning("%s cannot be read any more: the next validation is the best", config.out / "best")
-            done.best_map50 = -math.inf
+            done.best_map50, done.stale = -math.inf, 0
 
     statistics = build_norm_statistics(config, loader) if speaks else None
     evidence = EvidenceRecorder.open(config, mixture, held_out) if speaks else None
@@ -239,9 +240,15 @@ def _domains_of(mixture: Mixture) -> tuple[DomainInfo, ...]:
             fraction=d.fraction,
             sequences=len(d.dataset.sequences),
             frames=len(d.dataset),
+            digest=_digest(d.dataset),
         )
         for d in mixture.domains
     )
+
+
+def _digest(dataset: DomainDataset) -> str:
+    lengths = "\n".join(f"{name!a} {len(numbers)}" for name, numbers in dataset.sequences.items())
+    return hashlib.sha256(lengths.encode()).hexdigest()[:16]
 
 
 def _describe(

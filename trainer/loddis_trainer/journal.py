@@ -78,12 +78,12 @@ class Journal:
 
     def _open_history(self) -> TextIO:
         path = self.out / HISTORY
-        lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
-        kept = [line for line in lines if 0 < _epoch_of(line) <= self.epochs_done]
-        if kept != lines:  # aside: what comes in between may be a kill or a full disk
+        text = path.read_text(errors="replace") if path.is_file() else ""
+        wanted = "".join(f"{line}\n" for line in text.splitlines() if 0 < _epoch_of(line) <= self.epochs_done)
+        if wanted != text:  # aside: what comes in between may be a kill or a full disk
             building = path.with_name(f".{HISTORY}.new")
             with building.open("w") as file:
-                file.writelines(f"{line}\n" for line in kept)
+                file.write(wanted)
                 file.flush()
                 os.fsync(file.fileno())
             building.replace(path)

@@ -1,8 +1,8 @@
 """Statistics of normalisation for averaged weights, from frames as a camera gives them.
 
 While training, running statistics follow the live weights and frames that were shifted, dimmed and made noisier. The
-average of the weights is another network, and what it will see is not augmented: normalised by what others saw, it
-raises false alarms. Before it is validated and saved, its statistics are measured anew.
+average of the weights is another network, and what it will see is not augmented. Before it is validated and saved, its
+statistics are measured anew.
 
 Legend: B batch, T frames of the window, H W network pixels.
 
@@ -31,7 +31,7 @@ class NormStatistics:
     """Measure a detector's statistics on batches of a training, without what augmentation does to them.
 
     Args:
-        loader: Of the frames; the first `batches` of its first epoch are taken.
+        loader: Of the frames; the first `batches` of its first epoch are taken, or all where that has fewer.
         batches: 0 leaves the statistics as they are.
     """
 

@@ -157,7 +157,7 @@ class TrainingLoader:
         return first + (last - first) * min(1.0, 2 * (epoch + progress) / self.plan.epochs)
 
     def _domain_counts(self, task_share: float) -> list[int]:
-        """Share a batch out among the domains: largest remainders, at least one frame each where they fit."""
+        """Share a batch out among the domains: largest remainders, at least one frame each."""
         roles = [domain.role for domain in self.samples.mixture.domains]
         tasks, others = roles.count("task"), roles.count("auxiliary")
         task_share = task_share if others else 1.0

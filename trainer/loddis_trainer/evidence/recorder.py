@@ -41,12 +41,14 @@ class EvidenceRecorder:
         frames: What to measure on.
         autocast: Run the network in bfloat16.
         seed: Of the probe's parts.
+        every: Epochs between validations, each of which leaves evidence.
     """
 
     run: Path
     frames: EvidenceFrames
     autocast: bool
     seed: int
+    every: int
 
     @classmethod
     def open(cls, config: FitConfig, train: Mixture, held_out: Mixture) -> EvidenceRecorder | None:
@@ -56,11 +58,13 @@ class EvidenceRecorder:
         frames = EvidenceFrames.choose(config, train, held_out)
         if not frames.draws:
             return None
-        return cls(config.out, frames, config.precision != "32-true", config.seed)
+        return cls(config.out, frames, config.precision != "32-true", config.seed, config.validate_every)
 
     def begin(self, model: nn.Module, *, epoch: int, step: int) -> None:
-        """Start, or go on after `epoch` epochs: drop what lies beyond, and record where a run begins."""
-        if not forget_after(self.run, epoch) or epoch == 0:
+        """Start, or go on after `epoch` epochs: drop what lies beyond, record what is missing."""
+        kept = forget_after(self.run, epoch)
+        cut_off = bool(kept) and kept[-1].epoch < epoch and epoch % self.every == 0  # by a kill just after saving
+        if not kept or epoch == 0 or cut_off:
             self.record(model, epoch=epoch, step=step)
 
     def record(self, model: nn.Module, *, epoch: int, step: int) -> None:

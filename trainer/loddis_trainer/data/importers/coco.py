@@ -92,10 +92,10 @@ def _documents(files: SourceFiles) -> tuple[list[PurePosixPath], list[str]]:
     warnings: list[str] = []
     for path in files.with_suffix(".json"):
         kind, fault = _look_at(files.source / path)
-        named = path.name.startswith(PREFIX) or (_split_named(path) or split_of(path)) is not None
-        if kind == "coco" or (kind == "unreadable" and named):
+        called = path.name.startswith(PREFIX) or _split_named(path) is not None
+        if kind == "coco" or (kind == "unreadable" and (called or split_of(path) is not None)):
             found.append(path)
-        elif kind == "unreadable" or named:
+        elif kind == "unreadable" or called:
             warnings.append(f"{fault}: it was left out")
     return found, warnings
 
@@ -128,9 +128,10 @@ def _targets(
     for number, annotation in enumerate(_entries(path, document, "annotations", "annotation")):
         where = f"{path}, annotation {annotation.get('id', f'number {number}')}"
         if annotation.get("id") is not None:
-            if annotation["id"] in ids:
+            ident = _id(annotation, "id", where=where)
+            if ident in ids:
                 raise DataError(f"{where}: its id repeats")
-            ids.add(_id(annotation, "id", where=where))
+            ids.add(ident)
         image = _id(annotation, "image_id", where=where)
         if image not in targets:
             raise DataError(f"{where} names image {image}, not there")

@@ -125,7 +125,7 @@ def _read(source: Path, mask: PurePosixPath, size_hw: tuple[int, int], min_pixel
     path = source / mask
     pixels: NDArray[Any] = read_image(path)
     if pixels.ndim == 3:  # colours, and perhaps opacity: (H, W, 3 or 4)
-        pixels = pixels[..., :3].mean(axis=2)
+        pixels = pixels[..., :3].max(axis=2)
     if pixels.shape[:2] != size_hw:
         came = f"{pixels.shape[1]} x {pixels.shape[0]}"
         raise DataError(f"{path} is {came}, but its image is {size_hw[1]} x {size_hw[0]}")

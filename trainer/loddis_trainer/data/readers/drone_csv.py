@@ -133,13 +133,13 @@ def _decode(path: Path, wanted: tuple[int, ...]) -> Iterator[NDArray[np.generic]
             stream.thread_type = "NONE"  # one video a thread is faster than threads in a video
             stream.codec_context.options = STRICT
             for index, frame in enumerate(container.decode(video=0)):
-                if target is None:
-                    return
                 if frame.is_corrupt:
                     raise DataError(f"{path} is corrupt: its frame {index} does not decode as a whole")
                 if index == target:
                     yield frame.to_ndarray(format="gray")
                     target = next(left, None)
+                    if target is None:
+                        return
     except (av.FFmpegError, OSError) as error:
         raise DataError(f"{path} is corrupt near frame {index + 1}: {error}") from error
     if target is not None:
