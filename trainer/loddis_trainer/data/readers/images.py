@@ -18,7 +18,7 @@ JPEG_START = b"\xff\xd8"
 MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # of a segment, or the end of the image
 END_OF_IMAGE, START_OF_SCAN = 0xD9, 0xDA
 SEQUENTIAL = frozenset({0xC0, 0xC1})  # frames in Huffman codes, baseline and extended
-# Ones, stuffed, as far as the decoder reads ahead. No code is all ones: they pass for hardly a pixel.
+# Ones, stuffed, as far as the decoder reads ahead. No code is all ones: they pass for a few dozen pixels at most.
 READ_AHEAD = b"\xff\x00" * 8
 
 
@@ -31,7 +31,8 @@ def read_image(path: Path) -> NDArray[np.generic]:
         ``(H, W)``, or ``(H, W, C)`` where there are several channels.
 
     Raises:
-        DataError: It cannot be read, is no image, or lacks a part of its pixels.
+        DataError: It cannot be read, is no image, or lacks a part of its pixels. Of a JPEG, the last few dozen pixels
+            may be missing without notice; of one of several scans, more.
     """
     try:
         data = path.read_bytes()
