@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from loddis_trainer.config import FitConfig
 from loddis_trainer.data import TrainingLoader
 from loddis_trainer.errors import CheckpointError, TrainingError
 from loddis_trainer.from_bundle import measure_norms, read_bundle_weights
+from loddis_trainer.norm_statistics import remembered_frames
 from loddis_trainer.training_model import TrainingModel
 
 __all__ = ["Start", "check_domains", "config_of", "read_earlier_run", "start_from"]
@@ -201,6 +201,5 @@ def _measure_norms(config: FitConfig, model: TrainingModel, loader: TrainingLoad
     detector = model.detector.eval()
     fresh = set(detector.head.modules()) if config.init_part == "body" else set()
     norms = [one for one in detector.modules() if isinstance(one, nn.BatchNorm2d) and one not in fresh]
-    batches = (model.remembered(batch.frames, batch.domain_ids) for batch in islice(loader.epoch(0), NORM_BATCHES))
-    measure_norms(detector, (frames for frames in batches if len(frames)), norms=norms)
+    measure_norms(detector, remembered_frames(model, loader, batches=NORM_BATCHES), norms=norms)
     detector.train()

@@ -24,7 +24,15 @@ from loddis_trainer.data import TrainingLoader
 from loddis_trainer.models import LoddisDetector
 from loddis_trainer.training_model import TrainingModel
 
-__all__ = ["NormStatistics"]
+__all__ = ["NormStatistics", "remembered_frames"]
+
+
+def remembered_frames(model: TrainingModel, loader: TrainingLoader, *, batches: int) -> Iterator[Tensor]:
+    """Give of the first batches of a training the frames ``(B, T, H, W)`` that running statistics follow."""
+    for batch in islice(loader.epoch(0), batches):
+        frames = model.remembered(batch.frames, batch.domain_ids)
+        if len(frames):
+            yield frames
 
 
 class NormStatistics:
@@ -45,17 +53,11 @@ class NormStatistics:
         Only frames that the running statistics follow in training are taken: those of the task where domains have
         statistics of their own.
         """
-        frames = self._frames(model)
+        frames = remembered_frames(model, self.loader, batches=self.batches)
         first = next(frames, None)
         if first is not None:  # else nothing would be left of those that are there
             device = next(model.parameters()).device
             update_bn(chain((first,), frames), _UpToPredictions(model.detector), device=device)
-
-    def _frames(self, model: TrainingModel) -> Iterator[Tensor]:
-        for batch in islice(self.loader.epoch(0), self.batches):
-            frames = model.remembered(batch.frames, batch.domain_ids)
-            if len(frames):
-                yield frames
 
 
 class _UpToPredictions(nn.Module):

@@ -39,7 +39,7 @@ def boxes_from_xywh(
             box outside the frame.
     """
     xywh = np.array([_four_numbers(box, where) for box in boxes_xywh], dtype=np.float64).reshape(-1, 4)
-    with np.errstate(over="ignore"):  # what overflows is refused
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused
         xyxy = np.concatenate((xywh[:, :2], xywh[:, :2] + xywh[:, 2:]), axis=1)
         finite = np.isfinite(xyxy.astype(np.float32)).all(axis=1)
     if not finite.all():

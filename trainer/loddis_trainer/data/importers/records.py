@@ -5,7 +5,6 @@ Legend: M targets of a frame. Boxes are left, top, width, height in frame pixels
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Literal
 import numpy as np
 
 from loddis_trainer.data.boxes import boxes_from_xywh
-from loddis_trainer.data.errors import DataError
 
 __all__ = ["SPLITS", "BoxXywh", "ImportedFrame", "ImportedSet", "ReadOptions", "inside_frame"]
 
@@ -115,9 +113,6 @@ def inside_frame(
     Raises:
         DataError: A box that is not finite, has no area, or lies outside the frame.
     """
-    for box in boxes_xywh:
-        if not all(map(math.isfinite, box)):
-            raise DataError(f"{where}: box {list(box)} (x, y, width, height) is not finite")
     _, cut = boxes_from_xywh(boxes_xywh, size_hw=size_hw, where=where)
     if not cut:
         return tuple(boxes_xywh), 0
