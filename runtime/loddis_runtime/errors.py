@@ -4,6 +4,8 @@ LoddisError
 ├── FrameError              a frame that cannot be used
 │   └── LateFrameError      a frame of a stream that does not come after the last one
 │       └── DuplicateFrameError
+├── JpegError               a JPEG that is damaged
+│   └── TruncatedJpegError  a JPEG that is not all there
 ├── BundleError             a bundle that cannot be used
 │   ├── ModelNotFoundError
 │   └── ChecksumError
@@ -21,10 +23,12 @@ __all__ = [
     "DuplicateFrameError",
     "EngineError",
     "FrameError",
+    "JpegError",
     "LateFrameError",
     "LoddisError",
     "ModelNotFoundError",
     "StreamError",
+    "TruncatedJpegError",
 ]
 
 
@@ -52,6 +56,14 @@ class LateFrameError(FrameError):
 
 class DuplicateFrameError(LateFrameError):
     """A frame that is the last one of its stream once more, by its index or timestamp."""
+
+
+class JpegError(LoddisError, ValueError):
+    """A JPEG that is damaged. The message is the cause alone, for one that knows the file to put its name before it."""
+
+
+class TruncatedJpegError(JpegError):
+    """A JPEG that is not all there: cut off, or without some of its scans."""
 
 
 class BundleError(LoddisError):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "jpeg_file",
+    "jpeg_in_scans",
     "npy_file",
     "pgm_file",
     "png_chunk",
@@ -59,6 +60,22 @@ def png_file(frame: NDArray[Any]) -> bytes:
 def jpeg_file(frame: NDArray[Any], *, progressive: bool = False) -> bytes:
     """Encode 8 bits in the best quality."""
     return _opencv(".jpg", frame, cv2.IMWRITE_JPEG_QUALITY, 100, cv2.IMWRITE_JPEG_PROGRESSIVE, int(progressive))
+
+
+def jpeg_in_scans(channels: NDArray[np.uint8]) -> bytes:
+    """Encode (C, H, W) so that each channel has a scan of its own, one after the other."""
+    files = [_opencv(".jpg", channel, cv2.IMWRITE_JPEG_QUALITY, 100) for channel in channels]
+    tables, _, behind = files[0].partition(b"\xff\xc0")
+    size_hw = behind[3:7]
+    codes = behind[11:].partition(b"\xff\xda")[0]
+    numbers = range(1, len(files) + 1)
+    described = b"".join(bytes([number, 0x11, 0]) for number in numbers)  # not subsampled, by the first table
+    frame_header = b"\xff\xc0" + struct.pack(">HB4sB", 8 + len(described), 8, size_hw, len(files)) + described
+    scans = b"".join(
+        b"\xff\xda\0\x08\x01" + bytes([number, 0, 0, 63, 0]) + file.partition(b"\xff\xda")[2][8:-2]
+        for number, file in zip(numbers, files, strict=True)
+    )
+    return tables + frame_header + codes + scans + b"\xff\xd9"
 
 
 def tiff_file(frame: NDArray[Any], **options: Any) -> bytes:

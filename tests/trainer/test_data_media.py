@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from loddis_trainer.data.readers import read_split
 from loddis_trainer.data.readers.drone_csv import STRICT
 from loddis_trainer.data.readers.images import read_image
 from support.domains import SIZE_HW, spot_frame, write_coco_domain, write_drone_csv_domain
+from support.frame_files import jpeg_in_scans
 
+START_OF_SCAN, END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
 CODINGS = {
     "baseline": [],
     "progressive": [cv2.IMWRITE_JPEG_PROGRESSIVE, 1],
@@ -173,8 +176,62 @@ def test_an_image_that_is_cut_short_is_refused(tmp_path: Path, suffix: str, shar
     whole = path.read_bytes()
     tail = {".closed.jpg": b"\xff\xd9", ".zeros.jpg": bytes(len(whole))}.get(suffix, b"")
     path.write_bytes(whole[: int(share * (len(whole) - 2))] + tail)
-    with pytest.raises(DataError, match=r"frame\..* is (cut short: its JPEG data have no end|no image that can be)"):
+    with pytest.raises(DataError, match=r"frame\..* is (cut short: |no image that can be)"):
         read_image(path)
+
+
+def test_a_jpeg_without_some_of_its_scans_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "frame.jpg"
+    frame = spot_frame((20, 20), seed=1)
+    progressive = cv2.imencode(".jpg", frame, CODINGS["progressive"])[1].tobytes()
+    for whole in (progressive, jpeg_in_scans(np.stack([frame, frame[::-1], frame[:, ::-1]]))):
+        path.write_bytes(whole)
+        assert np.array_equal(read_image(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
+        scans = whole.split(START_OF_SCAN)
+        for sent in range(1, len(scans) - 1):
+            path.write_bytes(START_OF_SCAN.join(scans[: sent + 1]) + END_OF_IMAGE)
+            assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED) is not None  # made up
+            with pytest.raises(DataError, match=rf"frame\.jpg is cut short: its {sent} scans do not send all there is"):
+                read_image(path)
+
+
+def test_a_jpeg_whose_coded_data_are_broken_up_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "frame.jpg"
+    cv2.imwrite(str(path), spot_frame((20, 20), seed=1))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-500] + b"\xff\x01" + whole[-500:])
+    with pytest.raises(DataError, match=r"frame\.jpg is no image that can be read: expected a marker at byte \d+"):
+        read_image(path)
+
+
+def test_a_jpeg_of_four_inks_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "frame.jpg"
+    frame = spot_frame((20, 20), seed=1)
+    path.write_bytes(jpeg_in_scans(np.stack([frame, frame[::-1], frame[:, ::-1], frame])))
+    assert read_image(path).shape == (*SIZE_HW, 3)
+    assert np.array_equal(read_image(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
+
+
+def test_an_orientation_is_not_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "frame.jpg"
+    whole = cv2.imencode(".jpg", spot_frame((20, 20), seed=1))[1].tobytes()
+    quarter_turn = struct.pack(">HHIHH", 0x112, 3, 1, 6, 0)
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\1" + quarter_turn + bytes(4)
+    path.write_bytes(whole[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(exif)) + exif + whole[2:])
+    assert cv2.imread(str(path)).shape[:2] == SIZE_HW[::-1]
+    assert read_image(path).shape == SIZE_HW
+    assert np.array_equal(read_image(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
+
+
+@pytest.mark.parametrize("stray", [b"\0\0", b"\xff\xfe\0\0"], ids=["between segments", "a comment of no length"])
+def test_a_jpeg_with_bytes_that_decoders_skip_is_read(tmp_path: Path, stray: bytes) -> None:
+    path = tmp_path / "frame.jpg"
+    cv2.imwrite(str(path), spot_frame((20, 20), seed=1))
+    whole = path.read_bytes()
+    expected = read_image(path)
+    tables = whole.index(b"\xff\xdb")
+    path.write_bytes(whole[:tables] + stray + whole[tables:])
+    assert np.array_equal(read_image(path), expected)
 
 
 def test_an_image_that_is_a_folder_is_named(tmp_path: Path) -> None:
