@@ -95,6 +95,21 @@ def test_an_image_without_targets_lends_its_background_but_has_no_target_feature
     assert float(grad[4].abs().sum()) > 0
 
 
+def test_samples_that_keep_their_background_do_not_count_where_only_swapped_ones_do() -> None:
+    every, swapped = _branches(), _branches(contrast="swapped")
+    swapped.load_state_dict(every.state_dict())
+
+    def losses(*domains: int) -> list[float]:
+        given = (_fused(6), torch.tensor(domains), _boxes(1, 1, 1, 1, 1, 1))
+        found = [branches(*given, stride=STRIDE).consistency for branches in (every, swapped)]
+        return [float(loss.detach()) for loss in found if loss is not None]
+
+    of_all, of_swapped = losses(0, 1, 0, 1, 0, 1)  # all swap
+    assert of_swapped == pytest.approx(of_all, rel=1e-6)
+    of_all, of_swapped = losses(0, 1, 0, 0, 0, 0)  # two of six do
+    assert 0 < of_swapped < 0.6 * of_all
+
+
 def test_a_batch_without_targets_skips_everything_where_boxes_are_pooled_and_nothing_where_maps_are() -> None:
     domains = torch.tensor([0, 1, 0, 1])
     by_boxes = _branches(pooling="boxes")(_fused(4), domains, _boxes(0, 0, 0, 0), stride=STRIDE)
@@ -207,6 +222,8 @@ def test_batches_that_do_not_fit_are_named() -> None:
 
 
 def test_options_outside_their_range_are_refused() -> None:
+    with pytest.raises(ValueError, match="contrast must be one of all, swapped, got 'some'"):
+        _branches(contrast="some")
     with pytest.raises(ValueError, match="num_domains must be at least 2, got 1"):
         _branches(num_domains=1)
     with pytest.raises(ValueError, match="temperature must be above 0, got 0"):

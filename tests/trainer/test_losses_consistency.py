@@ -116,6 +116,16 @@ def test_info_nce_of_known_cases() -> None:
     assert float(info_nce(basis[:1], basis[1:2])) == 0
 
 
+def test_samples_that_do_not_count_are_candidates_all_the_same() -> None:
+    z, z_hat = _normal(5, 3), _normal(5, 3, seed=1)
+    each = [float(info_nce(z, z_hat, counted=torch.arange(5) == i)) for i in range(5)]
+    assert sum(each) == pytest.approx(float(info_nce(z, z_hat)), rel=1e-12)
+    counted = torch.tensor([True, False, False, True, False])
+    assert float(info_nce(z, z_hat, counted=counted)) == pytest.approx(each[0] + each[3], rel=1e-12)
+    alone = float(info_nce(z[counted], z_hat[counted])) * 2 / 5
+    assert each[0] + each[3] > alone  # among two it is easier
+
+
 def test_info_nce_follows_pairs_not_places() -> None:
     z, z_hat = _normal(6, 4), _normal(6, 4, seed=1)
     order = torch.tensor([3, 1, 5, 0, 2, 4])
@@ -155,6 +165,9 @@ def test_shapes_that_do_not_fit_and_cold_temperatures_are_refused() -> None:
     for shapes in (((4, 3), (4, 2)), ((4,), (4,)), ((0, 3), (0, 3))):
         with pytest.raises(ValueError, match=r"z and z_hat must both be \(n, c\), got"):
             info_nce(torch.zeros(shapes[0]), torch.zeros(shapes[1]))
+    for counted in (torch.ones(3, dtype=torch.bool), torch.ones(2)):
+        with pytest.raises(ValueError, match=r"counted must be \(2,\) bool, got"):
+            info_nce(torch.ones(2, 3), torch.ones(2, 3), counted=counted)
     for temperature in (0.0, -1.0, math.nan):
         with pytest.raises(ValueError, match="temperature must be above 0"):
             info_nce(torch.ones(2, 3), torch.ones(2, 3), temperature=temperature)

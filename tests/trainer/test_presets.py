@@ -32,7 +32,8 @@ def test_the_paper_changes_no_frame_and_averages_no_weights() -> None:
     assert not paper.augment.active
     assert (paper.variant, paper.size_hw, paper.epochs, paper.batch_size) == ("s", (512, 512), 100, 4)
     assert (paper.optimiser, paper.learning_rate, paper.ema_decay) == ("sgd", 0.01, 0)
-    assert (paper.alpha, paper.beta, paper.eta, paper.reversal_strength, paper.pooling) == (1, 1, 1, 1, "gap")
+    assert (paper.alpha, paper.beta, paper.eta, paper.reversal_strength) == (1, 1, 1, 1)
+    assert (paper.pooling, paper.contrast) == ("gap", "all")
 
 
 @pytest.mark.parametrize("name", ["quick", "edge"])

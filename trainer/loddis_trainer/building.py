@@ -87,6 +87,7 @@ def build_training_model(config: FitConfig, *, roles: Sequence[Role]) -> Trainin
             pooling=config.pooling,
             kernel=config.kernel,
             temperature=config.temperature,
+            contrast=config.contrast,
             reversal_strength=config.reversal_strength,
             enabled=enabled,
         )

@@ -146,6 +146,10 @@ class FitConfig(BaseModel):
         description="constant: λ throughout, as in the paper; ramp: it rises from 0 over the training.",
     )
     temperature: Positive = Field(default=0.2, description="τ of the contrastive loss.")
+    contrast: Literal["all", "swapped"] = Field(
+        default="all",
+        description="Whose contrastive loss counts: of all samples (paper), or of those with a swapped background.",
+    )
     pooling: Literal["gap", "boxes"] = Field(
         default="gap", description="What z and b are pooled over: the whole map (paper), or boxes and the rest."
     )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from loddis_trainer.losses.confusion import DomainConfusion
-from loddis_trainer.losses.consistency import info_nce, swap_indices
+from loddis_trainer.losses.consistency import Contrast, info_nce, swap_indices
 from loddis_trainer.losses.correlation import MIN_SAMPLES, Kernel, correlation_weakening_loss
 from loddis_trainer.losses.projections import Pooling, ProjectedFeatures, TargetBackgroundProjections
 
@@ -58,6 +58,9 @@ class LoddisBranches(nn.Module):
         pooling: What z and b are pooled over, see `TargetBackgroundProjections`.
         kernel: Of the dependence measure, see `hsic`.
         temperature: τ of the contrastive loss, above 0.
+        contrast: Whose loss counts in target consistency: that of ``all`` samples (equation 14), or of those whose
+            background was ``swapped``. One that keeps its own has nothing to be consistent with: it only learns to be
+            told from other targets, which a detector of one class does not want.
         reversal_strength: λ of the gradient reversal, at least 0; may be set anew before every step.
         enabled: The losses to compute, at least one.
 
@@ -74,6 +77,7 @@ class LoddisBranches(nn.Module):
         pooling: Pooling = "gap",
         kernel: Kernel = "linear",
         temperature: float = 0.2,
+        contrast: Contrast = "all",
         reversal_strength: float = 1.0,
         enabled: frozenset[BranchLoss] = ALL_LOSSES,
     ) -> None:
@@ -86,9 +90,12 @@ class LoddisBranches(nn.Module):
             raise ValueError(f"kernel must be one of {', '.join(get_args(Kernel))}, got {kernel!r}")
         if not temperature > 0:
             raise ValueError(f"temperature must be above 0, got {temperature}")
+        if contrast not in get_args(Contrast):
+            raise ValueError(f"contrast must be one of {', '.join(get_args(Contrast))}, got {contrast!r}")
         self.num_domains = num_domains
         self.kernel: Kernel = kernel
         self.temperature = temperature
+        self.contrast: Contrast = contrast
         self.reversal_strength = reversal_strength
         self.enabled = enabled
         self.projections = TargetBackgroundProjections(
@@ -164,7 +171,8 @@ class LoddisBranches(nn.Module):
             skipped.append("target consistency needs two target features and a background of another domain")
             return None
         z_hat = self.projections.recombine(features, partner)
-        return info_nce(_rows(features.z, usable), _rows(z_hat, usable), temperature=self.temperature)
+        counted = swapped[usable].to(z_hat.device, non_blocking=True) if self.contrast == "swapped" else None
+        return info_nce(_rows(features.z, usable), _rows(z_hat, usable), temperature=self.temperature, counted=counted)
 
     def _check_domains(self, domain_ids: Tensor, n: int) -> Tensor:
         """Give the domains on the host: what is skipped and who swaps with whom is decided there, in one transfer."""

@@ -9,13 +9,17 @@ References:
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from loddis_trainer.losses.numerics import at_least_float32, full_precision, unit_vectors
 
-__all__ = ["info_nce", "swap_indices"]
+__all__ = ["Contrast", "info_nce", "swap_indices"]
+
+Contrast = Literal["all", "swapped"]
 
 
 def swap_indices(domain_ids: Tensor) -> Tensor:
@@ -57,16 +61,18 @@ def swap_indices(domain_ids: Tensor) -> Tensor:
     return partner.to(domain_ids.device)
 
 
-def info_nce(z: Tensor, z_hat: Tensor, *, temperature: float = 0.2) -> Tensor:
+def info_nce(z: Tensor, z_hat: Tensor, *, temperature: float = 0.2, counted: Tensor | None = None) -> Tensor:
     """Measure L_CL: how badly z_i picks its own ẑ_i among all ẑ_j of the batch (equation 14).
 
-    Similarity is the cosine. The loss is log n where all candidates look alike, and never below
+    Similarity is the cosine. The loss of a sample is log n where all candidates look alike, and never below
     log(1 + (n − 1) exp(−2 / τ)).
 
     Args:
         z: Target features ``(n, c)``, n at least 1 (one sample has nothing to be told from: 0).
         z_hat: The same targets before swapped backgrounds, ``(n, c)``.
         temperature: τ, above 0.
+        counted: ``(n,)`` bool, the samples i whose loss counts, all if none; all are candidates. The sum is divided by
+            n whatever is counted: the fewer count, the less it weighs.
 
     Returns:
         Scalar, float32 (float64 where the inputs are), at least 0.
@@ -76,8 +82,13 @@ def info_nce(z: Tensor, z_hat: Tensor, *, temperature: float = 0.2) -> Tensor:
     """
     if z.ndim != 2 or z.shape != z_hat.shape or len(z) == 0:
         raise ValueError(f"z and z_hat must both be (n, c), got {tuple(z.shape)} and {tuple(z_hat.shape)}")
+    if counted is not None and (counted.shape != z.shape[:1] or counted.dtype != torch.bool):
+        raise ValueError(f"counted must be ({len(z)},) bool, got {tuple(counted.shape)} {counted.dtype}")
     if not temperature > 0:
         raise ValueError(f"temperature must be above 0, got {temperature}")
     with full_precision(z):
         similarity = unit_vectors(at_least_float32(z)) @ unit_vectors(at_least_float32(z_hat)).T  # (n, n)
-        return cross_entropy(similarity / temperature, torch.arange(len(z), device=z.device))
+        own = torch.arange(len(z), device=z.device)
+        if counted is None:
+            return cross_entropy(similarity / temperature, own)
+        return cross_entropy(similarity / temperature, own, reduction="none") @ counted.to(similarity) / len(z)
