@@ -319,7 +319,7 @@ def test_batches_do_not_depend_on_the_number_of_loader_processes(root: Path) -> 
 
 
 def test_boxes_follow_the_frame_into_the_network(root: Path) -> None:
-    changes = AugmentConfig(flip=0.5, scale=0.2, shift=0.1)
+    changes = AugmentConfig(flip=0.5, scale=0.2, aspect=0.3, shift=0.1)
     loader = make_loader(root, plan=EpochPlan(batch_size=6, share_per_epoch=1.0), augmentation=changes)
     seen = 0
     for batch in loader.epoch(0):
@@ -401,6 +401,24 @@ def test_frames_move_by_whole_pixels_and_only_some_are_resized() -> None:
     assert len(moves) > 10
     sizes = [augment([frame], box, AugmentConfig(scale=0.3), generator)[1][0] for _ in range(200)]
     assert 70 < sum(np.array_equal(size, box[0]) for size in sizes) < 130
+
+
+def test_frames_become_wider_or_higher_and_targets_with_them() -> None:
+    frame = np.zeros((64, 96), np.float32)
+    frame[20:32, 40:56] = 1
+    box = np.array([[40.0, 20.0, 56.0, 32.0]], dtype=np.float32)
+    generator = np.random.default_rng(0)
+    ratios = []
+    for _ in range(200):
+        (changed,), ((x1, y1, x2, y2),), _ = augment([frame], box, AugmentConfig(aspect=0.5), generator)
+        assert (x2 - x1) * (y2 - y1) == pytest.approx(16 * 12, rel=1e-4)
+        rows, columns = np.nonzero(changed > 0.5)
+        found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        assert found == pytest.approx([x1, y1, x2, y2], abs=0.51)
+        ratios.append((x2 - x1) / (y2 - y1) / (16 / 12))
+    assert 70 < ratios.count(1.0) < 130
+    assert 0.66 < min(ratios) < 0.72
+    assert 1.4 < max(ratios) < 1.51
 
 
 def test_targets_that_leave_the_frame_are_gone_and_others_cut() -> None:

@@ -20,6 +20,11 @@ class AugmentConfig(BaseModel):
     scale: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.0, description="Largest relative change of size, made in half of the frames: 0.25 gives 0.75 to 1.25."
     )
+    aspect: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0,
+        description="Largest relative change of width against height, in the frames that change size: 0.5 gives 2/3 to "
+        "3/2.",
+    )
     shift: Probability = Field(
         default=0.0, description="Largest shift, as a share of the frame's sides; by whole pixels."
     )

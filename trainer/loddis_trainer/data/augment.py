@@ -45,13 +45,13 @@ def augment(
         frames = [np.ascontiguousarray(frame[:, ::-1]) for frame in frames]
         mirror = width + 2 * box_offset_x_px
         boxes = np.stack((mirror - boxes[:, 2], boxes[:, 1], mirror - boxes[:, 0], boxes[:, 3]), axis=1)
-    if config.scale > 0 or config.shift > 0:
-        factor = 1 + config.scale * generator.uniform(-1, 1) if generator.random() < SCALED else 1.0
+    if config.scale > 0 or config.aspect > 0 or config.shift > 0:
+        factors = _factors(config, generator)
         move = np.rint(config.shift * generator.uniform(-1, 1, 2) * (width, height))
         centre = np.array([width, height]) / 2
-        shift = centre * (1 - factor) + move  # new = old * factor + shift, in corner coordinates
-        frames = [_move(frame, factor, shift) for frame in frames]
-        boxes = boxes * factor + np.tile(shift, 2)
+        shift = centre * (1 - factors) + move  # new = old * factors + shift, in corner coordinates
+        frames = [_move(frame, factors, shift) for frame in frames]
+        boxes = boxes * np.tile(factors, 2) + np.tile(shift, 2)
     if config.gain > 0 or config.offset > 0:
         gain = np.float32(1 + config.gain * generator.uniform(-1, 1))
         offset = np.float32(config.offset * generator.uniform(-1, 1))
@@ -65,12 +65,21 @@ def augment(
     return frames, *visible(boxes, (height, width))
 
 
-def _move(frame: NDArray[np.float32], factor: float, shift: NDArray[np.float64]) -> NDArray[np.float32]:
+def _factors(config: AugmentConfig, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Give the factors of width and height."""
+    if generator.random() >= SCALED:
+        return np.ones(2)
+    factor = 1 + config.scale * generator.uniform(-1, 1)
+    if config.aspect == 0:
+        return np.full(2, factor)
+    wider = (1 + config.aspect) ** (generator.uniform(-1, 1) / 2)
+    return np.array([factor * wider, factor / wider])
+
+
+def _move(frame: NDArray[np.float32], factors: NDArray[np.float64], shift: NDArray[np.float64]) -> NDArray[np.float32]:
     """Scale and shift a frame; border pixels go on outside: a mirror image there would show targets without a box."""
     # Pixel centres lie half a pixel from corners: new = old * factor + (shift + (factor - 1) / 2).
-    matrix = np.array(
-        [[factor, 0, shift[0] + (factor - 1) / 2], [0, factor, shift[1] + (factor - 1) / 2]], dtype=np.float64
-    )
+    matrix = np.column_stack((np.diag(factors), shift + (factors - 1) / 2))
     moved = cv2.warpAffine(
         frame, matrix, (frame.shape[1], frame.shape[0]), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
