@@ -22,7 +22,7 @@ def summarise(rows: Iterable[Row], scores: dict[str, Scores]) -> dict[str, dict[
     gathered: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for row in rows:
         for figure, value in scores.get(row.cell.name, {}).get(row.tested, {}).items():
-            if figure != "seconds":
+            if figure not in ("seconds", "frames"):
                 gathered[row.label][row.column][figure].append(value)
     return {
         row: {

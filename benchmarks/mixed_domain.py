@@ -13,8 +13,8 @@ Five tables, every figure with its spread over seeds:
 
 Every cell takes the same number of steps. A grid that was stopped goes on where it was: each finished cell leaves its
 figures in its folder, with what it was asked, and is run anew if that has changed. `--jobs` trains several cells at
-once, which is what fills a GPU with a `nano`. While a recipe is being looked for, `--split val`; `test` is for the one
-that was chosen.
+once, which is what fills a GPU with a `nano`. While a recipe is being looked for, `--split val`, or `--split unused`:
+what a cell leaves of `train`, which is more than `val` has, and more varied; `test` is for the one that was chosen.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from grid import ARMS, DOMAINS, TASK_SHARES, Arm, Cell, Row, ablation, grid, leave_one_out, mixes, windows
 from grid_tables import Scores, markdown, summarise
@@ -45,6 +45,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import loddis_runtime
 import loddis_trainer
 from loddis_trainer.presets import merge, read_preset
+
+if TYPE_CHECKING:
+    from loddis_trainer.config import FitConfig
+    from loddis_trainer.data import DomainDataset
 
 CENTRE_DISTANCE_PX = 5.0
 FALSE_ALARM_RATES = [0.05 * 20 ** (step / 8) for step in range(9)]  # a frame: 0.05 to 1, evenly by their logarithms
@@ -115,7 +119,7 @@ def parse_options() -> argparse.Namespace:
         "--tables", type=lambda text: text.split(","), default=list(TABLES), help=f"of {','.join(TABLES)}"
     )
     parser.add_argument("--ablate", default="3SK+7GR→SK", help="setting of the ablation")
-    parser.add_argument("--split", choices=("val", "test"), default="val", help="split that figures are of")
+    parser.add_argument("--split", choices=("val", "unused", "test"), default="val", help="what figures are of")
     parser.add_argument("--evaluate-frames", type=int, default=0, help="most frames of a split, evenly spaced; 0: all")
     parser.add_argument("--accelerator", default="auto")
     parser.add_argument("--jobs", type=int, default=1, help="cells at once")
@@ -130,6 +134,8 @@ def parse_options() -> argparse.Namespace:
         parser.error(f"--arms: no such arm: {', '.join(sorted(unknown))}")
     if unknown := set(options.tables) - set(TABLES):
         parser.error(f"--tables: no such table: {', '.join(sorted(unknown))}")
+    if options.split == "unused" and set(options.tables) & {"unseen", "windows"}:
+        parser.error("--split unused: trainings of the tables unseen and windows take all of a domain")
     options.threads = options.threads or max(1, len(os.sched_getaffinity(0)) // options.jobs)
     return options
 
@@ -243,7 +249,6 @@ def run_cell(cell: dict[str, Any], options: argparse.Namespace) -> None:
     import torch
 
     from loddis_trainer.config import FitConfig
-    from loddis_trainer.data import DomainDataset
     from loddis_trainer.evaluate import collect_results, open_model
     from loddis_trainer.fit import fit
     from loddis_trainer.metrics import evaluate_images
@@ -266,7 +271,7 @@ def run_cell(cell: dict[str, Any], options: argparse.Namespace) -> None:
     scores: Scores = {}
     with open_model(str(folder / "run" / "last")) as detector:
         for code in cell["tested"]:
-            dataset = DomainDataset.open(DOMAINS[code], cell["split"], progress=False)
+            dataset = tested_on(DOMAINS[code], cell["split"], config)
             numbers = dataset.evenly_spaced(cell["evaluate_frames"] or len(dataset))
             results = collect_results(detector, dataset, numbers=numbers, measure=False, progress=False)
             metrics = evaluate_images(results, score_threshold=0.5, centre_distance_px=CENTRE_DISTANCE_PX)
@@ -274,12 +279,26 @@ def run_cell(cell: dict[str, Any], options: argparse.Namespace) -> None:
                 "map50": metrics.map50,
                 "pd_at_fa_0.1": metrics.pd_at(0.1),
                 "mean_pd": statistics.fmean(metrics.pd_at(rate) for rate in FALSE_ALARM_RATES),
+                "frames": len(results),
                 "seconds": result.seconds,
             }
     building = folder / f".{FIGURES}"
     building.write_text(json.dumps({"asked": cell, "scores": scores}, indent=1))
     building.rename(folder / FIGURES)
     shutil.rmtree(folder / "run")  # weights of a few hundred cells are of no use
+
+
+def tested_on(domain: str, split: str, config: FitConfig) -> DomainDataset:
+    """Give a split of a domain; `unused` is what a training leaves of its `train`."""
+    from loddis_trainer.building import open_mixture
+    from loddis_trainer.data import DomainDataset
+
+    dataset = DomainDataset.open(domain, "train" if split == "unused" else split, progress=False)
+    if split != "unused":
+        return dataset
+    mixture = open_mixture(config, "train", progress=False)
+    taken = {name for one in mixture.domains if one.dataset.name == domain for name in one.dataset.sequences}
+    return dataset.keep(name for name in dataset.sequences if name not in taken)
 
 
 if __name__ == "__main__":

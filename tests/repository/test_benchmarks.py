@@ -47,6 +47,16 @@ def test_the_training_benchmark_measures_losses_and_loader(domains: Path, tmp_pa
     assert 0 < figures["loader"]["share of time waiting"] < 1
 
 
+def test_the_benchmark_of_gradients_weighs_each_loss_against_the_detection(domains: Path, tmp_path: Path) -> None:
+    out = tmp_path / "gradients.json"
+    words = ("--task", "sky", "--auxiliary", "ground", "--steps", "3", "--every", "1", "--accelerator", "cpu")
+    run_benchmark("loss_gradients", *words, "--threads", "1", "--json", str(out), domains=domains)
+    medians = json.loads(out.read_text())["medians"]
+    for name in ("correlation", "confusion", "consistency"):
+        assert 0 < medians[f"{name}: norm / detection"] < 100
+        assert -1 <= medians[f"{name}: cosine"] <= 1
+
+
 def test_the_benchmark_of_statistics_measures_frames_of_all_sizes(domains: Path, tmp_path: Path) -> None:
     out = tmp_path / "statistics.json"
     words = ("sky-nano", "--task", "ground", "--on", "ground:val", "--frames", "2", "--batches", "1")
@@ -79,6 +89,19 @@ def test_the_grid_goes_on_where_it_was_stopped(domains: Path, tmp_path: Path) ->
     assert "| 3CI+7GR→CI |" in (tmp_path / "grid.md").read_text()
     run_benchmark("mixed_domain", *words, "--arms", "only", "--batch-size", "5", domains=domains)
     assert figures.stat().st_mtime_ns != before  # asked something else, it answers anew
+
+
+def test_a_recipe_can_be_chosen_on_what_a_cell_leaves_of_the_training_split(domains: Path, tmp_path: Path) -> None:
+    words = ("--out", str(tmp_path / "cells"), "--split", "unused", "--arms", "only", "--shares", "0.3", "--steps", "2")
+    words += ("--batch-size", "6", "--only", "3GR+7SK→GR", "--accelerator", "cpu", "--threads", "1")
+    run_benchmark("mixed_domain", *words, "--tables", "mixtures", domains=domains)
+    document = json.loads((tmp_path / "cells" / "3GR~plain~seed0" / "figures.json").read_text())
+    assert document["asked"]["split"] == "unused"
+    assert document["scores"]["GR"]["frames"] == 7  # of ten single frames, three are trained on
+    command = [sys.executable, "benchmarks/mixed_domain.py", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "--split unused: trainings of the tables unseen and windows take all of a domain" in done.stderr
 
 
 def test_two_grids_do_not_share_a_folder(tmp_path: Path) -> None:

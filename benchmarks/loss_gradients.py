@@ -1,0 +1,143 @@
+"""How strongly each of the three losses pulls on the fused map, next to the detection loss.
+
+    LODDIS_DATA=data python benchmarks/loss_gradients.py --task ground:0.3 --auxiliary sky:0.7 \\
+        --json benchmarks/results/loss_gradients.json
+
+A training of one epoch; every few steps, the gradient of each loss on the fused map is taken on its own, times its
+weight. Printed are medians over the steps: its norm as a share of the detection loss's, and the cosine between the two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from machine import describe_machine, keep_result
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from loddis_trainer.building import build_loader, build_optimiser, build_training_model, open_mixture
+from loddis_trainer.config import FitConfig
+from loddis_trainer.data import Batch
+from loddis_trainer.presets import merge, read_preset
+from loddis_trainer.schedule import learning_rate_factor
+from loddis_trainer.step import train_step
+from loddis_trainer.training_model import TrainingModel
+
+NAMES = {"correlation": "alpha", "confusion": "beta", "consistency": "eta"}
+
+
+def main() -> None:
+    """Train, measure, print; write JSON if asked."""
+    options = parse_options()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    config = FitConfig.model_validate(
+        merge(
+            read_preset(options.preset),
+            {
+                "task": options.task,
+                "auxiliary": options.auxiliary,
+                "accelerator": options.accelerator,
+                "steps_per_epoch": options.steps,
+                "epochs": 1,
+                **({"contrast": options.contrast} if options.contrast else {}),
+            },
+        )
+    )
+    fabric = Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)
+    fabric.launch()
+    mixture = open_mixture(config, "train", progress=False)
+    loader = build_loader(config, mixture, fabric)
+    model = build_training_model(config, roles=[domain.role for domain in mixture.domains])
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    wrapped, optimiser = fabric.setup(model, build_optimiser(config, model))
+    found: dict[str, list[float]] = defaultdict(list)
+    warmup = max(1, options.steps // 5)
+    for step, batch in enumerate(loader.epoch(0)):
+        factor = learning_rate_factor(step, total_steps=options.steps, warmup_steps=warmup, schedule=config.schedule)
+        for group in optimiser.param_groups:
+            group["lr"] = config.learning_rate * factor
+        wrapped.train()
+        if step >= warmup and step % options.every == 0:
+            for name, value in pulls(model, batch, config, fabric).items():
+                found[name].append(value)
+        train_step(fabric, wrapped, optimiser, batch, clip_grad_norm=config.clip_grad_norm)
+    medians = {name: round(statistics.median(values), 4) for name, values in found.items()}
+    result = {
+        "machine": describe_machine("torch", "lightning-fabric"),
+        "preset": options.preset,
+        "mixture": mixture.label,
+        "contrast": config.contrast,
+        "weights": {name: getattr(config, weight) for name, weight in NAMES.items()},
+        "steps": options.steps,
+        "medians": medians,
+    }
+    show(result)
+    keep_result(result, options.json)
+
+
+def parse_options() -> argparse.Namespace:
+    """Read the flags."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--task", action="append", required=True, help="task domain, as loddis-trainer takes it")
+    parser.add_argument("--auxiliary", action="append", required=True, help="auxiliary domain, likewise")
+    parser.add_argument("--preset", default="edge", help="recipe: a preset or a YAML file")
+    parser.add_argument("--contrast", choices=("all", "swapped"), help="in place of the preset's")
+    parser.add_argument("--steps", type=int, default=300, help="steps of the training")
+    parser.add_argument("--every", type=int, default=10, help="steps between measurements")
+    parser.add_argument("--accelerator", default="auto", help="cpu, cuda or auto")
+    parser.add_argument("--threads", type=int, default=0, help="threads of torch; 0: as torch sees fit")
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    options = parser.parse_args()
+    if options.steps < 1 or options.every < 1:
+        parser.error("--steps and --every must be at least 1")
+    return options
+
+
+def pulls(model: TrainingModel, batch: Batch, config: FitConfig, fabric: Fabric) -> dict[str, float]:
+    """Give norm and cosine of each loss's gradient on the fused map, against the detection loss's."""
+    kept: list[Tensor] = []
+    hook = model.detector.fusion.register_forward_hook(lambda _module, _given, fused: kept.append(fused))
+    frames = batch.frames.to(fabric.device).to(memory_format=torch.channels_last)
+    with fabric.autocast():
+        losses = model(frames, batch.boxes_xyxy, batch.class_ids, batch.domain_ids)
+    hook.remove()
+
+    def gradient(loss: Tensor) -> Tensor:
+        return torch.autograd.grad(loss, kept[0], retain_graph=True)[0].float().flatten()
+
+    detection = gradient(losses.detection.total)
+    found = {}
+    for name, weight in NAMES.items():
+        loss = getattr(losses, name)
+        if loss is not None:
+            own = getattr(config, weight) * gradient(loss)
+            found[f"{name}: norm / detection"] = float(own.norm() / detection.norm())
+            found[f"{name}: cosine"] = float(torch.cosine_similarity(own, detection, dim=0))
+    return found
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the figures for people."""
+    table = Table(title=f"{result['mixture']}, {result['steps']} steps, contrast of {result['contrast']}")
+    table.add_column("loss")
+    table.add_column("weight", justify="right")
+    table.add_column("norm / detection", justify="right")
+    table.add_column("cosine", justify="right")
+    for name, weight in result["weights"].items():
+        if f"{name}: cosine" in result["medians"]:
+            norm, cosine = (result["medians"][f"{name}: {part}"] for part in ("norm / detection", "cosine"))
+            table.add_row(name, f"{weight:g}", f"{100 * norm:.1f} %", f"{cosine:+.3f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
