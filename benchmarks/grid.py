@@ -24,6 +24,7 @@ __all__ = [
     "grid",
     "leave_one_out",
     "mixes",
+    "parts",
     "windows",
 ]
 
@@ -46,6 +47,18 @@ PLAIN: dict[str, Any] = {
     "final_task_share": None,
 }
 MERGED: dict[str, Any] = {**PLAIN, "balance": "natural"}
+
+# Of the recipe: what each is without, and with.
+PARTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "a share of the task that moves": (
+        {"task_share": 0.8, "final_task_share": None},
+        {"task_share": 0.5, "final_task_share": 0.95},
+    ),
+    "statistics apart": ({"auxiliary_statistics": "shared"}, {"auxiliary_statistics": "own"}),
+    "little trust in boxes": ({"auxiliary_box_trust": 1.0}, {"auxiliary_box_trust": 0.2}),
+    "losses by domain": ({"loss_balance": "batch"}, {"loss_balance": "domain"}),
+    "the three losses": (LOSSES_OFF, {}),
+}
 
 # Table 3: correlation weakening, domain confusing, target consistency.
 ABLATION = tuple(product((False, True), repeat=3))
@@ -144,6 +157,31 @@ def ablation(mix: Mix, seeds: Sequence[int]) -> Iterator[Row]:
         arm = {0: "loddis", 3: "apart"}.get(len(off)) or "without-" + "-".join(sorted(off))
         label = " + ".join(name for name, on in zip(("CW", "MI", "CL"), switches, strict=True) if on)
         yield Row(label or "none", "loddis", mix.tested[0], Cell.of(mix, arm, off, seed))
+
+
+def parts(seeds: Sequence[int]) -> Iterator[Row]:
+    """Give all 32 ways to leave parts of the recipe out, a quarter of them on each of four settings.
+
+    Each part is with and without in half of the cells of a setting, whatever the others are: all cells say something
+    about each part, which one at a time would take five times as many cells for (a fractional factorial design).
+    """
+    few, many = dict(_by_label(0.05)), dict(_by_label(0.3))
+    settings = (few["0.5GR+7SK→GR"], few["0.5CI+7GR→CI"], few["0.5SK+7CI→SK"], many["3GR+7CI→GR"])
+    for seed, (mix, signs) in product(seeds, zip(settings, product((1, -1), repeat=2), strict=True)):
+        for a, b, c in product((-1, 1), repeat=3):
+            levels = dict(zip(PARTS, (a, b, c, signs[0] * a * b, signs[1] * a * c), strict=True))
+            settings_of_cell: dict[str, Any] = {}
+            for part, level in levels.items():
+                settings_of_cell |= PARTS[part][level > 0]
+            arm = "parts" + "".join("+" if level > 0 else "-" for level in levels.values())
+            cell = Cell.of(mix, arm, settings_of_cell, seed)
+            for part, level in levels.items():
+                yield Row(part, "with" if level > 0 else "without", mix.tested[0], cell)
+
+
+def _by_label(task_share: float) -> Iterator[tuple[str, Mix]]:
+    for mix in mixes(task_share):
+        yield mix.label, mix
 
 
 def leave_one_out(seeds: Sequence[int]) -> Iterator[Row]:

@@ -14,6 +14,8 @@ __all__ = ["Scores", "markdown", "summarise"]
 Scores: TypeAlias = dict[str, dict[str, float]]
 """Code of the tested domain -> figure -> value."""
 
+FIGURES = ("map50", "pd_at_fa_0.1", "mean_pd")
+
 Figures: TypeAlias = dict[str, dict[str, float]]  # figure -> mean, std, n
 
 
@@ -54,14 +56,14 @@ def markdown(result: dict[str, Any]) -> str:
         for row, cells in rows.items():
             shown = (shown_cell(cells[column]) if column in cells else "–" for column in columns)
             lines.append(f"| {row} | {' | '.join(shown)} |")
-        lines += gains(rows)
+        lines += gains(rows) + differences(rows)
     return "\n".join([*lines, ""])
 
 
 def shown_cell(figures: Figures) -> str:
     """Write a cell's figures."""
     parts = []
-    for name in ("map50", "pd_at_fa_0.1", "mean_pd"):
+    for name in FIGURES:
         figure = figures[name]
         spread = f" ± {100 * figure['std']:.1f}" if figure["n"] > 1 else ""
         parts.append(f"{100 * figure['mean']:.1f}{spread}")
@@ -84,4 +86,15 @@ def gains(rows: dict[str, dict[str, Figures]]) -> list[str]:
             lines.append(
                 f"Negative shift with `{arm}`: {len(hurt)} of {len(beside)}{': ' if hurt else ''}{', '.join(hurt)}."
             )
+    return ["", *lines] if lines else []
+
+
+def differences(rows: dict[str, dict[str, Figures]]) -> list[str]:
+    """Say what each part of a recipe is worth, if cells with and without it are told apart."""
+    lines = []
+    for part, cells in rows.items():
+        if cells.keys() == {"with", "without"}:
+            pairs = [(cells["with"][name]["mean"], cells["without"][name]["mean"]) for name in FIGURES]
+            points = " / ".join(f"{100 * (on - off):+.1f}" for on, off in pairs)
+            lines.append(f"- {part}: {points}, over {cells['with']['map50']['n']} cells with and as many without")
     return ["", *lines] if lines else []

@@ -3,8 +3,9 @@
     LODDIS_DATA=data python benchmarks/loss_gradients.py --task ground:0.3 --auxiliary sky:0.7 \\
         --json benchmarks/results/loss_gradients.json
 
-A training of one epoch; every few steps, the gradient of each loss on the fused map is taken on its own, times its
-weight. Printed are medians over the steps: its norm as a share of the detection loss's, and the cosine between the two.
+A training of one epoch for each form of the contrastive loss; every few steps, the gradient of each loss on the fused
+map is taken on its own, times its weight. Printed are medians over the steps: its norm as a share of the detection
+loss's, and the cosine between the two.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import argparse
 import statistics
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from lightning_fabric import Fabric
@@ -24,7 +25,8 @@ from torch import Tensor
 
 from loddis_trainer.building import build_loader, build_optimiser, build_training_model, open_mixture
 from loddis_trainer.config import FitConfig
-from loddis_trainer.data import Batch
+from loddis_trainer.data import Batch, Mixture
+from loddis_trainer.losses.consistency import Contrast
 from loddis_trainer.presets import merge, read_preset
 from loddis_trainer.schedule import learning_rate_factor
 from loddis_trainer.step import train_step
@@ -38,50 +40,52 @@ def main() -> None:
     options = parse_options()
     if options.threads:
         torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    config = FitConfig.model_validate(
-        merge(
-            read_preset(options.preset),
-            {
-                "task": options.task,
-                "auxiliary": options.auxiliary,
-                "accelerator": options.accelerator,
-                "steps_per_epoch": options.steps,
-                "epochs": 1,
-                **({"contrast": options.contrast} if options.contrast else {}),
-            },
-        )
-    )
+    asked = {
+        "task": options.task,
+        "auxiliary": options.auxiliary,
+        "accelerator": options.accelerator,
+        "steps_per_epoch": options.steps,
+        "epochs": 1,
+    }
+    config = FitConfig.model_validate(merge(read_preset(options.preset), asked))
     fabric = Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)
     fabric.launch()
     mixture = open_mixture(config, "train", progress=False)
+    result: dict[str, Any] = {
+        "machine": describe_machine("torch", "lightning-fabric"),
+        "preset": options.preset,
+        "mixture": mixture.label,
+        "steps": options.steps,
+        "weights": {name: getattr(config, weight) for name, weight in NAMES.items()},
+        "contrast": {},
+    }
+    for contrast in get_args(Contrast):
+        one = config.model_copy(update={"contrast": contrast})
+        result["contrast"][contrast] = measure(one, mixture, fabric, every=options.every)
+    show(result)
+    keep_result(result, options.json)
+
+
+def measure(config: FitConfig, mixture: Mixture, fabric: Fabric, *, every: int) -> dict[str, float]:
+    """Train an epoch; give medians over the measured steps, none of them in the warm-up."""
+    torch.manual_seed(config.seed)
     loader = build_loader(config, mixture, fabric)
     model = build_training_model(config, roles=[domain.role for domain in mixture.domains])
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     wrapped, optimiser = fabric.setup(model, build_optimiser(config, model))
     found: dict[str, list[float]] = defaultdict(list)
-    warmup = max(1, options.steps // 5)
+    steps = config.steps_per_epoch
+    warmup = steps // 5
     for step, batch in enumerate(loader.epoch(0)):
-        factor = learning_rate_factor(step, total_steps=options.steps, warmup_steps=warmup, schedule=config.schedule)
+        factor = learning_rate_factor(step, total_steps=steps, warmup_steps=warmup, schedule=config.schedule)
         for group in optimiser.param_groups:
             group["lr"] = config.learning_rate * factor
         wrapped.train()
-        if step >= warmup and step % options.every == 0:
+        if step >= warmup and step % every == 0:
             for name, value in pulls(model, batch, config, fabric).items():
                 found[name].append(value)
         train_step(fabric, wrapped, optimiser, batch, clip_grad_norm=config.clip_grad_norm)
-    medians = {name: round(statistics.median(values), 4) for name, values in found.items()}
-    result = {
-        "machine": describe_machine("torch", "lightning-fabric"),
-        "preset": options.preset,
-        "mixture": mixture.label,
-        "contrast": config.contrast,
-        "weights": {name: getattr(config, weight) for name, weight in NAMES.items()},
-        "steps": options.steps,
-        "medians": medians,
-    }
-    show(result)
-    keep_result(result, options.json)
+    return {name: round(statistics.median(values), 4) for name, values in found.items()}
 
 
 def parse_options() -> argparse.Namespace:
@@ -90,7 +94,6 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--task", action="append", required=True, help="task domain, as loddis-trainer takes it")
     parser.add_argument("--auxiliary", action="append", required=True, help="auxiliary domain, likewise")
     parser.add_argument("--preset", default="edge", help="recipe: a preset or a YAML file")
-    parser.add_argument("--contrast", choices=("all", "swapped"), help="in place of the preset's")
     parser.add_argument("--steps", type=int, default=300, help="steps of the training")
     parser.add_argument("--every", type=int, default=10, help="steps between measurements")
     parser.add_argument("--accelerator", default="auto", help="cpu, cuda or auto")
@@ -127,15 +130,16 @@ def pulls(model: TrainingModel, batch: Batch, config: FitConfig, fabric: Fabric)
 
 def show(result: dict[str, Any]) -> None:
     """Print the figures for people."""
-    table = Table(title=f"{result['mixture']}, {result['steps']} steps, contrast of {result['contrast']}")
+    table = Table(title=f"{result['mixture']}, {result['steps']} steps")
+    table.add_column("contrast")
     table.add_column("loss")
-    table.add_column("weight", justify="right")
-    table.add_column("norm / detection", justify="right")
-    table.add_column("cosine", justify="right")
-    for name, weight in result["weights"].items():
-        if f"{name}: cosine" in result["medians"]:
-            norm, cosine = (result["medians"][f"{name}: {part}"] for part in ("norm / detection", "cosine"))
-            table.add_row(name, f"{weight:g}", f"{100 * norm:.1f} %", f"{cosine:+.3f}")
+    for name in ("weight", "norm / detection", "cosine"):
+        table.add_column(name, justify="right")
+    for contrast, medians in result["contrast"].items():
+        for name, weight in result["weights"].items():
+            if f"{name}: cosine" in medians:
+                norm, cosine = medians[f"{name}: norm / detection"], medians[f"{name}: cosine"]
+                table.add_row(contrast, name, f"{weight:g}", f"{100 * norm:.1f} %", f"{cosine:+.3f}")
     Console().print(table)
 
 

@@ -51,10 +51,12 @@ def test_the_benchmark_of_gradients_weighs_each_loss_against_the_detection(domai
     out = tmp_path / "gradients.json"
     words = ("--task", "sky", "--auxiliary", "ground", "--steps", "3", "--every", "1", "--accelerator", "cpu")
     run_benchmark("loss_gradients", *words, "--threads", "1", "--json", str(out), domains=domains)
-    medians = json.loads(out.read_text())["medians"]
+    found = json.loads(out.read_text())["contrast"]
+    assert found.keys() == {"all", "swapped"}
     for name in ("correlation", "confusion", "consistency"):
-        assert 0 < medians[f"{name}: norm / detection"] < 100
-        assert -1 <= medians[f"{name}: cosine"] <= 1
+        for medians in found.values():
+            assert 0 < medians[f"{name}: norm / detection"] < 100
+            assert -1 <= medians[f"{name}: cosine"] <= 1
 
 
 def test_the_benchmark_of_statistics_measures_frames_of_all_sizes(domains: Path, tmp_path: Path) -> None:

@@ -75,6 +75,26 @@ def test_table_three_has_eight_rows(grid: ModuleType) -> None:
     assert len({row.cell.name for row in grid.ablation(mix, [0])}) == 8
 
 
+def test_each_part_of_the_recipe_is_left_out_of_half_of_the_cells_whatever_the_others_are(grid: ModuleType) -> None:
+    rows = list(grid.parts([0]))
+    cells = {row.cell.name: row.cell for row in rows}
+    assert len(rows) == 5 * len(cells) == 5 * 32
+    assert len({name.split("~")[1] for name in cells}) == 32  # every combination, once
+    with_parts = {name: {row.label for row in rows if row.cell.name == name and row.column == "with"} for name in cells}
+    for mix in {name.split("~")[0] for name in cells}:
+        there = [found for name, found in with_parts.items() if name.startswith(f"{mix}~")]
+        assert len(there) == 8
+        assert all(sum(part in found for found in there) == 4 for part in grid.PARTS)
+    for name, cell in cells.items():
+        recipe = {"task": ["a"], **read_preset("edge"), **dict(cell.settings)}
+        config = FitConfig.model_validate(recipe)
+        assert (config.final_task_share == 0.95) == ("a share of the task that moves" in with_parts[name])
+        assert (config.auxiliary_statistics == "own") == ("statistics apart" in with_parts[name])
+        assert (config.auxiliary_box_trust == 0.2) == ("little trust in boxes" in with_parts[name])
+        assert (config.loss_balance == "domain") == ("losses by domain" in with_parts[name])
+        assert (config.alpha > 0) == (config.eta > 0) == ("the three losses" in with_parts[name])
+
+
 def test_the_domain_left_out_is_seen_by_nobody(grid: ModuleType) -> None:
     rows = list(grid.leave_one_out([0]))
     assert {row.column for row in rows} == {"plain", "loddis", "SK alone", "GR alone", "CI alone"}
@@ -144,3 +164,13 @@ def test_tables_say_means_spreads_gains_and_who_was_hurt(grid: ModuleType, table
     assert "Loddis over plain mixing: +0.5 points of mAP50 on average over 2 settings." in text
     assert "Negative shift with `plain`: 1 of 2: 3SK+7GR→SK." in text
     assert "Negative shift with `loddis`: 1 of 2: 3CI+7GR→CI." in text
+
+
+def test_tables_say_what_a_part_is_worth(grid: ModuleType, tables: ModuleType) -> None:
+    rows = [row for row in grid.parts([0]) if row.label == "statistics apart"]
+    worth = {"with": 0.53, "without": 0.5}
+    scores = {
+        row.cell.name: {row.tested: {"map50": worth[row.column], "pd_at_fa_0.1": 0.4, "mean_pd": 0.9}} for row in rows
+    }
+    lines = tables.differences(tables.summarise(rows, scores))
+    assert lines == ["", "- statistics apart: +3.0 / +0.0 / +0.0, over 16 cells with and as many without"]
