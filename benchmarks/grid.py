@@ -15,10 +15,12 @@ __all__ = [
     "ABLATION",
     "ARMS",
     "DOMAINS",
+    "PARTS",
     "TASK_SHARES",
     "Arm",
     "Cell",
     "Mix",
+    "PartRow",
     "Row",
     "ablation",
     "grid",
@@ -48,17 +50,14 @@ PLAIN: dict[str, Any] = {
 }
 MERGED: dict[str, Any] = {**PLAIN, "balance": "natural"}
 
-# Of the recipe: what each is without, and with.
-PARTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "a share of the task that moves": (
-        {"task_share": 0.8, "final_task_share": None},
-        {"task_share": 0.5, "final_task_share": 0.95},
-    ),
-    "statistics apart": ({"auxiliary_statistics": "shared"}, {"auxiliary_statistics": "own"}),
-    "little trust in boxes": ({"auxiliary_box_trust": 1.0}, {"auxiliary_box_trust": 0.2}),
-    "losses by domain": ({"loss_balance": "batch"}, {"loss_balance": "domain"}),
-    "the three losses": (LOSSES_OFF, {}),
+PARTS: dict[str, tuple[str, ...]] = {
+    "a share of the task that moves": ("task_share", "final_task_share"),
+    "statistics apart": ("auxiliary_statistics",),
+    "little trust in boxes": ("auxiliary_box_trust",),
+    "losses by domain": ("loss_balance",),
+    "the three losses": ("alpha", "beta", "eta"),
 }
+"""The parts of the recipe, and the settings that plain mixing has in place of each."""
 
 # Table 3: correlation weakening, domain confusing, target consistency.
 ABLATION = tuple(product((False, True), repeat=3))
@@ -159,29 +158,48 @@ def ablation(mix: Mix, seeds: Sequence[int]) -> Iterator[Row]:
         yield Row(label or "none", "loddis", mix.tested[0], Cell.of(mix, arm, off, seed))
 
 
-def parts(seeds: Sequence[int]) -> Iterator[Row]:
-    """Give all 32 ways to leave parts of the recipe out, a quarter of them on each of four settings.
+class PartRow(NamedTuple):
+    """What a cell says about a part of the recipe.
 
-    Each part is with and without in half of the cells of a setting, whatever the others are: all cells say something
-    about each part, which one at a time would take five times as many cells for (a fractional factorial design).
+    Attributes:
+        part: Of `PARTS`.
+        has_part: Whether the cell is with it.
+        cell: Tested on the one domain of its mix.
     """
-    few, many = dict(_by_label(0.05)), dict(_by_label(0.3))
+
+    part: str
+    has_part: bool
+    cell: Cell
+
+
+def parts(seeds: Sequence[int]) -> Iterator[PartRow]:
+    """Give all 32 ways to leave parts of the recipe out, a quarter of them on each of four settings, for each seed.
+
+    A fractional factorial design of resolution III in each setting: any two parts are there together as often as
+    either is without the other, so that all eight cells say something about each part. But the effect of a part is
+    mixed with those of pairs of others (the last two are the products of the first with the second and third).
+    Their signs differ between the settings, so that these cancel in the mean over all four if they are alike there;
+    every second seed turns the signs round, so that they cancel in each setting.
+    """
+    few = {mix.label: mix for mix in mixes(0.05)}
+    many = {mix.label: mix for mix in mixes(0.3)}
     settings = (few["0.5GR+7SK→GR"], few["0.5CI+7GR→CI"], few["0.5SK+7CI→SK"], many["3GR+7CI→GR"])
-    for seed, (mix, signs) in product(seeds, zip(settings, product((1, -1), repeat=2), strict=True)):
-        for a, b, c in product((-1, 1), repeat=3):
-            levels = dict(zip(PARTS, (a, b, c, signs[0] * a * b, signs[1] * a * c), strict=True))
-            settings_of_cell: dict[str, Any] = {}
-            for part, level in levels.items():
-                settings_of_cell |= PARTS[part][level > 0]
-            arm = "parts" + "".join("+" if level > 0 else "-" for level in levels.values())
-            cell = Cell.of(mix, arm, settings_of_cell, seed)
-            for part, level in levels.items():
-                yield Row(part, "with" if level > 0 else "without", mix.tested[0], cell)
+    for number, seed in enumerate(seeds):
+        turn = -1 if number % 2 else 1
+        for mix, (fourth, fifth) in zip(settings, product((turn, -turn), repeat=2), strict=True):
+            for a, b, c in product((False, True), repeat=3):
+                levels = (a, b, c, (a == b) == (fourth > 0), (a == c) == (fifth > 0))
+                cell = _without(mix, [part for part, there in zip(PARTS, levels, strict=True) if not there], seed)
+                for part, there in zip(PARTS, levels, strict=True):
+                    yield PartRow(part, there, cell)
 
 
-def _by_label(task_share: float) -> Iterator[tuple[str, Mix]]:
-    for mix in mixes(task_share):
-        yield mix.label, mix
+def _without(mix: Mix, left_out: Sequence[str], seed: int) -> Cell:
+    """Give the recipe without some of its parts; under the name of an arm where it is one."""
+    settings = {name: PLAIN[name] for part in left_out for name in PARTS[part]}
+    same = next((arm for arm in ("loddis", "apart", "plain") if arm_settings(arm) == settings), None)
+    signs = "".join("-" if part in left_out else "+" for part in PARTS)
+    return Cell.of(mix, same or f"parts{signs}", settings, seed)
 
 
 def leave_one_out(seeds: Sequence[int]) -> Iterator[Row]:

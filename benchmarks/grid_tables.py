@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import numpy as np
-from grid import Row
+from grid import PartRow, Row
 
-__all__ = ["Scores", "markdown", "summarise"]
+__all__ = ["Scores", "effects", "markdown", "summarise"]
 
 Scores: TypeAlias = dict[str, dict[str, float]]
 """Code of the tested domain -> figure -> value."""
@@ -24,7 +24,7 @@ def summarise(rows: Iterable[Row], scores: dict[str, Scores]) -> dict[str, dict[
     gathered: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for row in rows:
         for figure, value in scores.get(row.cell.name, {}).get(row.tested, {}).items():
-            if figure not in ("seconds", "frames"):
+            if figure in FIGURES:
                 gathered[row.label][row.column][figure].append(value)
     return {
         row: {
@@ -56,7 +56,9 @@ def markdown(result: dict[str, Any]) -> str:
         for row, cells in rows.items():
             shown = (shown_cell(cells[column]) if column in cells else "–" for column in columns)
             lines.append(f"| {row} | {' | '.join(shown)} |")
-        lines += gains(rows) + differences(rows)
+        lines += gains(rows)
+    if result.get("parts"):
+        lines += effects_table(result["parts"])
     return "\n".join([*lines, ""])
 
 
@@ -89,12 +91,44 @@ def gains(rows: dict[str, dict[str, Figures]]) -> list[str]:
     return ["", *lines] if lines else []
 
 
-def differences(rows: dict[str, dict[str, Figures]]) -> list[str]:
-    """Say what each part of a recipe is worth, if cells with and without it are told apart."""
-    lines = []
-    for part, cells in rows.items():
-        if cells.keys() == {"with", "without"}:
-            pairs = [(cells["with"][name]["mean"], cells["without"][name]["mean"]) for name in FIGURES]
-            points = " / ".join(f"{100 * (on - off):+.1f}" for on, off in pairs)
-            lines.append(f"- {part}: {points}, over {cells['with']['map50']['n']} cells with and as many without")
-    return ["", *lines] if lines else []
+def effects(rows: Iterable[PartRow], scores: dict[str, Scores]) -> dict[str, dict[str, dict[str, float]]]:
+    """Give what each part of a recipe is worth: by part, setting and figure, mean with it less mean without.
+
+    A setting that lacks cells is left out: its other cells differ in more than one part.
+    """
+    gathered: dict[tuple[str, str], dict[bool, list[dict[str, float]]]] = defaultdict(lambda: defaultdict(list))
+    lacking: set[str] = set()
+    for row in rows:
+        setting, tested = row.cell.mix.label, row.cell.mix.tested[0]
+        if row.cell.name in scores:
+            gathered[row.part, setting][row.has_part].append(scores[row.cell.name][tested])
+        else:
+            lacking.add(setting)
+    found: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
+    for (part, setting), sides in gathered.items():
+        if setting not in lacking:
+            found[part][setting] = {
+                figure: float(np.mean([f[figure] for f in sides[True]]) - np.mean([f[figure] for f in sides[False]]))
+                for figure in FIGURES
+            }
+    return dict(found)
+
+
+def effects_table(worth: dict[str, dict[str, dict[str, float]]]) -> list[str]:
+    """Write what the parts are worth, setting by setting and on average."""
+    settings = list(dict.fromkeys(setting for of_part in worth.values() for setting in of_part))
+    lines = [
+        "",
+        "## Parts of the recipe",
+        "",
+        "What is gained with a part over without it, in points; each setting is eight cells, half of them with it, and"
+        " mixes each part with pairs of others.",
+        "",
+        f"| | {' | '.join(settings)} | mean |",
+        f"|---|{'---:|' * (len(settings) + 1)}",
+    ]
+    for part, of_part in worth.items():
+        mean = {figure: float(np.mean([one[figure] for one in of_part.values()])) for figure in FIGURES}
+        shown = [" / ".join(f"{100 * one[figure]:+.1f}" for figure in FIGURES) for one in (*of_part.values(), mean)]
+        lines.append(f"| {part} | {' | '.join(shown)} |")
+    return lines

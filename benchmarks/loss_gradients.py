@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, get_args
@@ -24,15 +25,14 @@ from rich.table import Table
 from torch import Tensor
 
 from loddis_trainer.building import build_loader, build_optimiser, build_training_model, open_mixture
+from loddis_trainer.choices import Contrast
 from loddis_trainer.config import FitConfig
 from loddis_trainer.data import Batch, Mixture
-from loddis_trainer.losses.consistency import Contrast
 from loddis_trainer.presets import merge, read_preset
-from loddis_trainer.schedule import learning_rate_factor
-from loddis_trainer.step import train_step
+from loddis_trainer.step import set_schedules, train_step
 from loddis_trainer.training_model import TrainingModel
 
-NAMES = {"correlation": "alpha", "confusion": "beta", "consistency": "eta"}
+WEIGHTS = {"correlation": "alpha", "confusion": "beta", "consistency": "eta"}
 
 
 def main() -> None:
@@ -46,6 +46,7 @@ def main() -> None:
         "accelerator": options.accelerator,
         "steps_per_epoch": options.steps,
         "epochs": 1,
+        "warmup_steps": min(200, options.steps // 5),
     }
     config = FitConfig.model_validate(merge(read_preset(options.preset), asked))
     fabric = Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)
@@ -55,8 +56,16 @@ def main() -> None:
         "machine": describe_machine("torch", "lightning-fabric"),
         "preset": options.preset,
         "mixture": mixture.label,
+        "variant": config.variant,
+        "size_hw": list(config.crop_hw or config.size_hw),
+        "batch_size": config.batch_size,
+        "precision": config.precision,
+        "device": torch.cuda.get_device_name() if fabric.device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "seed": config.seed,
         "steps": options.steps,
-        "weights": {name: getattr(config, weight) for name, weight in NAMES.items()},
+        "every": options.every,
+        "weights": {name: getattr(config, weight) for name, weight in WEIGHTS.items()},
         "contrast": {},
     }
     for contrast in get_args(Contrast):
@@ -75,16 +84,15 @@ def measure(config: FitConfig, mixture: Mixture, fabric: Fabric, *, every: int) 
     wrapped, optimiser = fabric.setup(model, build_optimiser(config, model))
     found: dict[str, list[float]] = defaultdict(list)
     steps = config.steps_per_epoch
-    warmup = steps // 5
     for step, batch in enumerate(loader.epoch(0)):
-        factor = learning_rate_factor(step, total_steps=steps, warmup_steps=warmup, schedule=config.schedule)
-        for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate * factor
+        set_schedules(config, model, optimiser, step=step, total_steps=steps)
         wrapped.train()
-        if step >= warmup and step % every == 0:
+        if step >= config.warmup_steps and step % every == 0:
             for name, value in pulls(model, batch, config, fabric).items():
                 found[name].append(value)
         train_step(fabric, wrapped, optimiser, batch, clip_grad_norm=config.clip_grad_norm)
+    if not found:
+        sys.exit(f"--preset, --steps, --every: of {steps} steps none gave one of the three losses to measure")
     return {name: round(statistics.median(values), 4) for name, values in found.items()}
 
 
@@ -119,7 +127,7 @@ def pulls(model: TrainingModel, batch: Batch, config: FitConfig, fabric: Fabric)
 
     detection = gradient(losses.detection.total)
     found = {}
-    for name, weight in NAMES.items():
+    for name, weight in WEIGHTS.items():
         loss = getattr(losses, name)
         if loss is not None:
             own = getattr(config, weight) * gradient(loss)

@@ -15,7 +15,8 @@ Five tables, every figure with its spread over seeds, and one for those who look
 Every cell takes the same number of steps. A grid that was stopped goes on where it was: each finished cell leaves its
 figures in its folder, with what it was asked, and is run anew if that has changed. `--jobs` trains several cells at
 once, which is what fills a GPU with a `nano`. While a recipe is being looked for, `--split val`, or `--split unused`:
-what a cell leaves of `train`, which is more than `val` has, and more varied; `test` is for the one that was chosen.
+what a cell leaves of `train`, of more clips than `val` has. Where sequences are single frames, as in `ground`, they are
+of flights that were seen, often next to one that was trained on. `test` is for the recipe that was chosen.
 """
 
 from __future__ import annotations
@@ -28,17 +29,29 @@ import hashlib
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
-from grid import ARMS, DOMAINS, TASK_SHARES, Arm, Cell, Row, ablation, grid, leave_one_out, mixes, parts, windows
-from grid_tables import Scores, markdown, summarise
+from grid import (
+    ARMS,
+    DOMAINS,
+    TASK_SHARES,
+    Arm,
+    Cell,
+    Row,
+    ablation,
+    grid,
+    leave_one_out,
+    mixes,
+    parts,
+    windows,
+)
+from grid_tables import Scores, effects, markdown, summarise
 from machine import describe_machine
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -47,12 +60,6 @@ import loddis_runtime
 import loddis_trainer
 from loddis_trainer.presets import merge, read_preset
 
-if TYPE_CHECKING:
-    from loddis_trainer.config import FitConfig
-    from loddis_trainer.data import DomainDataset
-
-CENTRE_DISTANCE_PX = 5.0
-FALSE_ALARM_RATES = [0.05 * 20 ** (step / 8) for step in range(9)]  # a frame: 0.05 to 1, evenly by their logarithms
 FIGURES = "figures.json"
 TABLES = ("mixtures", "ablation", "unseen", "windows")
 EXTRA_TABLES = ("parts",)
@@ -65,7 +72,8 @@ def main() -> None:
         run_cell(json.loads(options.cell), options)
         return
     tables = planned(options)
-    cells = {row.cell.name: row.cell for rows in tables.values() for row in rows}
+    part_rows = list(parts(options.seeds)) if "parts" in options.tables else []
+    cells = {row.cell.name: row.cell for row in (*part_rows, *(row for rows in tables.values() for row in rows))}
     started = time.monotonic()
     with alone_in(options.out) as lock:
         run_missing(list(cells.values()), options, lock=lock)
@@ -79,6 +87,7 @@ def main() -> None:
         "seeds": options.seeds,
         "seconds_of_this_run": round(time.monotonic() - started),
         "tables": {title: summarise(rows, scores) for title, rows in tables.items()},
+        "parts": effects(part_rows, scores),
         "cells": scores,
     }
     text = markdown(result)
@@ -139,8 +148,13 @@ def parse_options() -> argparse.Namespace:
         parser.error(f"--arms: no such arm: {', '.join(sorted(unknown))}")
     if unknown := set(options.tables) - {*TABLES, *EXTRA_TABLES}:
         parser.error(f"--tables: no such table: {', '.join(sorted(unknown))}")
-    if options.split == "unused" and set(options.tables) & {"unseen", "windows"}:
-        parser.error("--split unused: trainings of the tables unseen and windows take all of a domain")
+    if options.split == "unused":
+        whole = sorted(set(options.tables) & {"unseen", "windows"})
+        if whole or max(options.shares) >= 1:
+            taker = f"the tables {' and '.join(whole)} train" if whole else "--shares 1 trains"
+            parser.error(f"--split unused: {taker} on all of a domain; choose others, as --tables mixtures")
+    if "parts" in options.tables and options.only:
+        parser.error("--only: the table parts has settings of its own")
     options.threads = options.threads or max(1, len(os.sched_getaffinity(0)) // options.jobs)
     return options
 
@@ -163,8 +177,6 @@ def planned(options: argparse.Namespace) -> dict[str, list[Row]]:
         tables["Never seen"] = list(leave_one_out(options.seeds))
     if "windows" in options.tables:
         tables["Windows"] = list(windows(options.seeds))
-    if "parts" in options.tables:
-        tables["Parts of the recipe"] = list(parts(options.seeds))
     return tables
 
 
@@ -252,60 +264,18 @@ def in_own_process(cell: Cell, options: argparse.Namespace, lock: int) -> str | 
 
 
 def run_cell(cell: dict[str, Any], options: argparse.Namespace) -> None:
-    """Train a cell and write its figures."""
-    import torch
-
-    from loddis_trainer.config import FitConfig
-    from loddis_trainer.evaluate import collect_results, open_model
-    from loddis_trainer.fit import fit
-    from loddis_trainer.metrics import evaluate_images
+    """Train and test a cell and write its figures."""
+    from grid_cell import train_and_test
 
     if cell["code"] != code_digest():
         sys.exit("the code has changed since this run began: start it anew")
     folder = options.out / cell["name"]
-    own = {
-        "task": cell["task"],
-        "auxiliary": cell["auxiliary"],
-        "out": folder / "run",
-        "seed": cell["seed"],
-        "accelerator": options.accelerator,
-        "threads": options.threads,
-        "workers": options.workers,
-    }
-    config = FitConfig.model_validate(merge(cell["recipe"], own))
-    result = fit(config)
-    torch.set_num_threads(options.threads)
-    scores: Scores = {}
-    with open_model(str(folder / "run" / "last")) as detector:
-        for code in cell["tested"]:
-            dataset = tested_on(DOMAINS[code], cell["split"], config)
-            numbers = dataset.evenly_spaced(cell["evaluate_frames"] or len(dataset))
-            results = collect_results(detector, dataset, numbers=numbers, measure=False, progress=False)
-            metrics = evaluate_images(results, score_threshold=0.5, centre_distance_px=CENTRE_DISTANCE_PX)
-            scores[code] = {
-                "map50": metrics.map50,
-                "pd_at_fa_0.1": metrics.pd_at(0.1),
-                "mean_pd": statistics.fmean(metrics.pd_at(rate) for rate in FALSE_ALARM_RATES),
-                "frames": len(results),
-                "seconds": result.seconds,
-            }
+    here = {"accelerator": options.accelerator, "threads": options.threads, "workers": options.workers}
+    scores = train_and_test(cell, folder / "run", here)
     building = folder / f".{FIGURES}"
     building.write_text(json.dumps({"asked": cell, "scores": scores}, indent=1))
     building.rename(folder / FIGURES)
     shutil.rmtree(folder / "run")  # weights of a few hundred cells are of no use
-
-
-def tested_on(domain: str, split: str, config: FitConfig) -> DomainDataset:
-    """Give a split of a domain; `unused` is what a training leaves of its `train`."""
-    from loddis_trainer.building import open_mixture
-    from loddis_trainer.data import DomainDataset
-
-    dataset = DomainDataset.open(domain, "train" if split == "unused" else split, progress=False)
-    if split != "unused":
-        return dataset
-    mixture = open_mixture(config, "train", progress=False)
-    taken = {name for one in mixture.domains if one.dataset.name == domain for name in one.dataset.sequences}
-    return dataset.keep(name for name in dataset.sequences if name not in taken)
 
 
 if __name__ == "__main__":

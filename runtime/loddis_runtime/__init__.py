@@ -26,10 +26,12 @@ from loddis_runtime.errors import (
     DuplicateFrameError,
     EngineError,
     FrameError,
+    JpegError,
     LateFrameError,
     LoddisError,
     ModelNotFoundError,
     StreamError,
+    TruncatedJpegError,
 )
 from loddis_runtime.manifest import Manifest
 from loddis_runtime.repository import ModelRepository, shipped_repository
@@ -45,6 +47,7 @@ __all__ = [
     "DuplicateFrameError",
     "EngineError",
     "FrameError",
+    "JpegError",
     "LateFrameError",
     "LoddisError",
     "Manifest",
@@ -55,6 +58,7 @@ __all__ = [
     "StreamDetections",
     "StreamError",
     "StreamWindow",
+    "TruncatedJpegError",
     "draw_detections",
     "load",
     "shipped_repository",

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from loddis_runtime.errors import JpegError, TruncatedJpegError
 
-__all__ = ["FrameHeader", "bytes_to_decode", "check_complete", "read_frame_header"]
+__all__ = ["FrameHeader", "checked", "read_frame_header"]
 
 Buffer = bytes | memoryview
 
@@ -28,7 +28,7 @@ MARKER = re.compile(rb"\xff[^\x00\xff]")
 MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 MAX_SEGMENTS = 4096  # tables, comments, metadata in pieces of 64 KiB: a picture has dozens
 MAX_SCANS = 24  # a progressive picture has about ten; each may go over all its pixels
-# Ones, stuffed, as far as the decoder reads ahead. No code is all ones: they pass for hardly a pixel.
+# Ones, stuffed, as far as the decoder reads ahead. No code is all ones: they pass for the last block or two.
 READ_AHEAD = b"\xff\x00" * 8
 
 
@@ -80,51 +80,53 @@ def read_frame_header(data: Buffer) -> FrameHeader:
     raise JpegError("it has no frame header")
 
 
-def check_complete(data: Buffer, *, strict: bool = True) -> None:
-    """Walk all segments and the coded data between them to the end of the image; what follows that does not matter.
+def checked(data: Buffer, *, strict: bool = True) -> Buffer:
+    """Walk all segments and the coded data between them to the end of the image, and give what to hand to a decoder.
 
     Seen are a file without its end, and one that lacks scans: whole channels, or the finer levels of a progressive
-    picture. Not seen is how much coded data a scan has: of a picture of one scan, the decoder tells if it is given
-    `bytes_to_decode`; of several, a part of the last may be missing.
+    picture. How much coded data a scan has, only the decoder can tell: what they lack it makes up if it sees the end of
+    the image, and waits for if it does not. So a picture of one scan goes without its end: only if it is whole it
+    decodes. One of several scans would never do, nor one in arithmetic codes, which leave out zeros at their end.
+
+    One gap is left: a JPEG that was cut off and closed again is taken if it lacks its last block or two, or only a part
+    of the last scan of a progressive one.
 
     Args:
-        data: The file.
+        data: The file. What follows the end of the image does not matter.
         strict: Refuse bytes between the segments before the first scan, and segments without a length, too. Decoders
-            skip both.
+            skip both. Behind the first scan bytes between the segments are always refused: they may be the rest of
+            coded data that were broken up, or those of a scan whose head is damaged.
+
+    Returns:
+        The same `data`; of a picture of one sequential scan in Huffman codes, a copy that has what the decoder reads
+        ahead in place of the end of the image.
 
     Raises:
         TruncatedJpegError: The file is cut off, or has not all of its scans.
-        JpegError: It is damaged, has no picture in it, or more segments or scans than a picture needs.
+        JpegError: It is damaged, has no frame header, no channels in that, no coded pixels, or more segments or scans
+            than a picture needs.
     """
-    scans = 0
-    is_progressive = False
+    process = scans = end_of_image = 0
     missing: dict[int, list[int]] = {}  # low bits of each coefficient that no scan has sent, by component
     for marker, start, end in _segments(data, strict=strict):
         if marker in FRAME_MARKERS:
-            is_progressive = marker in PROGRESSIVE
+            process = marker
             missing = {component: [ALL_BITS] * COEFFICIENTS for component in data[start + 6 : end : 3]}
-        scans += marker == START_OF_SCAN
-        if scans > MAX_SCANS:
-            raise JpegError(f"it has more than {MAX_SCANS} scans")
-        if marker == START_OF_SCAN:
-            _note_scan(data[start:end], missing, is_progressive=is_progressive)
+        elif marker == START_OF_SCAN:
+            scans += 1
+            if scans > MAX_SCANS:
+                raise JpegError(f"it has more than {MAX_SCANS} scans")
+            _note_scan(data[start:end], missing, is_progressive=process in PROGRESSIVE)
+        elif marker == END_OF_IMAGE:
+            end_of_image = start - 2
+    if not missing:
+        raise JpegError("it has no frame header")
     if not scans:
         raise JpegError("it has no coded pixels")
     if any(any(bits) for bits in missing.values()):
         raise TruncatedJpegError(f"its {scans} scans do not send all there is of each channel")
-
-
-def bytes_to_decode(data: Buffer, *, strict: bool = True) -> Buffer:
-    """Give what to hand to the decoder of a file that `check_complete` accepted, as strict as here.
-
-    What coded data lack, the decoder makes up if it sees the end of the image, and waits for if it does not. So a
-    picture of one scan goes without its end: only if it is whole it decodes. One of several scans would never do, nor
-    one in arithmetic codes, which leave out zeros at their end.
-    """
-    segments = list(_segments(data, strict=strict))
-    scans = sum(marker == START_OF_SCAN for marker, _, _ in segments)
-    if scans == 1 and any(marker in SEQUENTIAL for marker, _, _ in segments):
-        return bytes(data[: segments[-1].start - 2]) + READ_AHEAD
+    if scans == 1 and process in SEQUENTIAL:
+        return b"".join((memoryview(data)[:end_of_image], READ_AHEAD))
     return data
 
 
@@ -143,7 +145,7 @@ def _note_scan(head: Buffer, missing: dict[int, list[int]], *, is_progressive: b
 def _segments(data: Buffer, *, strict: bool = True) -> Iterator[_Segment]:
     """Give all segments up to and with the end of the image; raise if the data ends before it."""
     position = segments = 0
-    skips = not strict  # bytes that belong to no segment; behind coded data they would be the rest of it
+    skips = not strict  # bytes that belong to no segment; behind the first scan they may be coded data
     while True:
         segments += 1
         if segments > MAX_SEGMENTS:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
+from itertools import combinations, product
 from pathlib import Path
 from types import ModuleType
 
@@ -75,24 +77,40 @@ def test_table_three_has_eight_rows(grid: ModuleType) -> None:
     assert len({row.cell.name for row in grid.ablation(mix, [0])}) == 8
 
 
-def test_each_part_of_the_recipe_is_left_out_of_half_of_the_cells_whatever_the_others_are(grid: ModuleType) -> None:
+def test_any_two_parts_of_the_recipe_are_told_apart_in_each_setting(grid: ModuleType) -> None:
     rows = list(grid.parts([0]))
     cells = {row.cell.name: row.cell for row in rows}
     assert len(rows) == 5 * len(cells) == 5 * 32
-    assert len({name.split("~")[1] for name in cells}) == 32  # every combination, once
-    with_parts = {name: {row.label for row in rows if row.cell.name == name and row.column == "with"} for name in cells}
-    for mix in {name.split("~")[0] for name in cells}:
-        there = [found for name, found in with_parts.items() if name.startswith(f"{mix}~")]
-        assert len(there) == 8
-        assert all(sum(part in found for found in there) == 4 for part in grid.PARTS)
-    for name, cell in cells.items():
-        recipe = {"task": ["a"], **read_preset("edge"), **dict(cell.settings)}
-        config = FitConfig.model_validate(recipe)
-        assert (config.final_task_share == 0.95) == ("a share of the task that moves" in with_parts[name])
-        assert (config.auxiliary_statistics == "own") == ("statistics apart" in with_parts[name])
-        assert (config.auxiliary_box_trust == 0.2) == ("little trust in boxes" in with_parts[name])
-        assert (config.loss_balance == "domain") == ("losses by domain" in with_parts[name])
-        assert (config.alpha > 0) == (config.eta > 0) == ("the three losses" in with_parts[name])
+    there = {name: {row.part for row in rows if row.cell.name == name and row.has_part} for name in cells}
+    assert len({frozenset(parts) for parts in there.values()}) == 32  # every combination, once
+    for mix in {cell.mix for cell in cells.values()}:
+        of_mix = [there[name] for name, cell in cells.items() if cell.mix == mix]
+        for one, other in combinations(grid.PARTS, 2):
+            seen = Counter((one in parts, other in parts) for parts in of_mix)
+            assert seen == dict.fromkeys(product((False, True), repeat=2), 2)
+    for three in combinations(grid.PARTS, 3):  # over all settings no part is mixed with a pair of others
+        signs = [math.prod(1 if part in parts else -1 for part in three) for parts in there.values()]
+        assert sum(signs) == 0
+    for mix in {cell.mix for cell in cells.values()}:  # with two seeds, not in a setting either
+        rows_of_mix = [row for row in grid.parts([0, 1]) if row.cell.mix == mix]
+        both = defaultdict(set)
+        for row in rows_of_mix:
+            both[row.cell.name] |= {row.part} if row.has_part else set()
+        assert len(both) == 16
+        for three in combinations(grid.PARTS, 3):
+            assert sum(math.prod(1 if part in parts else -1 for part in three) for parts in both.values()) == 0
+
+
+def test_without_all_its_parts_a_recipe_is_plain_mixing(grid: ModuleType) -> None:
+    recipe = {"task": ["a"], **read_preset("edge")}
+    assert sorted(name for names in grid.PARTS.values() for name in names) == sorted(grid.PLAIN)
+    for row in grid.parts([0]):
+        config = FitConfig.model_validate(recipe | dict(row.cell.settings))
+        for name in grid.PARTS[row.part]:
+            assert getattr(config, name) == (recipe[name] if row.has_part else grid.PLAIN[name])
+    arms = Counter(row.cell.name.split("~")[1] for row in grid.parts([0]))
+    assert {arm: arms[arm] for arm in ("loddis", "apart", "plain")} == dict.fromkeys(("loddis", "apart", "plain"), 5)
+    assert not arms.keys() & {"parts+++++", "parts++++-", "parts-----"}  # equal cells have one name
 
 
 def test_the_domain_left_out_is_seen_by_nobody(grid: ModuleType) -> None:
@@ -167,10 +185,21 @@ def test_tables_say_means_spreads_gains_and_who_was_hurt(grid: ModuleType, table
 
 
 def test_tables_say_what_a_part_is_worth(grid: ModuleType, tables: ModuleType) -> None:
-    rows = [row for row in grid.parts([0]) if row.label == "statistics apart"]
-    worth = {"with": 0.53, "without": 0.5}
-    scores = {
-        row.cell.name: {row.tested: {"map50": worth[row.column], "pd_at_fa_0.1": 0.4, "mean_pd": 0.9}} for row in rows
-    }
-    lines = tables.differences(tables.summarise(rows, scores))
-    assert lines == ["", "- statistics apart: +3.0 / +0.0 / +0.0, over 16 cells with and as many without"]
+    rows = list(grid.parts([0]))
+    level = {"0.5GR+7SK→GR": 0.3, "0.5CI+7GR→CI": 0.1, "0.5SK+7CI→SK": 0.6, "3GR+7CI→GR": 0.5}
+    scores = {}
+    for row in rows:
+        (code,) = row.cell.mix.tested
+        found = scores.setdefault(row.cell.name, {code: dict.fromkeys(tables.FIGURES, level[row.cell.mix.label])})
+        found[code]["map50"] += 0.03 * (row.part == "statistics apart" and row.has_part)
+        found[code]["mean_pd"] -= 0.02 * (row.part == "the three losses" and row.has_part)
+    worth = tables.effects(rows, scores)
+    assert set(worth) == set(grid.PARTS)
+    for label in level:
+        assert worth["statistics apart"][label]["map50"] == pytest.approx(0.03)
+        assert worth["losses by domain"][label]["map50"] == pytest.approx(0, abs=1e-12)
+        assert worth["the three losses"][label]["mean_pd"] == pytest.approx(-0.02)
+    text = "\n".join(tables.effects_table(worth))
+    assert "| statistics apart | " + " | ".join(["+3.0 / +0.0 / +0.0"] * 5) + " |" in text.replace("-0.0", "+0.0")
+    del scores[next(row.cell.name for row in rows if row.cell.mix.label == "3GR+7CI→GR")]
+    assert all(set(of_part) == set(level) - {"3GR+7CI→GR"} for of_part in tables.effects(rows, scores).values())

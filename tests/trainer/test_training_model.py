@@ -44,6 +44,16 @@ def test_a_loss_of_weight_0_is_not_computed(off: str) -> None:
     assert [name for name, value in values.items() if value is None] == [off]
 
 
+def test_samples_that_keep_their_background_count_if_asked_for() -> None:
+    values = []
+    for contrast in ("all", "swapped"):
+        torch.manual_seed(0)
+        config = FitConfig.model_validate({"task": ["a"], "auxiliary": ["b"], "contrast": contrast})
+        losses = build_training_model(config, roles=["task", "auxiliary"])(*make_batch(domains=(0, 0, 0, 0, 0, 1)))
+        values.append(losses.scalars()["consistency"])
+    assert 0 < values[1] < 0.6 * values[0]  # two of six swap
+
+
 def test_plain_training_has_no_branches() -> None:
     plain = FitConfig(task=["a"], auxiliary=["b"], alpha=0, beta=0, eta=0)
     assert build_training_model(plain, roles=["task", "auxiliary"]).branches is None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-__all__ = ["BoxLoss", "Stride", "VariantName"]
+__all__ = ["BoxLoss", "Contrast", "Stride", "VariantName"]
 
 VariantName: TypeAlias = Literal["nano", "tiny", "s"]
 Stride: TypeAlias = Literal[4, 8]
 BoxLoss: TypeAlias = Literal["giou", "nwd"]
+Contrast: TypeAlias = Literal["all", "swapped"]

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from loddis_runtime.intensity import FullRange, IntensityPolicy
 from loddis_trainer.augmentation import AugmentConfig
-from loddis_trainer.choices import BoxLoss, Stride, VariantName
+from loddis_trainer.choices import BoxLoss, Contrast, Stride, VariantName
 from loddis_trainer.domain_spec import DomainSpec
 from loddis_trainer.schedule import ReversalScheduleName, ScheduleName
 
@@ -146,9 +146,10 @@ class FitConfig(BaseModel):
         description="constant: λ throughout, as in the paper; ramp: it rises from 0 over the training.",
     )
     temperature: Positive = Field(default=0.2, description="τ of the contrastive loss.")
-    contrast: Literal["all", "swapped"] = Field(
+    contrast: Contrast = Field(
         default="all",
-        description="Whose contrastive loss counts: of all samples (paper), or of those with a swapped background.",
+        description="Whose contrastive loss counts: of all samples (paper), or of those with a swapped background; "
+        "the fewer, the less it weighs.",
     )
     pooling: Literal["gap", "boxes"] = Field(
         default="gap", description="What z and b are pooled over: the whole map (paper), or boxes and the rest."

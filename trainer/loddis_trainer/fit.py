@@ -17,7 +17,6 @@ from typing import cast
 import torch
 from lightning_fabric import Fabric
 from torch import nn
-from torch.optim import Optimizer
 
 from loddis_trainer.building import (
     build_loader,
@@ -43,9 +42,8 @@ from loddis_trainer.exhaustion import says_what_is_short
 from loddis_trainer.journal import Journal
 from loddis_trainer.progress import TrainingProgress
 from loddis_trainer.resume import restore_training, training_state
-from loddis_trainer.schedule import learning_rate_factor, reversal_factor
 from loddis_trainer.software import software_versions
-from loddis_trainer.step import train_step
+from loddis_trainer.step import set_schedules, train_step
 from loddis_trainer.training_model import TrainingModel
 from loddis_trainer.validation import Validation, frames_to_validate, validate
 
@@ -136,7 +134,7 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
             model.train()
             journal.begin_epoch(done.step)
             for batch in loader.epoch(done.epoch):
-                rate = _set_schedules(config, training, optimiser, step=done.step, total_steps=total_steps)
+                rate = set_schedules(config, training, optimiser, step=done.step, total_steps=total_steps)
                 losses = train_step(
                     fabric,
                     model,
@@ -171,22 +169,6 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
             journal.note(f"stopped: {done.stale} validations brought nothing better")
     seconds = time.monotonic() - started
     return FitResult(config.out, done.epoch, done.step, done.best_map50, seconds, rank=fabric.global_rank)
-
-
-def _set_schedules(
-    config: FitConfig, model: TrainingModel, optimiser: Optimizer, *, step: int, total_steps: int
-) -> float:
-    """Set what changes from step to step; give the learning rate."""
-    rate = config.learning_rate * learning_rate_factor(
-        step, total_steps=total_steps, warmup_steps=config.warmup_steps, schedule=config.schedule
-    )
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-    if model.branches is not None:
-        model.branches.reversal_strength = config.reversal_strength * reversal_factor(
-            step, total_steps=total_steps, schedule=config.reversal_schedule
-        )
-    return rate
 
 
 def _open_fabric(config: FitConfig) -> Fabric:

@@ -1,4 +1,4 @@
-"""One step of a training: losses forward, gradients back, weights on."""
+"""One step of a training: rates set, losses forward, gradients back, weights on."""
 
 from __future__ import annotations
 
@@ -9,11 +9,37 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.optim import Optimizer
 
+from loddis_trainer.config import FitConfig
 from loddis_trainer.data import Batch
 from loddis_trainer.errors import TrainingError
-from loddis_trainer.training_model import TrainingLosses
+from loddis_trainer.schedule import learning_rate_factor, reversal_factor
+from loddis_trainer.training_model import TrainingLosses, TrainingModel
 
-__all__ = ["train_step"]
+__all__ = ["set_schedules", "train_step"]
+
+
+def set_schedules(
+    config: FitConfig, model: TrainingModel, optimiser: Optimizer, *, step: int, total_steps: int
+) -> float:
+    """Set what changes from step to step, the learning rate and λ of the gradient reversal; give the former.
+
+    Args:
+        config: Of the training.
+        model: As it was before it was wrapped for its device.
+        optimiser: Of the model.
+        step: From 0.
+        total_steps: Steps of the whole training.
+    """
+    rate = config.learning_rate * learning_rate_factor(
+        step, total_steps=total_steps, warmup_steps=config.warmup_steps, schedule=config.schedule
+    )
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    if model.branches is not None:
+        model.branches.reversal_strength = config.reversal_strength * reversal_factor(
+            step, total_steps=total_steps, schedule=config.reversal_schedule
+        )
+    return rate
 
 
 def train_step(

@@ -46,13 +46,13 @@ def check_complete(data: Buffer) -> None:
         ProblemError: The file is cut off, has no picture in it, or not all of its scans.
     """
     with _as_problems():
-        jpeg.check_complete(data)
+        jpeg.checked(data)
 
 
 def decode(data: Buffer, header: ImageHeader) -> NDArray[np.generic]:
     """Decode a file that `read_header` and `check_complete` accepted; an orientation in EXIF is not looked at."""
     fault = "its coded pixels end too early, or do not decode"
-    return decode_with_opencv(jpeg.bytes_to_decode(data), header, NAME, fault=fault)
+    return decode_with_opencv(jpeg.checked(data), header, NAME, fault=fault)
 
 
 @contextmanager

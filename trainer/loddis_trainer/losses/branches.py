@@ -13,8 +13,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from loddis_trainer.choices import Contrast
 from loddis_trainer.losses.confusion import DomainConfusion
-from loddis_trainer.losses.consistency import Contrast, info_nce, swap_indices
+from loddis_trainer.losses.consistency import info_nce, swap_indices
 from loddis_trainer.losses.correlation import MIN_SAMPLES, Kernel, correlation_weakening_loss
 from loddis_trainer.losses.projections import Pooling, ProjectedFeatures, TargetBackgroundProjections
 
@@ -59,8 +60,8 @@ class LoddisBranches(nn.Module):
         kernel: Of the dependence measure, see `hsic`.
         temperature: τ of the contrastive loss, above 0.
         contrast: Whose loss counts in target consistency: that of ``all`` samples (equation 14), or of those whose
-            background was ``swapped``. One that keeps its own has nothing to be consistent with: it only learns to be
-            told from other targets, which a detector of one class does not want.
+            background was ``swapped``: one that keeps its own has nothing to be consistent with, and is only asked to
+            be told from other targets. See `info_nce` for what the loss is divided by.
         reversal_strength: λ of the gradient reversal, at least 0; may be set anew before every step.
         enabled: The losses to compute, at least one.
 

@@ -9,17 +9,13 @@ References:
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from loddis_trainer.losses.numerics import at_least_float32, full_precision, unit_vectors
 
-__all__ = ["Contrast", "info_nce", "swap_indices"]
-
-Contrast = Literal["all", "swapped"]
+__all__ = ["info_nce", "swap_indices"]
 
 
 def swap_indices(domain_ids: Tensor) -> Tensor:
@@ -78,7 +74,7 @@ def info_nce(z: Tensor, z_hat: Tensor, *, temperature: float = 0.2, counted: Ten
         Scalar, float32 (float64 where the inputs are), at least 0.
 
     Raises:
-        ValueError: The shapes do not fit, no sample, or a temperature that is not above 0.
+        ValueError: The shapes do not fit, no sample, `counted` of another type, or a temperature that is not above 0.
     """
     if z.ndim != 2 or z.shape != z_hat.shape or len(z) == 0:
         raise ValueError(f"z and z_hat must both be (n, c), got {tuple(z.shape)} and {tuple(z_hat.shape)}")

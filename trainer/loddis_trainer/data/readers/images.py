@@ -26,8 +26,9 @@ def read_image(path: Path) -> NDArray[np.generic]:
         ``(H, W)``, or ``(H, W, C)`` where there are several channels.
 
     Raises:
-        DataError: It cannot be read, is no image, or lacks a part of its pixels. Of a JPEG, the last few dozen pixels
-            may be missing without notice; of one of several scans, a part of the last.
+        DataError: It cannot be read, is no image, or lacks a part of its pixels. One gap is left: a JPEG that was cut
+            off and closed again is taken if it lacks its last block or two, or only a part of the last scan of a
+            progressive one.
     """
     try:
         data = path.read_bytes()
@@ -43,8 +44,7 @@ def read_image(path: Path) -> NDArray[np.generic]:
 
 def _checked_jpeg(data: bytes, path: Path) -> bytes | memoryview:
     try:
-        jpeg.check_complete(data, strict=False)
-        return jpeg.bytes_to_decode(data, strict=False)
+        return jpeg.checked(data, strict=False)
     except TruncatedJpegError as error:
         raise DataError(f"{path} is cut short: {error}") from None
     except JpegError as error:
