@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -84,7 +85,27 @@ def test_the_cache_is_built_once_and_anew_when_a_source_changes(tmp_path: Path) 
     cv2.imwrite(str(domain / "images" / "train_0000.png"), np.zeros((64, 96), np.uint8))
     changed = DomainDataset.open(domain, "train", cache_dir=cache, progress=False)
     assert changed.frame(0).max() == 0
-    assert first.frame(0).max() > 0
+    assert first.frame(0).max() > 0  # mapped, it is there until it is let go
+    assert folder not in cache.iterdir()
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_a_new_cache_removes_none_but_those_of_its_own_files(tmp_path: Path) -> None:
+    domain = write_coco_domain(tmp_path / "domain", splits={"train": 3, "val": 2})
+    twin = tmp_path / "other" / "domain"
+    shutil.copytree(domain, twin)
+    cache = tmp_path / "cache"
+    for root, split, sequences in ((domain, "val", None), (twin, "train", None), (domain, "train", 1)):
+        names = DomainDataset.open(root, split, cache_dir=cache, progress=False).sequences
+        if sequences:
+            DomainDataset.open(root, split, cache_dir=cache, progress=False, sequences=list(names)[:sequences])
+    there = set(cache.iterdir())
+    assert len(there) == 4
+    image = domain / "images" / "train_0002.png"
+    image.touch()
+    DomainDataset.open(domain, "train", cache_dir=cache, progress=False)
+    assert len(there & set(cache.iterdir())) == 3
+    assert len(list(cache.iterdir())) == 4
 
 
 def test_a_cache_that_cannot_be_built_leaves_nothing_behind(tmp_path: Path) -> None:

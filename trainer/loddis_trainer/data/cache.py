@@ -2,11 +2,12 @@
 
     CACHE/DOMAIN-SPLIT-FINGERPRINT/
         frames.bin      pixels of all frames, one after the other
-        index.npz       offset, height, width and bytes a pixel of each frame
+        index.npz       offset, height, width and bytes a pixel of each frame; which files they were decoded from
 
 A cache is built beside its place and renamed into it: a killed build leaves nothing that looks whole, and of two
 processes that build at once one wins. One that was damaged later, by a full disk or a tidy hand, is built anew. The
-fingerprint covers place, size, times and inode of every source file.
+fingerprint covers place, size, times and inode of every source file. Once a cache is built, those of the same files as
+they were before are removed; a process that has one of them mapped keeps its frames until it ends.
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ class FrameCache:
         folder = (cache_dir or default_cache_dir()) / f"{index.domain}-{index.split}-{_fingerprint(index)}"
         if not folder.is_dir():
             _install(index, folder, progress=progress)
+            _remove_predecessors(index, folder)
         try:
             cache = cls(folder)
         except DataError as error:
@@ -123,6 +125,35 @@ def _fingerprint(index: SplitIndex) -> str:
             digest.update(f"{str(resolved(file.parent))!a} {file.name!a} {known}\n".encode())
         digest.update(np.array([record.frame_index for record in sequence.records], dtype=np.int64).tobytes())
     return digest.hexdigest()[:16]
+
+
+def _sources(index: SplitIndex) -> str:
+    """Hash which files a split is decoded from, whatever is in them."""
+    digest = hashlib.sha256()
+    resolved = functools.cache(Path.resolve)
+    for sequence in index.sequences:
+        digest.update(f"{sequence.name!a}\n".encode())
+        for file in sequence.files:
+            digest.update(f"{str(resolved(file.parent))!a} {file.name!a}\n".encode())
+    return digest.hexdigest()
+
+
+def _remove_predecessors(index: SplitIndex, folder: Path) -> None:
+    """Remove the caches of the same files that the one in `folder` comes after."""
+    sources = _sources(index)
+    stem = folder.name.rpartition("-")[0]
+    for other in folder.parent.iterdir():
+        if other != folder and other.name.rpartition("-")[0] == stem and _sources_of(other) == sources:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _sources_of(folder: Path) -> str | None:
+    """Give what a cache was decoded from, if it says so."""
+    try:
+        with (folder / "index.npz").open("rb") as handle, np.load(handle) as index:
+            return str(index["sources"])
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
 
 
 def _install(index: SplitIndex, folder: Path, *, progress: bool) -> None:
@@ -179,7 +210,13 @@ def _build(index: SplitIndex, folder: Path, *, progress: bool) -> None:
     sizes_hw = np.array(sizes, dtype=np.int32).reshape(-1, 2)
     pixel_bytes = np.array(widths, dtype=np.int8)
     offsets = np.concatenate(([0], np.cumsum(_lengths(sizes_hw, pixel_bytes))[:-1])).astype(np.int64)
-    np.savez(folder / "index.npz", offsets=offsets, sizes_hw=sizes_hw, pixel_bytes=pixel_bytes)
+    np.savez(
+        folder / "index.npz",
+        offsets=offsets,
+        sizes_hw=sizes_hw,
+        pixel_bytes=pixel_bytes,
+        sources=np.array(_sources(index)),
+    )
 
 
 def _lengths(sizes_hw: NDArray[np.int32], pixel_bytes: NDArray[np.int8]) -> NDArray[np.int64]:
