@@ -116,13 +116,12 @@ def _fingerprint(index: SplitIndex) -> str:
     folders may swap their names, and to hash what every file holds would read the whole domain at each start.
     """
     digest = hashlib.sha256(FORMAT_VERSION.encode())
-    resolved = functools.cache(Path.resolve)
-    for sequence in index.sequences:
+    for sequence, files in _named_files(index):
         digest.update(f"{sequence.name!a}\n".encode())
-        for file in sequence.files:
+        for file, name in files:
             stat = file.stat()
             known = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
-            digest.update(f"{str(resolved(file.parent))!a} {file.name!a} {known}\n".encode())
+            digest.update(f"{name} {known}\n".encode())
         digest.update(np.array([record.frame_index for record in sequence.records], dtype=np.int64).tobytes())
     return digest.hexdigest()[:16]
 
@@ -130,12 +129,17 @@ def _fingerprint(index: SplitIndex) -> str:
 def _sources(index: SplitIndex) -> str:
     """Hash which files a split is decoded from, whatever is in them."""
     digest = hashlib.sha256()
-    resolved = functools.cache(Path.resolve)
-    for sequence in index.sequences:
-        digest.update(f"{sequence.name!a}\n".encode())
-        for file in sequence.files:
-            digest.update(f"{str(resolved(file.parent))!a} {file.name!a}\n".encode())
+    for sequence, files in _named_files(index):
+        names = "\n".join(name for _, name in files)
+        digest.update(f"{sequence.name!a}\n{names}\n".encode())
     return digest.hexdigest()
+
+
+def _named_files(index: SplitIndex) -> Iterator[tuple[SequenceSource, list[tuple[Path, str]]]]:
+    """Give every sequence with its files, each with its place and name in ASCII."""
+    resolved = functools.cache(Path.resolve)  # of a folder, for all of its files
+    for sequence in index.sequences:
+        yield sequence, [(file, f"{str(resolved(file.parent))!a} {file.name!a}") for file in sequence.files]
 
 
 def _remove_predecessors(index: SplitIndex, folder: Path) -> None:
