@@ -13,6 +13,7 @@ import argparse
 import copy
 import json
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from lightning_fabric import Fabric
@@ -56,7 +57,7 @@ def main() -> None:
     for crop_hw in PIECES_HW:
         measured = copy.deepcopy(model)
         cut = config.model_copy(update={"crop_hw": crop_hw})
-        build_norm_statistics(cut, build_loader(cut, mixture, fabric)).settle(measured)
+        build_norm_statistics(cut, build_loader(cut, mixture, fabric)).settle(measured, epoch=0)
         name = "whole frames" if crop_hw is None else f"pieces of {crop_hw[0]} x {crop_hw[1]}"
         result["found"][name] = found(measured.detector, config, options)
     if options.json:
@@ -64,7 +65,7 @@ def main() -> None:
 
 
 def found(detector: LoddisDetector, config: FitConfig, options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Detect on every split; print and give mAP50 and Pd."""
+    """Detect on every split; print and give mAP50, Pd, and the mean of the best scores of frames."""
     wrapped = wrap_detector(
         detector,
         variant=config.variant,
@@ -84,6 +85,7 @@ def found(detector: LoddisDetector, config: FitConfig, options: argparse.Namespa
             "map50": metrics.map50,
             "pd_at_fa_0.1": metrics.pd_at(0.1),
             "pd_at_fa_0.05": metrics.pd_at(0.05),
+            "best_score": fmean(float(one.scores.max(initial=0)) for one in results),
         }
         print(text, {name: round(value, 4) for name, value in figures[text].items()}, flush=True)
     return figures

@@ -269,6 +269,15 @@ def test_the_share_of_the_task_moves_to_its_end_over_half_of_all_epochs(root: Pa
     assert len({draw for batch in batches for draw in batch}) == 600  # nothing is drawn twice alike
 
 
+def test_a_training_may_end_on_the_task_alone(root: Path) -> None:
+    plan = EpochPlan(batch_size=8, steps_per_epoch=20, balance="domain", task_share=0.5, final_task_share=1.0, epochs=2)
+    loader = make_loader(root, plan=plan)
+    domains = [Counter(draw.domain for draw in batch) for epoch in range(2) for batch in loader.draws(epoch)]
+    assert domains[0] == {0: 4, 1: 2, 2: 2}
+    assert min(min(counts[domain] for domain in range(3)) for counts in domains[:20]) == 1
+    assert domains[20:] == [{0: 8}] * 20
+
+
 @pytest.mark.parametrize("balance", ["natural", "domain"])
 def test_an_epoch_of_so_many_steps_draws_again_what_runs_out(root: Path, balance: Literal["natural", "domain"]) -> None:
     plan = EpochPlan(batch_size=6, steps_per_epoch=40, balance=balance, task_share=0.5)

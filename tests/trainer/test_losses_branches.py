@@ -110,6 +110,16 @@ def test_samples_that_keep_their_background_do_not_count_where_only_swapped_ones
     assert 0 < of_swapped < 0.6 * of_all
 
 
+def test_a_batch_of_one_domain_has_nothing_to_overlook(caplog: pytest.LogCaptureFixture) -> None:
+    """As in the second half of a training that ends on the task alone."""
+    given = (_fused(4), torch.tensor([0, 0, 0, 0]), _boxes(1, 1, 1, 1))
+    assert _branches()(*given, stride=STRIDE).correlation is not None  # as the paper has it
+    caplog.clear()
+    out = _branches(contrast="swapped")(*given, stride=STRIDE)
+    assert (out.correlation, out.confusion, out.consistency, out.skipped) == (None, None, None, ())
+    assert not caplog.records
+
+
 def test_a_batch_without_targets_skips_everything_where_boxes_are_pooled_and_nothing_where_maps_are() -> None:
     domains = torch.tensor([0, 1, 0, 1])
     by_boxes = _branches(pooling="boxes")(_fused(4), domains, _boxes(0, 0, 0, 0), stride=STRIDE)

@@ -180,6 +180,15 @@ def test_the_table_shows_figures_and_a_dash_where_undefined() -> None:
     assert "AP50 of 1 targets, bird" in text.getvalue()
 
 
+def test_names_in_the_table_are_no_markup() -> None:
+    text = io.StringIO()
+    two_classes = [frame([], [(SMALL, 5.0)]), frame([], [(SMALL, 5.0)], label=1)]
+    metrics = evaluate_images(two_classes, score_threshold=0.5, class_names=("drone[/b]", "bird[red]"))
+    Console(file=text, width=120).print(metrics.table(title="sky[/a] :key:"))
+    for name in ("sky[/a] :key:", "drone[/b]", "bird[red]"):
+        assert name in text.getvalue()
+
+
 def test_impossible_requests_are_refused() -> None:
     with pytest.raises(ValueError, match="no frames"):
         evaluate_images([], score_threshold=0.5)

@@ -49,7 +49,7 @@ def test_they_are_measured_on_unchanged_frames_that_training_remembers(domains: 
     model, mixture = build(config)
     weights = {name: value.clone() for name, value in model.named_parameters()}
     statistics = build_norm_statistics(config, loader_of(config, mixture))
-    statistics.settle(model)
+    statistics.settle(model, epoch=0)
 
     batches: list[Batch] = list(islice(statistics.loader.epoch(0), 3))
     whole = {
@@ -70,11 +70,28 @@ def test_they_are_measured_on_unchanged_frames_that_training_remembers(domains: 
     assert {one.momentum for one in model.modules() if isinstance(one, nn.BatchNorm2d)} == {NORM_MOMENTUM}
 
 
+def test_they_are_measured_at_the_share_of_the_task_that_an_epoch_ended_with(domains: Path) -> None:
+    moving = {"task_share": 0.5, "final_task_share": 1.0, "steps_per_epoch": 8, "epochs": 2, "norm_batches": 2}
+    config = short_run(domains, auxiliary_statistics="shared", **moving)
+    model, mixture = build(config)
+    statistics = build_norm_statistics(config, loader_of(config, mixture))
+    means = []
+    for epoch in range(2):
+        statistics.settle(model, epoch=epoch)
+        means.append(model.detector.backbone.stem.norm.running_mean.clone())
+    of_task = [frame for batch in statistics.loader.epoch(1) for frame in batch.frames[batch.domain_ids == 0]]
+    with torch.no_grad():
+        responses = model.detector.backbone.stem.conv(torch.stack(of_task)).mean(dim=(2, 3))  # (frames, C)
+    lowest, highest = responses.amin(dim=0), responses.amax(dim=0)
+    inside = [((lowest - 1e-4 <= mean) & (mean <= highest + 1e-4)).all() for mean in means]
+    assert [bool(one) for one in inside] == [False, True]  # the first epoch ends with some of the other domain
+
+
 def test_none_are_measured_where_none_are_asked_for(domains: Path) -> None:
     config = short_run(domains, norm_batches=0)
     model, mixture = build(config)
     before = {name: value.clone() for name, value in model.named_buffers()}
-    build_norm_statistics(config, loader_of(config, mixture)).settle(model)
+    build_norm_statistics(config, loader_of(config, mixture)).settle(model, epoch=0)
     assert all(torch.equal(value, before[name]) for name, value in model.named_buffers())
 
 
@@ -84,5 +101,5 @@ def test_what_is_saved_has_the_statistics_of_its_own_weights(domains: Path, tmp_
     model, mixture = build(config)
     saved = read_weights(config.out / "last")
     model.load_state_dict(saved)
-    build_norm_statistics(config, loader_of(config, mixture)).settle(model)
+    build_norm_statistics(config, loader_of(config, mixture)).settle(model, epoch=0)
     torch.testing.assert_close(model.state_dict()[STEM_MEAN], saved[STEM_MEAN])

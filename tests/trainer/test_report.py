@@ -212,6 +212,23 @@ def test_a_domain_without_a_test_split_is_measured_on_its_validation(root: Path,
     assert "bright:val" in (tmp_path / "page.html").read_text()
 
 
+def test_runs_of_other_sequences_are_not_compared(root: Path, tmp_path: Path) -> None:
+    """Shares of another `--mixture-seed` are as large, but of other frames."""
+    other = tmp_path / "runs" / "other"
+    shutil.copytree(root / "runs" / "alone", other)
+    info = other / "best" / "checkpoint.json"
+    document = json.loads(info.read_text())
+    document["domains"][0]["digest"] = "0" * 16
+    info.write_text(json.dumps(document))
+    assert report(root, tmp_path / "page.html", str(other), str(root / "runs" / "loddis")) == 0
+    tree = ET.fromstring((tmp_path / "page.html").read_text().partition("\n")[2])
+    shift = next(section for section in tree.iter("section") if section.attrib["id"] == "negative-shift")
+    assert not list(shift.iter("h3"))
+    assert "no run here on its task data alone (dark:1, the same sequences)" in text_of(shift)
+    cards = [[text_of(part) for part in card] for card in tree.findall(".//ul[@class='cards']/li")]
+    assert not any("against P" in part for card in cards for part in card)
+
+
 def test_a_figure_that_was_never_measured_is_left_out(root: Path, tmp_path: Path) -> None:
     run_folder = tmp_path / "blind"
     shutil.copytree(root / "runs" / "loddis", run_folder)

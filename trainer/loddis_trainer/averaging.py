@@ -23,7 +23,7 @@ from loddis_trainer.errors import CheckpointError
 __all__ = ["average_checkpoints"]
 
 # What checkpoints must have in common for their mean to mean something.
-SAME = ("variant", "classes", "window", "register_window", "size_hw", "stride", "keep", "intensity")
+SAME = ("variant", "classes", "window", "register_window", "size_hw", "stride", "intensity")
 
 
 def average_checkpoints(folders: Sequence[Path], out: Path) -> CheckpointInfo:

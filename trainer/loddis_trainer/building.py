@@ -92,7 +92,9 @@ def build_training_model(config: FitConfig, *, roles: Sequence[Role]) -> Trainin
             enabled=enabled,
         )
     weights = LossWeights(alpha=config.alpha, beta=config.beta, eta=config.eta)
-    trust = [config.auxiliary_box_trust if role == "auxiliary" else 1.0 for role in roles]
+    trust = None
+    if config.auxiliary_box_trust < 1:
+        trust = [config.auxiliary_box_trust if role == "auxiliary" else 1.0 for role in roles]
     groups = None
     if config.auxiliary_statistics == "own" and "auxiliary" in roles:
         groups = [0 if role == "task" else 1 + roles[:domain].count("auxiliary") for domain, role in enumerate(roles)]

@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 from rich.console import Console
-from rich.markup import escape
 
 from loddis_runtime.command import CliPositionalArg, CliSubCommand, Command, SubCommand, run
 from loddis_trainer.cli_data import Data
@@ -74,7 +73,7 @@ class Fit(FitConfig, SubCommand):
         if math.isfinite(result.best_map50):
             best = f"best validation mAP50 {100 * result.best_map50:.1f} %: {result.out / 'best'}"
         done = f"{result.epochs} epochs, {result.steps} steps in {result.seconds:.0f} s"
-        Console().print(f"{done}; {best}", soft_wrap=True, markup=False)
+        Console().print(f"{done}; {best}", soft_wrap=True, markup=False, emoji=False)
 
 
 class Evaluate(SubCommand):
@@ -119,7 +118,7 @@ class Evaluate(SubCommand):
             return
         console = Console()
         for name, m in metrics.items():
-            console.print(m.table(title=escape(name)))
+            console.print(m.table(title=name))
 
 
 class Average(SubCommand):
@@ -140,7 +139,8 @@ class Average(SubCommand):
         if self.as_json:
             print(json.dumps({"out": str(self.out), "averaged": info.averaged}))
             return
-        Console().print(f"the mean of {len(info.averaged)} checkpoints: {self.out}", soft_wrap=True, markup=False)
+        text = f"the mean of {len(info.averaged)} checkpoints: {self.out}"
+        Console().print(text, soft_wrap=True, markup=False, emoji=False)
 
 
 class Trainer(Command):

@@ -131,7 +131,7 @@ class Import(SubCommand):
         if self.as_json:
             print(json.dumps(report.to_dict(), indent=2))
             return
-        console, complaints = Console(), Console(stderr=True)
+        console, complaints = Console(emoji=False), Console(stderr=True, emoji=False)
         if report.recognised_by is not None:
             console.print(escape(f"recognised as {report.format}: {report.recognised_by}"), soft_wrap=True)
         for warning in report.warnings:

@@ -56,7 +56,7 @@ class Inspect(SubCommand):
         if self.as_json:
             print(inspection.to_json())
         else:
-            print_inspection(inspection, Console())
+            print_inspection(inspection, Console(emoji=False))
         if self.strict and inspection.count("fault"):
             raise SystemExit(1)
 

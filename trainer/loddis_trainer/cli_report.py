@@ -51,4 +51,5 @@ class Report(SubCommand):
             print(json.dumps({"out": str(self.out), "runs": figures}, indent=2))
             return
         size = self.out.stat().st_size / 1e6
-        Console().print(f"{self.out}: {len(figures)} runs, {size:.1f} MB", soft_wrap=True, highlight=False)
+        text = f"{self.out}: {len(figures)} runs, {size:.1f} MB"
+        Console().print(text, soft_wrap=True, highlight=False, markup=False, emoji=False)

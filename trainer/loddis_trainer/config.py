@@ -96,10 +96,10 @@ class FitConfig(BaseModel):
     task_share: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.7, description="Share of the task domains in a batch, at the start, where balance is `domain`."
     )
-    final_task_share: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, BeforeValidator(_none_of_text)] = Field(
+    final_task_share: Annotated[Annotated[float, Field(gt=0, le=1)] | None, BeforeValidator(_none_of_text)] = Field(
         default=None,
         description="Share of the task domains in the second half of the training; it moves there evenly over the "
-        "first half. A batch holds a frame of each domain at least. none: task_share stays.",
+        "first half. Below 1 a batch holds a frame of each domain at least. none: task_share stays.",
     )
     loss_balance: Literal["batch", "domain"] = Field(
         default="batch",
@@ -149,7 +149,7 @@ class FitConfig(BaseModel):
     contrast: Contrast = Field(
         default="all",
         description="Whose contrastive loss counts: of all samples (paper), or of those with a swapped background; "
-        "the fewer, the less it weighs.",
+        "the fewer, the less it weighs, and none of the losses counts in a batch of one domain.",
     )
     pooling: Literal["gap", "boxes"] = Field(
         default="gap", description="What z and b are pooled over: the whole map (paper), or boxes and the rest."

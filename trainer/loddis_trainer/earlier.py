@@ -201,5 +201,5 @@ def _measure_norms(config: FitConfig, model: TrainingModel, loader: TrainingLoad
     detector = model.detector.eval()
     fresh = set(detector.head.modules()) if config.init_part == "body" else set()
     norms = [one for one in detector.modules() if isinstance(one, nn.BatchNorm2d) and one not in fresh]
-    measure_norms(detector, remembered_frames(model, loader, batches=NORM_BATCHES), norms=norms)
+    measure_norms(detector, remembered_frames(model, loader.epoch(0, only=slice(NORM_BATCHES))), norms=norms)
     detector.train()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from rich.markup import escape
 from rich.progress import track
 
 from loddis_runtime import Detections, Detector, load
@@ -82,7 +83,7 @@ def collect_results(
     chosen = list(range(len(dataset))) if numbers is None else list(numbers)
     starts = range(0, len(chosen), FRAMES_A_BATCH)
     results = []
-    for start in track(starts, description=dataset.label, disable=not progress, transient=True):
+    for start in track(starts, description=escape(dataset.label), disable=not progress, transient=True):
         batch = chosen[start : start + FRAMES_A_BATCH]
         prepared = [detector.prepare_window(dataset.window(number, detector.manifest.window)) for number in batch]
         for number, key, rows in zip(batch, prepared, detector.infer(prepared), strict=True):

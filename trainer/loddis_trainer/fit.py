@@ -32,6 +32,7 @@ from loddis_trainer.checkpoint import (
     read_state,
     save_checkpoint,
 )
+from loddis_trainer.choices import CANDIDATES
 from loddis_trainer.config import FitConfig
 from loddis_trainer.data import DomainDataset, Mixture
 from loddis_trainer.earlier import Start, check_domains, read_earlier_run, start_from
@@ -149,7 +150,7 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
             done.epoch += 1
 
             if statistics is not None:
-                statistics.settle(_training_model(average.average))
+                statistics.settle(_training_model(average.average), epoch=done.epoch - 1)
                 result: Validation | None = None
                 if done.epoch % config.validate_every == 0 or done.epoch == config.epochs:
                     result = validate(_training_model(average.average).detector, config, held_out)
@@ -248,7 +249,7 @@ def _describe(
         register_window=config.register_window,
         size_hw=config.size_hw,
         stride=config.stride,
-        keep=100,
+        keep=CANDIDATES,
         intensity=config.intensity,
         domains=_domains_of(mixture),
         epoch=done.epoch,

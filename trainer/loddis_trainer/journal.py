@@ -91,7 +91,7 @@ class Journal:
 
     def note(self, text: str) -> None:
         """Print a line for people."""
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(text, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
     def begin_epoch(self, step: int) -> None:
         """Start to sum up an epoch that begins after `step` steps."""

@@ -14,22 +14,22 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import chain, islice
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from loddis_trainer.data import TrainingLoader
+from loddis_trainer.data import Batch, TrainingLoader
 from loddis_trainer.models import LoddisDetector
 from loddis_trainer.training_model import TrainingModel
 
 __all__ = ["NormStatistics", "remembered_frames"]
 
 
-def remembered_frames(model: TrainingModel, loader: TrainingLoader, *, batches: int) -> Iterator[Tensor]:
-    """Give of the first batches of a training the frames ``(B, T, H, W)`` that running statistics follow."""
-    for batch in islice(loader.epoch(0), batches):
+def remembered_frames(model: TrainingModel, batches: Iterable[Batch]) -> Iterator[Tensor]:
+    """Give of batches of a training the frames ``(B, T, H, W)`` that running statistics follow."""
+    for batch in batches:
         frames = model.remembered(batch.frames, batch.domain_ids)
         if len(frames):
             yield frames
@@ -39,21 +39,24 @@ class NormStatistics:
     """Measure a detector's statistics on batches of a training, without what augmentation does to them.
 
     Args:
-        loader: Of the frames; the first `batches` of its first epoch are taken, or all where that has fewer.
-        batches: 0 leaves the statistics as they are.
+        loader: Of the frames.
+        batches: The last so many of an epoch are taken, or all where it has fewer: where the share of the task moves,
+            theirs is what the weights are used to. 0 leaves the statistics as they are.
     """
 
     def __init__(self, loader: TrainingLoader, *, batches: int) -> None:
         self.loader = loader
         self.batches = batches
 
-    def settle(self, model: TrainingModel) -> None:
-        """Give the detector of a model, in place, statistics of its own, layer by layer as batches pass.
+    def settle(self, model: TrainingModel, *, epoch: int) -> None:
+        """Give the detector of a model, in place, statistics of its own after an epoch, layer by layer as batches pass.
 
         Only frames that the running statistics follow in training are taken: those of the task where domains have
         statistics of their own.
         """
-        frames = remembered_frames(model, self.loader, batches=self.batches)
+        if not self.batches:
+            return
+        frames = remembered_frames(model, self.loader.epoch(epoch, only=slice(-self.batches, None)))
         first = next(frames, None)
         if first is not None:  # else nothing would be left of those that are there
             device = next(model.parameters()).device

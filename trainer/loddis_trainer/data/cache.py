@@ -196,7 +196,7 @@ def _build(index: SplitIndex, folder: Path, *, progress: bool) -> None:
     sizes: list[tuple[int, int]] = []
     widths: list[int] = []
     total = sum(len(sequence.records) for sequence in index.sequences)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
         (folder / "frames.bin").open("wb") as out,
         ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,

@@ -54,7 +54,8 @@ class EpochPlan:
         balance: ``natural`` draws all frames alike. ``domain`` gives every batch fixed shares: `task_share` to the task
             domains, the rest to the auxiliary ones, each shared evenly. What runs out is shuffled again.
         task_share: Under ``domain``, in the first step.
-        final_task_share: In the second half of all epochs, moving there evenly over the first; ``None``: it stays.
+        final_task_share: In the second half of all epochs, moving there evenly over the first; ``None``: it stays. 1
+            ends on the task domains alone.
         epochs: Of the training, halfway through which that share is reached.
         seed: Of the order.
     """
@@ -110,11 +111,11 @@ class TrainingLoader:
                 f" {plan.batch_size * world_size}; lower the batch size or raise the share per epoch"
             )
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Give the batches of an epoch."""
+    def epoch(self, epoch: int, *, only: slice = slice(None)) -> Iterator[Batch]:
+        """Give the batches of an epoch, or `only` some of them."""
         loader = DataLoader(
             self.samples,
-            batch_sampler=self.draws(epoch),
+            batch_sampler=self.draws(epoch)[only],
             collate_fn=collate,
             num_workers=self.workers,
         )
@@ -157,7 +158,7 @@ class TrainingLoader:
         return first + (last - first) * min(1.0, 2 * (epoch + progress) / self.plan.epochs)
 
     def _domain_counts(self, task_share: float) -> list[int]:
-        """Share a batch out among the domains: largest remainders, at least one frame each."""
+        """Share a batch out among the domains: largest remainders, at least one frame of each that has a share."""
         roles = [domain.role for domain in self.samples.mixture.domains]
         tasks, others = roles.count("task"), roles.count("auxiliary")
         task_share = task_share if others else 1.0
@@ -168,9 +169,9 @@ class TrainingLoader:
         counts = np.floor(wanted).astype(int)
         for domain in np.argsort(counts - wanted, kind="stable")[: self.plan.batch_size - counts.sum()]:
             counts[domain] += 1
-        while (counts == 0).any():
+        while (short := (counts == 0) & (wanted > 0)).any():
             counts[counts.argmax()] -= 1
-            counts[counts.argmin()] += 1
+            counts[short.argmax()] += 1
         return [int(count) for count in counts]
 
 

@@ -61,7 +61,8 @@ class LoddisBranches(nn.Module):
         temperature: τ of the contrastive loss, above 0.
         contrast: Whose loss counts in target consistency: that of ``all`` samples (equation 14), or of those whose
             background was ``swapped``: one that keeps its own has nothing to be consistent with, and is only asked to
-            be told from other targets. See `info_nce` for what the loss is divided by.
+            be told from other targets. See `info_nce` for what the loss is divided by. With ``swapped``, a batch of one
+            domain, which has nothing to overlook, gives no loss at all, and nothing is said of it.
         reversal_strength: λ of the gradient reversal, at least 0; may be set anew before every step.
         enabled: The losses to compute, at least one.
 
@@ -131,6 +132,8 @@ class LoddisBranches(nn.Module):
             ValueError: The shapes do not fit, or a domain that does not exist.
         """
         domains = self._check_domains(domain_ids, len(fused_map))
+        if self.contrast == "swapped" and len(set(domains.tolist())) < 2:
+            return BranchLosses(None, None, None, None)
         features = self.projections(fused_map, boxes_xyxy, stride=stride)
         skipped: list[str] = []
         correlation = None

@@ -34,7 +34,7 @@ class DetectionLoss(NamedTuple):
         total: 5 · box + objectness + classes.
         box: Mean over assigned points of box loss times trust; in [0, 2] for `giou`, [0, 1] for `nwd`.
         objectness: Binary cross entropy over all points, per assigned point.
-        classes: Binary cross entropy against the class, asked for by IoU where boxes are trusted, per assigned point.
+        classes: Binary cross entropy against the class, asked for by overlap, per assigned point.
         assigned: Number of assigned points.
     """
 
@@ -67,8 +67,8 @@ def detection_loss(
         raw: The head's output for B frames.
         truth: Their ground truth, network pixels.
         stride: Input pixels per grid point.
-        box_trust: ``(B,)`` in [0, 1]: weight of a frame's boxes; at 0 it teaches where targets are and what, not how
-            large. All are trusted if none.
+        box_trust: ``(B,)`` in [0, 1]: weight of a frame's boxes, here and in the assignment; at 0 it teaches where
+            targets are and what, not how large. All are trusted if none.
         box_loss: How far a box is from its target, see `loddis_trainer.losses.boxes`.
         groups: ``(B,)`` int64 in [0, G); all frames are one group if none.
         auxiliary: ``(G,)`` bool, by group; given with `groups`.
@@ -76,7 +76,7 @@ def detection_loss(
     boxes = decode_boxes(raw, stride=stride)  # (B, A, 4)
     objectness, classes = raw.objectness.float(), raw.classes.float()
     grid = grid_points(raw.size_hw, device=boxes.device)
-    found = assign(boxes, objectness, classes, grid, truth, stride=stride)
+    found = assign(boxes, objectness, classes, grid, truth, stride=stride, box_trust=box_trust)
     weight = _frame_weights(found.foreground.sum(dim=1), groups, auxiliary)  # (B,)
 
     index = found.target_index
@@ -84,10 +84,8 @@ def detection_loss(
     target_labels = torch.gather(truth.class_ids, 1, index)  # (B, A)
     trust = torch.ones(len(boxes), device=boxes.device) if box_trust is None else box_trust.to(boxes.dtype)
     trust = torch.where(found.foreground, trust[:, None], 0.0)  # (B, A)
-    # The class is asked for as strongly as the box overlaps: the score then ranks boxes by how good they are. A box
-    # that is not trusted cannot say how good one is; its target is asked for in full.
-    wanted = 1 - trust * (1 - found.iou)
-    target_classes = F.one_hot(target_labels, classes.shape[-1]) * wanted[..., None]  # (B, A, C)
+    # The class is asked for as strongly as the box overlaps: the score then ranks boxes by how good they are.
+    target_classes = F.one_hot(target_labels, classes.shape[-1]) * found.overlap[..., None]  # (B, A, C)
 
     box = (trust * BOX_LOSSES[box_loss](boxes, target_boxes)).sum(dim=1) @ weight
     per_point = F.binary_cross_entropy_with_logits(objectness, found.foreground.float(), reduction="none")

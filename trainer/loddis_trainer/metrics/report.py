@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from loddis_trainer.metrics.average_precision import MOST_DETECTIONS, class_curves, mean_over_classes
 from loddis_trainer.metrics.detection_probability import DetectionRoc, roc_of_match
@@ -131,7 +132,7 @@ class Metrics:
 
     def table(self, *, title: str) -> Table:
         """Give the figures as a table for people."""
-        table = Table(title=title, show_header=False)
+        table = Table(title=Text(title, style="table.title"), show_header=False)  # names are no markup
         table.add_column("figure")
         table.add_column("value", justify="right")
         at, distance = f"at score ≥ {self.score_threshold:.3f}", f"centre distance ≤ {self.centre_distance_px:g} px"
@@ -146,7 +147,7 @@ class Metrics:
         if len(self.by_class) > 1:
             table.add_section()
             for each in self.by_class:
-                table.add_row(f"AP50 of {each.targets} targets, {each.label}", _percent(each.ap50))
+                table.add_row(Text(f"AP50 of {each.targets} targets, {each.label}"), _percent(each.ap50))
         for groups in (self.by_size, self.by_snr):
             table.add_section()
             for group in groups:

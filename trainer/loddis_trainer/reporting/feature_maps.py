@@ -21,6 +21,7 @@ from loddis_trainer.data.samples import Draw
 from loddis_trainer.earlier import config_of
 from loddis_trainer.errors import CheckpointError
 from loddis_trainer.losses.consistency import swap_indices
+from loddis_trainer.models.norms import statistics_apart
 from loddis_trainer.reporting.collect import DataSource
 from loddis_trainer.reporting.figures_training import heat_colours
 from loddis_trainer.reporting.pictures import Boxes, picture, stretch
@@ -112,7 +113,7 @@ def _maps(model: TrainingModel, frames: Tensor, domain_ids: Tensor) -> _Maps:
     if model.branches is None:
         raise ValueError("a plain model has no maps")
     projections = model.branches.projections
-    with torch.inference_mode():
+    with torch.inference_mode(), statistics_apart(model.detector, model.group_sizes(domain_ids)):  # as in training
         projected = projections.maps(model.detector.fuse(frames))
         partner = swap_indices(domain_ids)
         if projected.background is None:

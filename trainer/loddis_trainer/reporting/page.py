@@ -90,10 +90,10 @@ def _run_keys(findings: Findings) -> list[RunKey]:
     """Give every run with its mAP50 and, where it can be told, what auxiliary data did to it."""
     figures = [_headline(findings, run) for run in findings.runs]
     pairs = list(zip(findings.runs, figures, strict=True))
-    base = {run.task_specs: value for run, (value, _) in pairs if not run.has_auxiliary}
+    base = {run.task_data: value for run, (value, _) in pairs if not run.has_auxiliary}
     keys = []
     for number, (run, (value, splits)) in enumerate(pairs):
-        gain = value - base.get(run.task_specs, math.nan) if run.has_auxiliary else math.nan
+        gain = value - base.get(run.task_data, math.nan) if run.has_auxiliary else math.nan
         known = math.isfinite(gain)
         keys.append(
             RunKey(

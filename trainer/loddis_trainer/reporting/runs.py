@@ -99,8 +99,13 @@ class TrainedRun:
 
     @property
     def task_specs(self) -> tuple[str, ...]:
-        """Its task domains with their shares, in an order of their own: what makes two runs comparable."""
+        """Its task domains with their shares, in an order of their own."""
         return tuple(sorted(f"{one.name}:{one.fraction:g}" for one in self.info.domains if one.role == "task"))
+
+    @property
+    def task_data(self) -> frozenset[tuple[str, float, str | None]]:
+        """Its task domains, their shares, and of which sequences: what makes two runs comparable."""
+        return frozenset((one.name, one.fraction, one.digest) for one in self.info.domains if one.role == "task")
 
     def domain_paths(self, role: Literal["task", "auxiliary"]) -> list[str]:
         """Names or paths of its domains of a role, as they were given."""

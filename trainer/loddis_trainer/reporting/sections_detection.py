@@ -25,7 +25,7 @@ def negative_shift_section(findings: Findings) -> Section:
         return section
     compared: set[str] = set()
     for base in alone:
-        others = [run for run in with_auxiliary if run.task_specs == base.task_specs]
+        others = [run for run in with_auxiliary if run.task_data == base.task_data]
         compared |= {run.label for run in others}
         section.blocks.extend(
             [
@@ -42,8 +42,8 @@ def negative_shift_section(findings: Findings) -> Section:
     section.blocks.extend(
         [
             Note(
-                f"{run.label}: there is no run here on its task data alone ({', '.join(run.task_specs)}) to compare it"
-                " with; train one without auxiliary domains and name it too."
+                f"{run.label}: there is no run here on its task data alone ({', '.join(run.task_specs)}, the same"
+                " sequences) to compare it with; train one without auxiliary domains and name it too."
             )
             for run in with_auxiliary
             if run.label not in compared

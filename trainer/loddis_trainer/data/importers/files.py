@@ -201,7 +201,7 @@ def common_tail(one: tuple[str, ...], other: tuple[str, ...]) -> int:
 
 def progress_bar(*, shown: bool) -> Progress:
     """Give the bar that all steps of an import use."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, disable=not shown, transient=True)
 
 

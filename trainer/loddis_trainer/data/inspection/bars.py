@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 
 __all__ = ["tracked"]
@@ -17,4 +18,4 @@ def tracked(items: Sequence[Item], title: str, *, progress: bool) -> Iterable[It
     """Go through items with a bar, unless it is not wanted or stderr is no terminal."""
     console = Console(stderr=True)
     shown = progress and console.is_terminal
-    return track(items, title, disable=not shown, transient=True, console=console)
+    return track(items, escape(title), disable=not shown, transient=True, console=console)
