@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import logging
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +12,11 @@ from pydantic import ValidationError
 
 from loddis_export.averaging import choose_box_averaging
 from loddis_export.box_scale import choose_box_scale, scale_boxes
+from loddis_export.bundle_folder import check_is_new, name_and_version, new_bundle, not_describable, save_manifest
 from loddis_export.errors import ExportError, ParityError
 from loddis_export.graph import set_parameter, write_graph
-from loddis_export.model_card import model_card
+from loddis_export.model_card import CARD, model_card
+from loddis_export.operating_point import choose_threshold
 from loddis_export.parity import Reference
 from loddis_export.parity_report import ParityReport, PrecisionParity
 from loddis_export.precisions import (
@@ -32,17 +31,15 @@ from loddis_export.settings import Credit, ExportSettings, ScenesSettings
 from loddis_export.strip import StrippedCheckpoint, strip_checkpoint
 from loddis_export.strip_proof import measure_stripping
 from loddis_runtime import Detector, load
-from loddis_runtime.bundle import graph_name, sha256_file
+from loddis_runtime.bundle import graph_name
 from loddis_runtime.engines.refusals import PARITY_NAME
-from loddis_runtime.manifest import MANIFEST_NAME, Manifest, TrainingDomain
+from loddis_runtime.manifest import Manifest, TrainingDomain
 from loddis_trainer.data import DomainDataset, LabelledFrames, join
 from loddis_trainer.evaluate import evaluate
-from loddis_trainer.metrics import Metrics, common_threshold
+from loddis_trainer.metrics import Metrics
 from loddis_trainer.software import software_versions
 
 __all__ = ["ExportedBundle", "describe", "export_bundle"]
-
-CARD = "MODEL_CARD.md"
 
 log = logging.getLogger(__name__)
 
@@ -76,12 +73,11 @@ def export_bundle(checkpoint: Path, out: Path, settings: ExportSettings, *, prog
     Raises:
         CheckpointError: The checkpoint is missing or half-written.
         DataError: The frames for parity or evaluation cannot be read.
-        ExportError: `out` exists, or the name does not suit.
+        ExportError: `out` exists, the name does not suit, or held-out frames have no target that the model finds.
         ParityError: The float32 graph strays from the checkpoint; nothing was written.
     """
-    if out.exists():
-        raise ExportError(f"{out} exists already; a bundle is never overwritten: choose another version")
-    stripped = strip_checkpoint(checkpoint)
+    check_is_new(out)
+    stripped = strip_checkpoint(checkpoint, candidates=settings.candidates)
     manifest = describe(stripped, out, settings)  # first: what is wrong with it costs no conversion
     chosen_on = settings.threshold_on or _splits_of_tasks(stripped, "val", "--threshold-on")
     calibrate_on: Sequence[str] = ()
@@ -93,21 +89,11 @@ def export_bundle(checkpoint: Path, out: Path, settings: ExportSettings, *, prog
     calibration = [
         (splits[name], number) for name in calibrate_on for number in calibration_numbers(splits[name], each)
     ]
-    made = [folder for folder in (out.parent, *out.parent.parents) if not folder.exists()]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".building", dir=out.parent))
-    building.chmod(0o755)
-    try:
-        work = _Work(stripped, splits, tuple(chosen_on), calibration, settings, progress)
-        result = _build(work, manifest, building, out)
-        building.rename(out)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        for folder in made:
-            with contextlib.suppress(OSError):  # someone else put something there
-                folder.rmdir()
-        raise
-    return result
+    work = _Work(stripped, splits, tuple(chosen_on), calibration, settings, progress)
+    if not any(len(work.held_out.boxes(number)) for number in range(len(work.held_out))):
+        raise ExportError(f"{work.held_out.label} has no targets to judge a bundle by: name others with --threshold-on")
+    with new_bundle(out) as building:
+        return _build(work, manifest, building, out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,16 +141,17 @@ def _build(work: _Work, manifest: Manifest, building: Path, out: Path) -> Export
     with load(building, device="cpu", precision="fp32", threads=settings.threads) as detector:
         threshold = settings.score_threshold
         if threshold is None:
-            curves = [work.evaluate(detector, name, score_threshold=0.5, measure=False).roc for name in work.chosen_on]
-            threshold = common_threshold(curves, settings.max_false_alarms)
-        threshold = round(threshold, 4)  # before anything is measured at it: what is written is what was used
+            curves = {
+                name: work.evaluate(detector, name, score_threshold=0.5, measure=False).roc for name in work.chosen_on
+            }
+            threshold = choose_threshold(curves, settings.max_false_alarms)
         manifest = manifest.model_copy(update={"score_threshold": threshold})
         report = _compare_graphs(work, manifest, building, detector.with_manifest(manifest), box_scale_wh=box_scale_wh)
         metrics = {name: work.evaluate(detector, name, score_threshold=threshold) for name in settings.evaluate}
     figures = {name: m.headline() for name, m in metrics.items()}
 
     written = [graph_name(one.precision) for one in report.precisions if not one.faults]
-    manifest = _save(manifest, building, written)
+    manifest = save_manifest(manifest, building, written)
     if graph_name("int8") in written:  # float16 is no arithmetic of this CPU
         with load(building, device="cpu", precision="int8", threads=settings.threads) as compressed:
             for name in settings.evaluate:
@@ -194,7 +181,7 @@ def _build(work: _Work, manifest: Manifest, building: Path, out: Path) -> Export
             max_false_alarms=settings.max_false_alarms if settings.score_threshold is None else None,
         )
     )
-    manifest = _save(manifest, building, [*written, PARITY_NAME, CARD])
+    manifest = save_manifest(manifest, building, [*written, PARITY_NAME, CARD])
     load(building, device="cpu", threads=settings.threads).close()  # what is shipped must open
     return ExportedBundle(out, manifest, report, metrics)
 
@@ -207,7 +194,7 @@ def _settle_boxes(work: _Work, manifest: Manifest, building: Path) -> tuple[Mani
     settings, held_out = work.settings, work.held_out
     info = work.stripped.info
     write_graph(work.stripped.detector, building / graph_name("fp32"), window=info.window, size_hw=info.size_hw)
-    manifest = _save(manifest, building, [graph_name("fp32")])
+    manifest = save_manifest(manifest, building, [graph_name("fp32")])
     factors = (1.0, 1.0)
     with load(building, device="cpu", precision="fp32", threads=settings.threads) as opened:
         averaging_iou = choose_box_averaging(opened, held_out, settings.average_boxes, progress=work.progress)
@@ -217,7 +204,7 @@ def _settle_boxes(work: _Work, manifest: Manifest, building: Path) -> tuple[Mani
     if factors != (1.0, 1.0):
         name, bias = scale_boxes(work.stripped.detector, factors)
         set_parameter(building / graph_name("fp32"), name, bias)
-    return _save(manifest, building, [graph_name("fp32")]), factors
+    return save_manifest(manifest, building, [graph_name("fp32")]), factors
 
 
 def _compare_graphs(
@@ -244,7 +231,17 @@ def _compare_graphs(
         window = manifest.window
         frames = [detector.prepare_window(split.window(number, window)).tensor for split, number in work.calibration]
         limits = settings.parity.int8
-        parities.append(write_int8(building, manifest, reference, frames, limits=limits, threads=detector.threads))
+        parities.append(
+            write_int8(
+                building,
+                manifest,
+                reference,
+                frames,
+                limits=limits,
+                threads=detector.threads,
+                progress=work.progress,
+            )
+        )
         if not parities[-1].faults:
             signed = compare_signed_int8(building, manifest, reference, limits=limits, threads=detector.threads)
     for one in parities:
@@ -254,13 +251,6 @@ def _compare_graphs(
         log.warning("TensorRT engines of this bundle will not be int8: %s", "; ".join(signed.faults))
     stripping = measure_stripping(work.stripped)
     return reference.report(parities, stripping, signed_int8=signed, box_scale_wh=box_scale_wh)
-
-
-def _save(manifest: Manifest, building: Path, names: Sequence[str]) -> Manifest:
-    """Write the manifest of these files, and give it."""
-    complete = manifest.model_copy(update={"files": {name: sha256_file(building / name) for name in names}})
-    complete.save(building / MANIFEST_NAME)
-    return complete
 
 
 def describe(stripped: StrippedCheckpoint, out: Path, settings: ExportSettings) -> Manifest:
@@ -282,11 +272,11 @@ def describe(stripped: StrippedCheckpoint, out: Path, settings: ExportSettings) 
         for domain in info.domains
     )
     domains += tuple(domain for domain in info.start_domains if domain.name not in own)
-    cells = (info.size_hw[0] // info.stride) * (info.size_hw[1] // info.stride)
+    name, version = name_and_version(out)
     try:
         return Manifest(
-            name=settings.name or out.parent.name,
-            version=settings.version or out.name,
+            name=settings.name or name,
+            version=settings.version or version,
             classes=info.classes,
             window=info.window,
             register_window=info.register_window,
@@ -297,15 +287,14 @@ def describe(stripped: StrippedCheckpoint, out: Path, settings: ExportSettings) 
             score_threshold=settings.score_threshold or 0.5,
             nms_iou_threshold=settings.nms_iou_threshold,
             nms_centre_distance_px=settings.nms_centre_distance_px,
-            max_detections=min(info.keep, cells),
+            max_detections=stripped.detector.keep,
             training_domains=domains,
             files={},
             software=info.software | software_versions("onnx", "onnxruntime", "onnxscript"),
             created=dt.datetime.now(dt.UTC),
         )
     except ValidationError as error:
-        faults = [f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors(include_url=False)]
-        raise ExportError(f"the bundle cannot be described: {'; '.join(faults)}") from error
+        raise not_describable(error) from error
 
 
 def _splits_of_tasks(stripped: StrippedCheckpoint, split: str, flag: str) -> list[str]:

@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from loddis_export.engine import EngineSettings, WrittenEngine, build_engines
-from loddis_export.settings import ExportSettings, ScenesSettings
+from loddis_export.settings import CANDIDATES_MEAN, Candidates, ExportSettings, ScenesSettings
 from loddis_runtime.command import CliPositionalArg, CliSubCommand, Command, SubCommand, run
 from loddis_runtime.manifest import MANIFEST_NAME
+from loddis_trainer.choices import CANDIDATES
 
 __all__ = ["main"]
 
@@ -46,7 +47,7 @@ class Bundle(ExportSettings, SubCommand):
             }
             print(json.dumps(document))
             return
-        console = Console()
+        console = _console()
         for name, m in bundle.metrics.items():
             console.print(m.table(title=name))
         console.print(f"parity on {bundle.parity.frames} frames of {bundle.parity.domain}:")
@@ -81,7 +82,7 @@ class Engine(EngineSettings, SubCommand):
             ]
             print(json.dumps(documents))
         else:
-            console = Console()
+            console = _console()
             console.print(_engine_table(written))
             console.print(f"in {written[0].path.parent}", soft_wrap=True)
 
@@ -124,9 +125,34 @@ class Scenes(ScenesSettings, SubCommand):
         for domain in scenes.domains:
             median, most = domain.null_quantiles[10], domain.null_quantiles[-1]
             table.add_row(domain.name, str(domain.frames), str(domain.sequences), f"{median:.2f}", f"{most:.2f}")
-        console = Console()
+        console = _console()
         console.print(table)
         console.print(f"in {self.bundle / MANIFEST_NAME}", soft_wrap=True)
+
+
+class OtherCandidates(SubCommand):
+    """Make another version of a bundle that gives more candidates a frame, or fewer: for crowds. Weights stay the same.
+
+    For example: loddis-export candidates models/my-model/1 models/my-model/2 --count 500
+    """
+
+    bundle: CliPositionalArg[Path] = Field(description="Folder of the bundle.")
+    out: CliPositionalArg[Path] = Field(description="Folder of the new one, REPO/NAME/VERSION; must not exist.")
+    count: Candidates = Field(default=CANDIDATES, description=CANDIDATES_MEAN)
+    as_json: bool = Field(default=False, alias="json", description="Print the result as JSON.")
+
+    def cli_cmd(self) -> None:
+        """Make it."""
+        from loddis_export.candidates import change_candidates  # as above
+
+        manifest = change_candidates(self.bundle, self.out, self.count)
+        if self.as_json:
+            print(json.dumps({"path": str(self.out), "candidates": manifest.max_detections}))
+            return
+        _console().print(
+            f"bundle {manifest.name}:{manifest.version} of {manifest.max_detections} candidates a frame in {self.out}",
+            soft_wrap=True,
+        )
 
 
 class Export(Command):
@@ -137,7 +163,13 @@ class Export(Command):
 
     bundle: CliSubCommand[Bundle] = Field(description="Make a bundle of a checkpoint.")
     engine: CliSubCommand[Engine] = Field(description="Build TensorRT engines of a bundle.")
+    candidates: CliSubCommand[OtherCandidates] = Field(description="Make a bundle of another that is more for crowds.")
     scenes: CliSubCommand[Scenes] = Field(description="Add what training scenes are like to a bundle's manifest.")
+
+
+def _console() -> Console:
+    """Give where to print: names of domains, classes and folders are no markup."""
+    return Console(markup=False, emoji=False)
 
 
 def main() -> NoReturn:

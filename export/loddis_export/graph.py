@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
 
@@ -19,7 +20,7 @@ from loddis_export.errors import ExportError
 from loddis_runtime.bundle import INPUT_NAME, OUTPUT_NAME
 from loddis_trainer.models import LoddisDetector
 
-__all__ = ["OPSET", "graph_parameters", "set_parameter", "write_graph"]
+__all__ = ["OPSET", "graph_parameters", "set_candidates", "set_parameter", "write_graph"]
 
 OPSET = 20
 LARGEST_BATCH = 4096  # a bound that the exporter's shape solver asks for, no limit of the graph
@@ -99,6 +100,33 @@ def set_parameter(path: Path, name: str, values: torch.Tensor) -> None:
             onnx.save_model(model, str(path), save_as_external_data=False)
             return
     raise ExportError(f"{path.name} has no parameter {name} of shape {tuple(values.shape)} that one layer reads")
+
+
+def set_candidates(path: Path, count: int) -> None:
+    """Let a written graph give another number of candidates a frame; how it finds each of them stays as it is.
+
+    Args:
+        path: File of the graph, of any precision.
+        count: K; no more than the graph has grid points.
+
+    Raises:
+        ExportError: The graph does not choose its candidates as this project's do, or has fewer grid points.
+    """
+    model = onnx.load(str(path))
+    graph = model.graph
+    counts = [node.input[1] for node in graph.node if node.op_type == "TopK"]
+    constants = [tensor for tensor in graph.initializer if tensor.name in counts]
+    readers = sum(list(node.input).count(tensor.name) for node in graph.node for tensor in constants)
+    if not len(counts) == len(constants) == readers == 1:
+        raise ExportError(f"{path.name} does not choose its candidates by one TopK of a constant number")
+    constants[0].CopyFrom(onnx.numpy_helper.from_array(np.array([count], dtype=np.int64), constants[0].name))
+    graph.output[0].type.tensor_type.shape.dim[1].dim_value = count
+    del graph.value_info[:]  # shapes of before
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"{path.name} cannot give {count} candidates: {str(error).splitlines()[0]}") from error
+    onnx.save_model(model, str(path), save_as_external_data=False)
 
 
 def _forget_origins(model: onnx.ModelProto) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Sequence
+
+from rich.console import Console
 
 from loddis_export.parity_report import PrecisionParity
 
@@ -15,7 +18,9 @@ log = logging.getLogger(__name__)
 Trial = Callable[[tuple[str, ...]], PrecisionParity]
 
 
-def find_float_layers(layers: Sequence[str], try_out: Trial, *, always: tuple[str, ...]) -> PrecisionParity:
+def find_float_layers(
+    layers: Sequence[str], try_out: Trial, *, always: tuple[str, ...], progress: bool = False
+) -> PrecisionParity:
     """Find few layers to leave in float so that the rest may be int8.
 
     If the graph keeps within its limits with all layers in int8 but `always`, that is all. If not, blocks of layers
@@ -27,10 +32,13 @@ def find_float_layers(layers: Sequence[str], try_out: Trial, *, always: tuple[st
         layers: Names in the order they run in.
         try_out: Quantises all layers but those given, and compares.
         always: Layers that are left in float from the start.
+        progress: Say of each trial, on stderr, what it is and what it came to: it takes long, and there may be many.
 
     Returns:
         The comparison with the layers that were chosen; beyond its limits only if that is so whatever stays in float.
     """
+    if progress:
+        try_out = _told(try_out, len(layers))
     best = try_out(always)
     blocks = _blocks([layer for layer in layers if layer not in always])
     chosen: list[str] = []
@@ -50,6 +58,20 @@ def find_float_layers(layers: Sequence[str], try_out: Trial, *, always: tuple[st
         if fewer.excess <= 1:
             best = fewer
     return best
+
+
+def _told(try_out: Trial, layers: int) -> Trial:
+    """Give a trial that says what it tries, and what that came to."""
+    console, numbers = Console(stderr=True), itertools.count(1)
+
+    def tell(float_layers: tuple[str, ...]) -> PrecisionParity:
+        what = f"int8, trial {next(numbers)}, {len(float_layers)} of {layers} layers in float"
+        with console.status(what):
+            parity = try_out(float_layers)
+        console.print(f"{what}: losses at {parity.excess:.2f} of their limits", highlight=False, soft_wrap=True)
+        return parity
+
+    return tell
 
 
 def _blocks(layers: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -11,7 +11,9 @@ from loddis_runtime.manifest import Manifest
 from loddis_trainer.checkpoint import CheckpointInfo
 from loddis_trainer.metrics import Metrics
 
-__all__ = ["model_card"]
+__all__ = ["CARD", "card_of_other_candidates", "model_card"]
+
+CARD = "MODEL_CARD.md"
 
 
 def model_card(
@@ -50,6 +52,18 @@ def model_card(
         _limits(manifest),
     )
     return "\n".join(parts)
+
+
+def card_of_other_candidates(card: str, before: Manifest, after: Manifest) -> str:
+    """Give the card of a bundle whose graphs give another number of candidates than those that it was made of."""
+    now, then = after.max_detections, before.max_detections
+    rest = card.partition("\n")[2]
+    return f"""# {after.name}, version {after.version}
+
+Made of version {before.version} of `{before.name}` by `loddis-export candidates`: targets are chosen out of up to {now}
+candidates a frame, {then} before. A bright target takes about six, and where they run out, dim ones are lost.
+All figures below were measured with {then}; weights and operating point are the same.
+{rest}"""
 
 
 def _head(manifest: Manifest, stripped: StrippedCheckpoint, parity: ParityReport, chosen: str, splits: str) -> str:

@@ -31,7 +31,7 @@ from loddis_trainer.metrics import ImageResult, Metrics, evaluate_images
 from loddis_trainer.metrics.detection_probability import detection_roc
 from loddis_trainer.models import LoddisDetector
 
-__all__ = ["Reference", "compare_outputs", "run_checkpoint", "stack_batches"]
+__all__ = ["Reference", "compare_outputs", "evenly_spaced", "run_checkpoint", "stack_batches"]
 
 COMPARED_FROM_SCORE = 0.05  # below it a candidate is reported by nobody
 FRAMES_A_BATCH = 8
@@ -85,7 +85,7 @@ class Reference:
             score_threshold: Of the bundle.
 
         Raises:
-            ExportError: No frame of these has a candidate to compare.
+            ExportError: No frame of these has a candidate to compare, or none a target.
         """
         window = detector.manifest.window
         prepared = tuple(detector.prepare_window(dataset.window(number, window)) for number in numbers)
@@ -93,6 +93,11 @@ class Reference:
         if not (rows[..., 4] >= COMPARED_FROM_SCORE).any():
             raise ExportError(
                 f"parity cannot be shown: the checkpoint finds nothing on {len(numbers)} frames of {dataset.label}"
+            )
+        if not any(len(dataset.boxes(number)) for number in numbers):
+            raise ExportError(
+                f"parity cannot be shown: of the {len(numbers)} frames of {dataset.label} that are compared none has a "
+                "target; raise --parity-frames"
             )
         results = tuple(
             image_result(dataset, number, detector.finish(frame, row, score_threshold=SCORE_FLOOR))
@@ -110,14 +115,21 @@ class Reference:
             metrics=evaluate_images(results, score_threshold=score_threshold, centre_distance_px=centre_distance_px),
         )
 
-    def every(self, step: int) -> Reference:
-        """Give the reference of every `step`-th frame, for what takes long."""
-        results = self.results[::step]
+    def few(self, count: int) -> Reference:
+        """Give the reference of at most `count` frames, for what takes long: evenly spaced, those with targets first.
+
+        Targets are rare in some domains, and without any there is no loss to see.
+        """
+        with_targets = [place for place, result in enumerate(self.results) if len(result.truth_boxes_xyxy)]
+        others = [place for place, result in enumerate(self.results) if not len(result.truth_boxes_xyxy)]
+        first = evenly_spaced(with_targets, count)
+        chosen = sorted(first + evenly_spaced(others, count - len(first)))
+        results = tuple(self.results[place] for place in chosen)
         return replace(
             self,
-            numbers=self.numbers[::step],
-            prepared=self.prepared[::step],
-            rows=self.rows[::step],
+            numbers=tuple(self.numbers[place] for place in chosen),
+            prepared=tuple(self.prepared[place] for place in chosen),
+            rows=self.rows[chosen],
             results=results,
             metrics=evaluate_images(
                 results, score_threshold=self.score_threshold, centre_distance_px=self.centre_distance_px
@@ -221,16 +233,16 @@ class Reference:
             return []
         labels = self.domains
         found = []
-        for part in self.dataset.parts:
+        for label in dict.fromkeys(labels):
             one, other = (
                 evaluate_images(
-                    [result for result, label in zip(every, labels, strict=True) if label == part.label],
+                    [result for result, own in zip(every, labels, strict=True) if own == label],
                     score_threshold=self.score_threshold,
                     centre_distance_px=self.centre_distance_px,
                 )
                 for every in (self.results, results)
             )
-            found.append((part.label, one.targets, one.pd, other.pd))
+            found.append((label, one.targets, one.pd, other.pd))
         return found
 
     def _with_detections(self, rows: NDArray[np.float32]) -> tuple[ImageResult, ...]:
@@ -314,6 +326,12 @@ def run_checkpoint(
             for batch in stack_batches([frame.tensor for frame in prepared])
         ]
     return np.concatenate(rows)
+
+
+def evenly_spaced(numbers: Sequence[int], count: int) -> list[int]:
+    """Choose at most `count` of some numbers, the first and the last among them."""
+    places = np.linspace(0, len(numbers) - 1, min(count, len(numbers)))
+    return [numbers[int(place)] for place in np.unique(places.round())]
 
 
 def stack_batches(tensors: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:

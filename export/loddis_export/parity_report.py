@@ -63,14 +63,21 @@ class PrecisionParity(BaseModel):
         return [f"{name} is no finite number" for name in self._not_finite()] + beyond
 
     def _not_finite(self) -> list[str]:
-        """Name the figures that are no numbers: there is nothing to hold against a limit, and nothing is well."""
+        """Name the figures that are no numbers though the checkpoint's are: there is nothing to hold against a limit.
+
+        Without targets the checkpoint has no mAP50 and no Pd either: then there is nothing that could be lost.
+        """
         figures = {
-            "a box": self.max_abs_box_px,
-            "a score": self.max_abs_score,
-            "mAP50": self.map50_exported,
-            "Pd": self.pd_exported,
+            "a box": (0.0, self.max_abs_box_px),
+            "a score": (0.0, self.max_abs_score),
+            "mAP50": (self.map50_reference, self.map50_exported),
+            "Pd": (self.pd_reference, self.pd_exported),
         }
-        return [name for name, value in figures.items() if not math.isfinite(value)]
+        return [
+            name
+            for name, (reference, value) in figures.items()
+            if math.isfinite(reference) and not math.isfinite(value)
+        ]
 
     def _losses(self) -> list[tuple[str, float, float]]:
         """Give each loss that has a limit, and the limit."""

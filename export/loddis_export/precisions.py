@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from loddis_export.errors import ExportError
 from loddis_export.half import convert_to_half
 from loddis_export.layer_search import find_float_layers
-from loddis_export.parity import Reference, run_checkpoint
+from loddis_export.parity import Reference, evenly_spaced, run_checkpoint
 from loddis_export.parity_report import PrecisionParity
 from loddis_export.quantise import layers_for_float, layers_of, quantise_graph
 from loddis_export.score_levels import level_scores
@@ -45,8 +45,7 @@ def calibration_numbers(dataset: DomainDataset, count: int) -> list[int]:
     with_targets = [number for number in range(len(dataset)) if len(dataset.boxes(number))]
     if not with_targets:
         raise ExportError(f"{dataset.label} has no targets to calibrate int8 on: name others with --calibrate-on")
-    places = np.linspace(0, len(with_targets) - 1, min(count, len(with_targets)))
-    return [with_targets[int(place)] for place in np.unique(places.round())]
+    return evenly_spaced(with_targets, count)
 
 
 def write_fp16(
@@ -62,7 +61,7 @@ def write_fp16(
 
     ONNX Runtime's CPU provider computes such a graph in float32: running it shows that the graph is right and what
     rounding the weights does, not what float16 does to activations. So the checkpoint is run in float16 as well, which
-    a CPU does slowly: on every so many of the frames. Both have to keep within the limits.
+    a CPU does slowly: on some of the frames, those with targets first. Both have to keep within the limits.
 
     Args:
         building: The bundle's folder, with the float32 graph.
@@ -83,7 +82,7 @@ def write_fp16(
     onnx.save_model(half, str(target), save_as_external_data=False)
     with _opened(building, manifest, "fp16", threads) as detector:
         of_graph = reference.compare(detector, limits=limits)
-    some = reference.every(max(1, len(reference.numbers) // HALF_FRAMES))
+    some = reference.few(HALF_FRAMES)
     rows = run_checkpoint(copy.deepcopy(checkpoint).half(), some.prepared, dtype=torch.float16)
     of_arithmetic = some.compare_rows(rows, precision="fp16", computed_by="torch in float16, CPU", limits=limits)
     parity = max(of_arithmetic, of_graph, key=lambda one: one.excess)
@@ -100,6 +99,7 @@ def write_int8(
     *,
     limits: ParityLimits,
     threads: int,
+    progress: bool = False,
 ) -> PrecisionParity:
     """Write the int8 graph of a bundle's float32 graph, as few layers in float as the limits allow.
 
@@ -112,6 +112,7 @@ def write_int8(
         frames: ``(T, h, w)`` each, to calibrate on.
         limits: How far the graph may stray.
         threads: Of the engine.
+        progress: Say what is tried, and what it comes to; the search may take long.
 
     Returns:
         The comparison. Where it has faults, no graph was left behind.
@@ -140,7 +141,7 @@ def write_int8(
             score_shift=shift,
         )
 
-    best = find_float_layers(layers_of(source), try_out, always=layers_for_float(source))
+    best = find_float_layers(layers_of(source), try_out, always=layers_for_float(source), progress=progress)
     write(best.float_layers)  # the layers that were chosen need not be those that were tried last
     ranges.unlink()
     if best.faults:

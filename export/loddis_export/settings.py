@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from loddis_runtime.bundle import GraphPrecision
+from loddis_trainer.choices import CANDIDATES
 from loddis_trainer.domain_spec import SplitName
 
 __all__ = ["Averaging", "Credit", "ExportSettings", "ParityLimits", "ParitySettings", "ScenesSettings"]
@@ -16,6 +17,9 @@ Averaging: TypeAlias = Literal["auto", "on", "off"]
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Candidates = Annotated[int, Field(ge=1, le=10_000)]
+
+CANDIDATES_MEAN = "Candidates a frame, out of which targets are chosen; a bright one takes about six."
 
 
 class Credit(BaseModel):
@@ -119,6 +123,7 @@ class ExportSettings(BaseModel):
     nms_centre_distance_px: Annotated[float, Field(ge=0)] = Field(
         default=3.0, description="Suppression: centres nearer than this are one target, network pixels; 0 is off."
     )
+    candidates: Candidates = Field(default=CANDIDATES, description=CANDIDATES_MEAN)
     average_boxes: Averaging = Field(
         default="auto",
         description="Give the mean box of all candidates of a target; auto: if mAP50 on --threshold-on rises with it.",

@@ -19,7 +19,7 @@ from support.domains import BOX_PX, SIZE_HW, spot_frame, write_coco_domain, writ
 def domains(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("export-domains")
     write_drone_csv_domain(root / "dark", splits={"train": 2, "val": 2, "test": 1}, frames=5)
-    write_coco_domain(root / "bright", splits={"train": 2, "test": 3})
+    write_coco_domain(root / "bright", splits={"train": 2, "test": 3}, level=64)  # not so that nothing is found there
     return root
 
 

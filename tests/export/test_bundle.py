@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from onnx import numpy_helper
 from pydantic import ValidationError
 
 from loddis_export import bundle
-from loddis_export.bundle import export_bundle
+from loddis_export.bundle import describe, export_bundle
 from loddis_export.cli import Bundle, Export
 from loddis_export.engine import EngineSettings, build_engines
 from loddis_export.errors import ExportError, ParityError
@@ -22,6 +23,7 @@ from loddis_export.layer_search import Trial
 from loddis_export.parity import Reference, compare_outputs
 from loddis_export.parity_report import ParityReport, PrecisionParity
 from loddis_export.settings import Credit, ExportSettings, ParityLimits, ParitySettings
+from loddis_export.strip import strip_checkpoint
 from loddis_runtime import load
 from loddis_runtime.command import run
 from loddis_runtime.intensity import FullRange
@@ -33,6 +35,7 @@ from loddis_trainer.models import build_detector
 from loddis_trainer.torch_engine import wrap_detector
 from support.domains import SIZE_HW, write_coco_domain
 
+CELLS = SIZE_HW[0] // 8 * (SIZE_HW[1] // 8)
 LOOSE = {"map50": 0.3, "pd": 0.3, "group_pd": 0.3, "fa_per_frame": 1.0, "unmatched": 0.3}
 
 
@@ -78,6 +81,7 @@ def test_a_model_of_several_tasks_is_chosen_and_compared_on_all_of_them(
     alarms = [curve.at_threshold(threshold)[1] for curve in curves.values()]
     assert np.mean(alarms) <= settings.max_false_alarms
     assert threshold == pytest.approx(common_threshold(list(curves.values()), settings.max_false_alarms), abs=1e-4)
+    assert all(curve.at_threshold(threshold)[0] > 0 for curve in curves.values())
     with pytest.raises(ValidationError, match="dark:val is named twice"):
         ExportSettings(threshold_on=["dark:val", "dark:val"])
 
@@ -98,7 +102,11 @@ def test_a_bundle_has_everything_and_detects_what_the_checkpoint_does(
     assert [entry.name for entry in out.parent.iterdir()] == ["3"]
     with load(out, threads=1, precision="fp32") as detector:
         manifest = detector.manifest
-        assert (manifest.name, manifest.version, manifest.max_detections) == ("spots", "3", 50)
+        assert (manifest.name, manifest.version, manifest.max_detections) == (
+            "spots",
+            "3",
+            CELLS,
+        )  # all there are, whatever the checkpoint was validated with
         assert [(d.name, d.role, d.licence) for d in manifest.training_domains] == [
             ("dark", "task", "CC0 1.0"),
             ("bright", "auxiliary", "CC BY 4.0"),
@@ -312,8 +320,11 @@ def test_the_int8_graph_is_of_the_layers_that_were_chosen_and_levelled_as_report
 ) -> None:
     chosen_graph = b""
 
-    def choose_the_first_of_two(layers: list[str], try_out: Trial, *, always: tuple[str, ...]) -> PrecisionParity:
+    def choose_the_first_of_two(
+        layers: list[str], try_out: Trial, *, always: tuple[str, ...], progress: bool
+    ) -> PrecisionParity:
         nonlocal chosen_graph
+        assert progress
         chosen = try_out((*always, "backbone.stage4.0"))
         (building,) = (tmp_path / "m").glob(".1.*.building")
         chosen_graph = (building / "model.int8.onnx").read_bytes()
@@ -322,7 +333,7 @@ def test_the_int8_graph_is_of_the_layers_that_were_chosen_and_levelled_as_report
 
     monkeypatch.setattr("loddis_export.precisions.find_float_layers", choose_the_first_of_two)
     only = settings.model_copy(update={"precisions": ["fp32", "int8"], "evaluate": []})
-    exported = export_bundle(checkpoint, tmp_path / "m" / "1", only, progress=False)
+    exported = export_bundle(checkpoint, tmp_path / "m" / "1", only, progress=True)
     report = exported.parity.precisions[1]
     assert "backbone.stage4.0" in report.float_layers
     assert (tmp_path / "m" / "1" / "model.int8.onnx").read_bytes() == chosen_graph
@@ -335,10 +346,79 @@ def objectness_bias(graph: Path) -> float:
     return float(values["head.objectness_logit.bias"][0])
 
 
+def bare_frames(root: Path, split: str, *, kept: tuple[int, ...] = ()) -> None:
+    """Take the labels of a COCO split away, but for those of some images, counted from 1."""
+    path = root / f"instances_{split}.json"
+    document = json.loads(path.read_text())
+    document["annotations"] = [one for one in document["annotations"] if one["image_id"] in kept]
+    path.write_text(json.dumps(document))
+
+
+def test_float16_is_judged_on_frames_with_targets_where_these_are_rare(
+    checkpoint: Path, settings: ExportSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every so many of the frames might all be empty: mAP50 and Pd would be no numbers, of either."""
+    judged: list[Reference] = []
+
+    def few(
+        reference: Reference, count: int, choose: Callable[[Reference, int], Reference] = Reference.few
+    ) -> Reference:
+        judged.append(choose(reference, count))
+        return judged[-1]
+
+    monkeypatch.setattr(Reference, "few", few)
+    monkeypatch.setattr("loddis_export.precisions.HALF_FRAMES", 3)
+    root = write_coco_domain(tmp_path / "data" / "dark", splits={"val": 8}, level=60)
+    bare_frames(root, "val", kept=(4, 7))
+    rare = settings.model_copy(
+        update={
+            "data_root": tmp_path / "data",
+            "cache_dir": tmp_path / "cache",
+            "evaluate": [],
+            "precisions": ["fp32", "fp16"],
+            "score_threshold": 0.3,
+        }
+    )
+    exported = export_bundle(checkpoint, tmp_path / "m" / "1", rare, progress=False)
+    assert exported.parity.precisions[1].faults == []
+    assert (tmp_path / "m" / "1" / "model.fp16.onnx").is_file()
+    (some,) = judged
+    assert some.numbers == (0, 3, 6)  # both with a target, and one more
+    assert some.metrics.targets == 2
+
+
+def test_held_out_frames_without_any_target_are_refused(
+    checkpoint: Path, settings: ExportSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_coco_domain(tmp_path / "data" / "dark", splits={"val": 3}, level=60)
+    of_its_own = {"data_root": tmp_path / "data", "evaluate": [], "precisions": ["fp32"], "score_threshold": 0.3}
+    bare_frames(root, "val", kept=(2,))
+    few = settings.model_copy(update={**of_its_own, "cache_dir": tmp_path / "some", "parity_frames": 1})
+    with pytest.raises(ExportError, match=r"of the 1 frames of dark:val .* none has a target; raise --parity-frames"):
+        export_bundle(checkpoint, tmp_path / "m" / "1", few, progress=False)
+    bare_frames(root, "val")
+    monkeypatch.setattr(bundle, "write_graph", lambda *_, **__: pytest.fail("the graph was written first"))
+    none = settings.model_copy(update={**of_its_own, "cache_dir": tmp_path / "none"})
+    with pytest.raises(ExportError, match="dark:val has no targets to judge a bundle by: name others with"):
+        export_bundle(checkpoint, tmp_path / "m" / "1", none, progress=False)
+    assert not (tmp_path / "m").exists()
+
+
+def test_name_and_version_are_those_of_the_folder_wherever_one_stands(
+    checkpoint: Path, settings: ExportSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stripped = strip_checkpoint(checkpoint)
+    (tmp_path / "spots" / "1").mkdir(parents=True)
+    (tmp_path / "linked").symlink_to(tmp_path / "spots")  # a repository knows the model by the link's name
+    for stand, out, name in (("spots", "2", "spots"), ("spots/1", "../2", "spots"), ("", "linked/2", "linked")):
+        monkeypatch.chdir(tmp_path / stand)
+        manifest = describe(stripped, Path(out), settings)
+        assert (manifest.name, manifest.version) == (name, "2")
+
+
 def test_int8_needs_frames_with_targets(checkpoint: Path, settings: ExportSettings, tmp_path: Path) -> None:
     root = write_coco_domain(tmp_path / "data" / "dark", splits={"train": 2, "val": 3})
-    annotations = json.loads((root / "instances_train.json").read_text()) | {"annotations": []}
-    (root / "instances_train.json").write_text(json.dumps(annotations))
+    bare_frames(root, "train")
     bare = settings.model_copy(
         update={"data_root": tmp_path / "data", "cache_dir": tmp_path / "cache", "evaluate": [], "precisions": ["int8"]}
     )

@@ -20,6 +20,7 @@ from loddis_export.strip import strip_checkpoint
 from loddis_runtime.bundle import INPUT_NAME, Bundle
 from loddis_runtime.repository import shipped_repository
 from loddis_trainer.checkpoint import read_info, read_weights
+from loddis_trainer.choices import CANDIDATES
 from loddis_trainer.errors import CheckpointError
 from loddis_trainer.fit import fit
 from loddis_trainer.from_bundle import detector_of_bundle, measure_norms
@@ -86,7 +87,9 @@ def test_a_training_goes_on_from_a_bundle(domains: Path, bundle: Bundle, tmp_pat
     kernels = {name for name in exported if name.endswith("conv.weight")}
     of_head = {name for name in kernels if name.startswith("head.")}
     assert kernels & same == (kernels if part == "all" else kernels - of_head)
-    assert read_info(tmp_path / "run" / "last").config["init"] == str(bundle.path)
+    info = read_info(tmp_path / "run" / "last")
+    assert info.config["init"] == str(bundle.path)
+    assert info.keep == CANDIDATES  # not the bundle's
 
 
 def test_a_detector_of_single_frames_goes_on_with_a_window(domains: Path, bundle: Bundle, tmp_path: Path) -> None:

@@ -100,6 +100,23 @@ def test_more_false_alarms_and_other_detections_fail_too() -> None:
     assert elsewhere.faults == ["0.2 of the detections are not matched, allowed are 0.05"]
 
 
+def test_each_trial_is_told_of_where_somebody_waits(capsys: pytest.CaptureFixture[str]) -> None:
+    find_float_layers(LAYERS, Trials({"head.out": 0.005}), always=LAYERS[:1])
+    assert capsys.readouterr().err == ""
+    trials = Trials({"head.box.1": 0.05})
+    find_float_layers(LAYERS, trials, always=LAYERS[:1], progress=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == len(trials.tried) > 3
+    assert err.splitlines()[0] == "int8, trial 1, 1 of 7 layers in float: losses at 5.00 of their limits"
+
+
+@pytest.mark.parametrize("reference", ["map50", "pd"])
+def test_without_targets_there_is_nothing_to_lose(reference: str) -> None:
+    empty = {f"{reference}_{which}": float("nan") for which in ("reference", "exported")}
+    assert parity(0.0).model_copy(update=empty).faults == []
+
+
 @pytest.mark.parametrize("figure", ["max_abs_box_px", "max_abs_score", "map50_exported"])
 def test_what_is_not_a_number_fails_whatever_the_limits_and_can_be_read_back(figure: str) -> None:
     broken = parity(0.0).model_copy(update={figure: float("nan")})

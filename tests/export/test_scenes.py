@@ -76,8 +76,12 @@ def test_the_command_prints_what_it_wrote(bundle: Path, scenes_root: Path, capsy
     assert written is not None
     assert printed == written.model_dump(mode="json")
     assert written.domains[0].frames == 20
+    (renamed := bundle.with_name("1[a]")).symlink_to(bundle)
+    words[1] = str(renamed)
     assert run(Export, words) == 0
-    assert "dark" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "dark" in shown
+    assert "1[a]" in shown
 
 
 def test_what_cannot_be_described_leaves_the_bundle_as_it_was(bundle: Path, scenes_root: Path) -> None:

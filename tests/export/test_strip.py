@@ -17,6 +17,8 @@ from loddis_export.graph import OPSET, graph_parameters, set_parameter, write_gr
 from loddis_export.strip import strip_checkpoint
 from loddis_export.strip_proof import measure_stripping
 from loddis_runtime.bundle import INPUT_NAME, OUTPUT_NAME
+from loddis_trainer.checkpoint import read_info
+from loddis_trainer.choices import CANDIDATES
 from loddis_trainer.models import build_detector
 from loddis_trainer.training_model import TrainingModel
 from support.domains import SIZE_HW
@@ -37,6 +39,13 @@ def test_detections_are_bit_equal_before_and_after_stripping(trained: TrainingMo
     stripped.detector.keep = trained.detector.keep
     with torch.no_grad():
         assert torch.equal(stripped.detector(frames), trained.detector(frames))
+
+
+def test_candidates_are_the_bundles_matter_and_no_more_than_grid_points(checkpoint: Path, tmp_path: Path) -> None:
+    grid = SIZE_HW[0] // 8 * (SIZE_HW[1] // 8)
+    assert read_info(checkpoint).keep == 50
+    assert strip_checkpoint(checkpoint).detector.keep == grid < CANDIDATES
+    assert strip_checkpoint(checkpoint, candidates=20).detector.keep == 20
 
 
 def test_every_branch_weight_is_named_as_removed(trained: TrainingModel, checkpoint: Path) -> None:

@@ -9,7 +9,7 @@ from typing import get_args
 
 from torch import Tensor, nn
 
-from loddis_trainer.choices import Stride, VariantName
+from loddis_trainer.choices import CANDIDATES, Stride, VariantName
 from loddis_trainer.models.darknet import CspDarknet
 from loddis_trainer.models.fusion import TopDownFusion
 from loddis_trainer.models.head import DecoupledHead, RawPredictions, keep_best
@@ -31,7 +31,9 @@ class LoddisDetector(nn.Module):
         keep: Detections K given per frame.
     """
 
-    def __init__(self, backbone: CspDarknet, fusion: TopDownFusion, head: DecoupledHead, *, keep: int = 100) -> None:
+    def __init__(
+        self, backbone: CspDarknet, fusion: TopDownFusion, head: DecoupledHead, *, keep: int = CANDIDATES
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.fusion = fusion
@@ -71,7 +73,7 @@ class LoddisDetector(nn.Module):
 
 
 def build_detector(
-    variant: VariantName, *, num_classes: int = 1, window: int = 1, stride: Stride = 8, keep: int = 100
+    variant: VariantName, *, num_classes: int = 1, window: int = 1, stride: Stride = 8, keep: int = CANDIDATES
 ) -> LoddisDetector:
     """Build an untrained detector of a named size.
 
