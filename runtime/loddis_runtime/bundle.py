@@ -30,28 +30,30 @@ class Bundle:
     manifest: Manifest
 
     @classmethod
-    def open(cls, path: Path, *, verify: bool = True) -> Bundle:
+    def open(cls, path: Path) -> Bundle:
         """Read a bundle's manifest, and check that its files are those that the manifest vouches for.
 
         Args:
             path: The folder.
-            verify: Read every file and compare its SHA-256. Without, files need only be there.
 
         Raises:
-            BundleError: No such folder, no usable manifest, or a file is missing.
+            BundleError: No such folder, no usable manifest, or a file is missing or cannot be read.
             ChecksumError: A file differs from what was exported, be it by one bit.
         """
-        if not path.is_dir():
-            raise BundleError(f"{path} is not a bundle: no such folder")
-        manifest = Manifest.load(path / MANIFEST_NAME)
-        for name, expected in manifest.files.items():
-            file = path / name
-            if not file.is_file():
-                raise BundleError(f"{path} is incomplete: the manifest lists {name}, which is missing")
-            if verify and (actual := sha256_file(file)) != expected:
-                raise ChecksumError(
-                    f"{file} is damaged or was changed: SHA-256 must be {expected[:12]}…, got {actual[:12]}…"
-                )
+        try:
+            if not path.is_dir():
+                raise BundleError(f"{path} is not a bundle: no such folder")
+            manifest = Manifest.load(path / MANIFEST_NAME)
+            for name, expected in manifest.files.items():
+                file = path / name
+                if not file.is_file():
+                    raise BundleError(f"{path} is incomplete: the manifest lists {name}, which is missing")
+                if (actual := sha256_file(file)) != expected:
+                    raise ChecksumError(
+                        f"{file} is damaged or was changed: SHA-256 must be {expected[:12]}…, got {actual[:12]}…"
+                    )
+        except OSError as error:  # a folder on the way may not be searched
+            raise BundleError(f"cannot read {path}: {error.strerror or error}") from None
         return cls(path, manifest)
 
     @property

@@ -37,11 +37,10 @@ import re
 import select
 import sys
 from collections.abc import Sequence
-from typing import Any, ClassVar, NoReturn, get_args
+from typing import Any, ClassVar, NoReturn
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     CliPositionalArg,
@@ -53,13 +52,12 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from loddis_runtime.command_names import describe_fault, flag_of, is_sub_command, one_line, variable_of
 from loddis_runtime.errors import LoddisError
 
 __all__ = ["CliPositionalArg", "CliSubCommand", "Command", "SubCommand", "run"]
 
 OK, FAILED, USED_WRONGLY, INTERRUPTED = 0, 1, 2, 130
-SUB_COMMAND_MARK = get_args(CliSubCommand)[1]
-POSITIONAL_MARK = get_args(CliPositionalArg)[1]
 METAVARS = {"str": "TEXT", "SecretStr": "TEXT", "int": "INT", "float": "NUMBER", "Path": "PATH"}
 
 
@@ -194,10 +192,10 @@ def _build(app: type[Command], prog: str, arguments: list[str]) -> Command:
     try:
         return app(_cli_settings_source=source(args=arguments))
     except ValidationError as error:
-        faults = [_fault(app, fault, arguments) for fault in error.errors(include_url=False)]
+        faults = [describe_fault(app, fault, arguments) for fault in error.errors(include_url=False)]
         raise _UsageError(prog, faults) from None
     except SettingsError as error:
-        raise _UsageError(prog, [_one_line(str(error))]) from None
+        raise _UsageError(prog, [one_line(str(error))]) from None
 
 
 def _add_argument(
@@ -212,8 +210,8 @@ def _add_argument(
     if path[-1] == "kind":  # of a union: the default shown is that of its last member, not of the field
         options["help"] = re.sub(r" \(default: \w+\)$", "", options["help"])
     root = app.model_fields.get(path[0])
-    if root is not None and SUB_COMMAND_MARK not in root.metadata and app.model_config.get("env_prefix"):
-        options["help"] += f" [{_variable(app, path)}]"
+    if root is not None and not is_sub_command(root) and app.model_config.get("env_prefix"):
+        options["help"] += f" [{variable_of(app, tuple(path))}]"
     return parser.add_argument(*names, **options)
 
 
@@ -228,7 +226,7 @@ def _add_parser(commands: argparse._SubParsersAction[Any], *names: str, **option
 def _responsible(command: Command | SubCommand, prog: str) -> Command | SubCommand:
     """Give the first model on the way down that has a `cli_cmd` of its own."""
     while type(command).cli_cmd in (Command.cli_cmd, SubCommand.cli_cmd):
-        names = [name for name, field in type(command).model_fields.items() if SUB_COMMAND_MARK in field.metadata]
+        names = [name for name, field in type(command).model_fields.items() if is_sub_command(field)]
         chosen = [name for name in names if getattr(command, name) is not None]
         if not chosen:
             flags = ", ".join(_sub_command(command, name) for name in names)
@@ -239,59 +237,15 @@ def _responsible(command: Command | SubCommand, prog: str) -> Command | SubComma
 
 def _sub_command(command: Command | SubCommand, name: str) -> str:
     """Give the name that a sub-command is called by: its alias, for words such as `import` that no field can be."""
-    return _kebab(type(command).model_fields[name].alias or name)
-
-
-def _fault(app: type[Command], fault: ErrorDetails, arguments: list[str]) -> str:
-    """Say in one line what is wrong with which flag, or with which variable of the environment."""
-    model: type[BaseModel] | None = app
-    path: list[str] = []
-    positional = secret = False
-    for part in fault["loc"]:
-        field = _field(model, part) if model else None
-        if field is None:  # an index within a list, or the name of a member of a union
-            continue
-        if SUB_COMMAND_MARK not in field.metadata:
-            path.append(str(part))
-            positional = POSITIONAL_MARK in field.metadata
-            secret = "Secret" in repr(field.annotation)
-        members = get_args(field.annotation) or (field.annotation,)
-        model = next((member for member in members if isinstance(member, type) and issubclass(member, BaseModel)), None)
-    flag = _kebab(".".join(path))
-    name = flag.upper() if positional else f"--{flag}"
-    variable = _variable(app, path)
-    if variable in os.environ and not any(argument.split("=")[0] == name for argument in arguments):
-        name = variable
-    if fault["type"] == "missing":
-        return f"{name}: too few values" if isinstance(fault["loc"][-1], int) else f"{name} is required"
-    if fault["type"] == "value_error":  # from a validator of ours, which says itself what came
-        message = str(fault["ctx"]["error"])
-    else:
-        is_secret = secret or "@" in str(fault["input"])  # of an address, what stands before that may be a password
-        came = "" if is_secret else f", got {fault['input']!r}"
-        message = fault["msg"][0].lower() + fault["msg"][1:] + came
-    return _one_line(f"{name}: {message}" if path else message)
-
-
-def _field(model: type[BaseModel], name: str | int) -> FieldInfo | None:
-    """Find a field by its name or its alias."""
-    for field_name, field in model.model_fields.items():
-        if name in (field_name, field.alias, field.validation_alias):
-            return field
-    return None
-
-
-def _variable(app: type[Command], path: list[str]) -> str:
-    """Give the variable of the environment that a field is read from."""
-    return f"{app.model_config.get('env_prefix', '')}{'__'.join(path)}".upper()
+    return flag_of((type(command).model_fields[name].alias or name,))
 
 
 def _describe(error: LoddisError | OSError) -> str:
     """Give the error's message; the cause and the file of an `OSError`."""
     if isinstance(error, OSError) and error.strerror:
         files = [str(name) for name in (error.filename, error.filename2) if name is not None]
-        return _one_line(": ".join([error.strerror, " -> ".join(files)]) if files else error.strerror)
-    return _one_line(str(error) or type(error).__name__)
+        return one_line(": ".join([error.strerror, " -> ".join(files)]) if files else error.strerror)
+    return one_line(str(error) or type(error).__name__)
 
 
 def _complain(prog: str, message: str) -> None:
@@ -311,13 +265,3 @@ def _reader_left() -> bool:
         return False
     os.dup2(os.open(os.devnull, os.O_WRONLY), output)
     return True
-
-
-def _kebab(name: str) -> str:
-    """Write a field's name as the flag is written."""
-    return name.replace("_", "-")
-
-
-def _one_line(text: str) -> str:
-    """Fold white space."""
-    return " ".join(text.split())

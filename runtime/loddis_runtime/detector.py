@@ -5,6 +5,7 @@ Legend: B batch, T frames of the window, H W pixels of the frame, h w network pi
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
@@ -22,7 +23,7 @@ from loddis_runtime.engines import Engine
 from loddis_runtime.engines.choice import Device, Precision, choose_engine
 from loddis_runtime.engines.threads import available_cores, check_threads
 from loddis_runtime.errors import ConfigError, FrameError
-from loddis_runtime.frames import as_frame
+from loddis_runtime.frames import Frame, as_frame, own_frame
 from loddis_runtime.manifest import Manifest
 from loddis_runtime.photometry import measure_batch
 from loddis_runtime.preparation import PreparedFrame, stack_window, still_window, window_frame
@@ -31,6 +32,8 @@ from loddis_runtime.selection import select
 from loddis_runtime.stream import Stream
 
 __all__ = ["Detector", "Device", "Precision", "PreparedFrame", "load"]
+
+logger = logging.getLogger(__name__)
 
 MAX_BATCH = 32  # frames that `detect_batch` hands to the network at once; bounds its memory
 
@@ -50,6 +53,7 @@ class Detector:
         self.bundle = bundle
         self.engine = engine
         self.threads = threads
+        self._told_of_shortage = False
 
     @property
     def manifest(self) -> Manifest:
@@ -117,7 +121,7 @@ class Detector:
             prepared = []
             for index, frame in enumerate(frames[start : start + MAX_BATCH], start=start):
                 try:
-                    prepared.append(self.prepare(frame))
+                    prepared.append(self._prepare(as_frame(frame)))
                 except FrameError as error:
                     raise error if len(frames) == 1 else FrameError(f"frame {index}: {error}") from None
             raw = self.infer(prepared)
@@ -127,11 +131,13 @@ class Detector:
     def prepare(self, frame: ArrayLike) -> PreparedFrame:
         """First stage: check a frame, normalise its grey levels, fit it into the network's size.
 
+        What is returned has a copy of the frame, in which `finish` measures: a camera may write its next frame into the
+        same memory meanwhile.
+
         Raises:
             FrameError: The frame cannot be used.
         """
-        checked = as_frame(frame)
-        return PreparedFrame.of(checked, still_window(checked, self.manifest))
+        return self._prepare(own_frame(frame))
 
     def prepare_window(self, frames: Sequence[ArrayLike]) -> PreparedFrame:
         """First stage, of a frame with those before it: what `prepare` does, and registration if the model wants it.
@@ -143,9 +149,10 @@ class Detector:
         Raises:
             FrameError: No frame, one that cannot be used, or frames of several sizes.
         """
-        checked = [as_frame(frame) for frame in frames[-self.manifest.window :]]
-        if not checked:
+        newest = frames[-self.manifest.window :]
+        if len(newest) == 0:
             raise FrameError("a window needs at least one frame")
+        checked = [*map(as_frame, newest[:-1]), own_frame(newest[-1])]
         if len({frame.shape for frame in checked}) > 1:
             sizes = ", ".join(f"{frame.shape[1]} x {frame.shape[0]}" for frame in checked)
             raise FrameError(f"the frames of a window must be of one size, got {sizes}")
@@ -233,6 +240,7 @@ class Detector:
             EngineError: As `finish`.
         """
         threshold, limit = self.check_options(score_threshold, max_detections)
+        self._tell_of_shortage(raw, threshold)
         selections = [
             select(one, rows, self.manifest, score_threshold=threshold, max_detections=limit)
             for one, rows in zip(prepared, raw, strict=True)
@@ -270,6 +278,26 @@ class Detector:
         if not isinstance(limit, Integral) or limit < 1:
             raise ConfigError(f"max_detections must be a whole number from 1, got {limit!r}")
         return float(threshold), int(limit)
+
+    def _prepare(self, frame: Frame) -> PreparedFrame:
+        return PreparedFrame.of(frame, still_window(frame, self.manifest))
+
+    def _tell_of_shortage(self, raw: NDArray[np.float32], threshold: float) -> None:
+        """Log, the first time, that a frame had more candidates ``(B, K, 6)`` worth reporting than the network gives.
+
+        Lower thresholds than the manifest's do not count: who measures goes down to scores that nobody reports.
+        """
+        manifest = self.manifest
+        points = manifest.size_hw[0] // manifest.stride * (manifest.size_hw[1] // manifest.stride)
+        threshold = max(threshold, manifest.score_threshold)
+        if self._told_of_shortage or raw.shape[1] >= points or not (raw[:, -1:, 4] >= threshold).any():
+            return
+        self._told_of_shortage = True
+        logger.warning(
+            "%s:%s ran out of candidates: all %d of a frame reach a score of %.2f, so that targets may be missing; "
+            "loddis-export candidates makes a bundle with more",
+            *(manifest.name, manifest.version, raw.shape[1], threshold),
+        )
 
     def with_manifest(self, manifest: Manifest) -> Detector:
         """Give a detector over the same engine that treats the network's output as another manifest says.

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from loddis_runtime.errors import FrameError
 
-__all__ = ["Frame", "as_frame"]
+__all__ = ["Frame", "as_frame", "own_frame"]
 
 Frame: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 
@@ -46,6 +46,16 @@ def as_frame(array: ArrayLike) -> Frame:
         native = frame.astype(frame.dtype.newbyteorder("="), copy=False)
         return _collapse(native, full_scale=float(np.iinfo(native.dtype).max))
     raise FrameError(f"a frame must be uint8, uint16, float32 or float64, got {frame.dtype}")
+
+
+def own_frame(array: ArrayLike) -> Frame:
+    """Give what `as_frame` gives in memory of its own: a camera may write its next frame where this one was.
+
+    Raises:
+        FrameError: As `as_frame`.
+    """
+    frame = as_frame(array)
+    return frame.copy() if np.may_share_memory(frame, np.asarray(array)) else frame
 
 
 def _finite(frame: NDArray[np.floating[Any]]) -> NDArray[np.float32]:

@@ -107,12 +107,12 @@ class Manifest(_Record):
         """Read a `manifest.json`.
 
         Raises:
-            BundleError: It is missing, not JSON, of a newer schema, or has wrong or unknown fields; the message names
-                the file and each field.
+            BundleError: It is missing or cannot be read, not JSON, of a newer schema, or has wrong or unknown fields;
+                the message names the file and each field.
         """
-        if path.exists() and not path.is_file():
-            raise BundleError(f"cannot read {path}: it is no file")
         try:
+            if path.exists() and not path.is_file():
+                raise BundleError(f"cannot read {path}: it is no file")
             raw = path.read_bytes()
         except OSError as error:
             raise BundleError(f"cannot read {path}: {error.strerror or error}") from None

@@ -7,9 +7,9 @@ Legend: N targets, G side of the grid sampled around each, P side of the patch f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 
 from loddis_runtime.frames import Frame
 
-__all__ = ["measure_batch", "measure_targets"]
+__all__ = ["RING_PX", "measure_batch", "measure_noise", "measure_targets"]
 
-RING_GAP_PX = 1  # between the box and the ring, for wings that leave the box
-RING_WIDTH_PX = 4
+RING_PX: Final = (1, 5)  # outside the box; what is nearer may be wings that leave it
 GRID_SIDES_PX = (17, 33, 65)  # boxes of up to 7, 23 and 55 px with their rings; larger ones are sampled more thinly
 PATCH_RADIUS_PX = 7
 PATCH_OFFSETS = np.arange(-PATCH_RADIUS_PX, PATCH_RADIUS_PX + 1)
@@ -42,6 +41,24 @@ SLOPE_PRODUCTS = np.einsum("aij,bkl->ikjlab", SLOPES, SLOPES).reshape(81, 16)
 Floats = NDArray[np.floating[Any]]
 
 
+class _Surroundings(NamedTuple):
+    """What is sampled around each of N boxes.
+
+    Attributes:
+        places: ``(2, N, G)`` columns, rows of the samples.
+        outside: ``(N, G, G)`` how far each lies outside the box, as `_distance_outside`.
+        grid: ``(N, G, G)`` levels.
+        background: ``(N,)`` level of the ring.
+        noise: ``(N,)`` levels, of the ring.
+    """
+
+    places: NDArray[np.intp]
+    outside: Floats
+    grid: Floats
+    background: Floats
+    noise: Floats
+
+
 def measure_targets(
     frame: Frame, boxes_xyxy: NDArray[np.floating[Any]]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -50,7 +67,7 @@ def measure_targets(
     The *background* of a target is the median of a ring around its box, from 1 to 5 px outside; the *noise* is the
     standard deviation of the ring once samples beyond three robust deviations are left out, and never below that of
     rounding to whole levels. The *peak* is the pixel within the box where the frame, smoothed over 3 x 3 pixels, is
-    farthest from the background, above or below.
+    farthest from the background, above or below; where the box holds no pixel's centre, it is the pixel of its own.
 
     - **snr** = abs(level of the peak - background) / noise. It is local: clutter around a target lowers it. Being an
       extreme of many pixels, it is about 1 to 3 where a box holds nothing.
@@ -89,33 +106,65 @@ def measure_batch(
     owners = np.repeat(np.arange(len(frames)), [len(boxes) for boxes in boxes_xyxy])  # (N,) the frame of each target
     centroids = ((boxes[:, :2] + boxes[:, 2:]) / 2).astype(np.float32)
     snr = np.zeros(len(boxes), dtype=np.float32)
-    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1.0).max(axis=1) + 2 * (RING_GAP_PX + RING_WIDTH_PX)
-    groups = np.minimum(np.searchsorted(GRID_SIDES_PX, sides), len(GRID_SIDES_PX) - 1)  # (N,)
-    for group, grid_side in enumerate(GRID_SIDES_PX):
-        members = np.flatnonzero(groups == group)
-        for start in range(0, len(members), MOST_AT_ONCE):
-            some = members[start : start + MOST_AT_ONCE]
-            centroids[some], snr[some] = _measure_group(frames, owners[some], boxes[some], grid_side, sides[some])
+    for some, grid_side in _groups(boxes):
+        centroids[some], snr[some] = _measure_group(frames, owners[some], boxes[some], grid_side)
     return [(centroids[start:end], snr[start:end]) for start, end in pairwise([0, *ends])]
 
 
-def _measure_group(
-    frames: Sequence[Frame], owners: NDArray[np.intp], boxes: Floats, grid_side: int, sides: Floats
-) -> tuple[Floats, Floats]:
-    """Measure targets whose boxes and rings fit one size of grid; `owners` ``(N,)`` says in which frame each is."""
-    steps = np.maximum(1, np.ceil(sides / grid_side)).astype(np.intp)  # (N,)
+def measure_noise(frame: Frame, boxes_xyxy: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Measure the noise around each box, which `measure_targets` holds a target against.
+
+    Args:
+        frame: ``(H, W)`` as `as_frame` gives it.
+        boxes_xyxy: ``(N, 4)`` pixels.
+
+    Returns:
+        ``(N,)`` levels, above 0.
+    """
+    boxes = np.asarray(boxes_xyxy, dtype=np.float64)
+    noise = np.empty(len(boxes))
+    for some, grid_side in _groups(boxes):
+        noise[some] = _look_around([frame], np.zeros_like(some), boxes[some], grid_side).noise
+    return noise
+
+
+def _groups(boxes: Floats) -> Iterator[tuple[NDArray[np.intp], int]]:
+    """Give which boxes fit one size of grid with their rings, some at a time, and the side of that grid."""
+    groups = np.minimum(np.searchsorted(GRID_SIDES_PX, _sides_with_ring(boxes)), len(GRID_SIDES_PX) - 1)  # (N,)
+    for group, grid_side in enumerate(GRID_SIDES_PX):
+        members = np.flatnonzero(groups == group)
+        for start in range(0, len(members), MOST_AT_ONCE):
+            yield members[start : start + MOST_AT_ONCE], grid_side
+
+
+def _sides_with_ring(boxes: Floats) -> Floats:
+    """Give the longer side ``(N,)`` of each box, pixels, with its ring on both ends."""
+    sides: Floats = np.maximum(boxes[:, 2:] - boxes[:, :2], 1.0).max(axis=1) + 2 * RING_PX[1]
+    return sides
+
+
+def _look_around(frames: Sequence[Frame], owners: NDArray[np.intp], boxes: Floats, grid_side: int) -> _Surroundings:
+    """Sample boxes that fit one size of grid with their rings; `owners` ``(N,)`` says in which frame each is."""
+    steps = np.maximum(1, np.ceil(_sides_with_ring(boxes) / grid_side)).astype(np.intp)  # (N,)
     offsets = np.arange(grid_side) - grid_side // 2
     middles = np.floor((boxes[:, :2] + boxes[:, 2:]) / 2).astype(np.intp)  # (N, 2) x, y
     places = middles.T[:, :, None] + steps[:, None] * offsets  # (2, N, G) columns, rows
     grid, valid = _sample(frames, owners, places)  # (N, G, G), (2, N, G)
-
-    outside = _distance_outside(places, valid, boxes)  # (N, G, G)
-    in_ring = (outside > RING_GAP_PX) & (outside <= RING_GAP_PX + RING_WIDTH_PX)
+    # However small a box is, it has the centre of the pixel that its own centre is in.
+    low, high = np.minimum(boxes[:, :2], middles + 0.5), np.maximum(boxes[:, 2:], middles + 0.5)
+    outside = _distance_outside(places, valid, low, high)  # (N, G, G)
+    in_ring = (outside > RING_PX[0]) & (outside <= RING_PX[1])
     scarce = in_ring.sum(axis=(1, 2)) < MIN_RING_SAMPLES  # box as large as the frame, or nearly so
     in_ring[scarce] = np.isfinite(outside[scarce])
     levels = np.array([1.0 if frame.dtype.kind == "u" else FLOAT_LEVEL for frame in frames])[owners]  # (N,)
-    background, noise = _ring_statistics(grid, in_ring, levels)
+    return _Surroundings(places, outside, grid, *_ring_statistics(grid, in_ring, levels))
 
+
+def _measure_group(
+    frames: Sequence[Frame], owners: NDArray[np.intp], boxes: Floats, grid_side: int
+) -> tuple[Floats, Floats]:
+    """Measure targets, as `_look_around` takes them."""
+    places, outside, grid, background, noise = _look_around(frames, owners, boxes, grid_side)
     contrast = np.where(np.isfinite(outside), grid - background[:, None, None], 0.0)  # (N, G, G)
     searched = outside <= 0
     peaks = _find_peaks(contrast, searched)  # (N,) into G * G
@@ -155,13 +204,19 @@ def _sample(
     return pixels, inside == places
 
 
-def _distance_outside(places: NDArray[np.intp], valid: NDArray[np.bool_], boxes: Floats) -> Floats:
+def _distance_outside(places: NDArray[np.intp], valid: NDArray[np.bool_], low: Floats, high: Floats) -> Floats:
     """Give how far each pixel's centre lies outside its box, the larger of both axes; ``(N, G, G)``.
 
     Zero or less within the box, infinite outside the frame.
+
+    Args:
+        places: ``(2, N, G)`` columns, rows.
+        valid: ``(2, N, G)``, which of those the frame has.
+        low: ``(N, 2)`` x1, y1 of the box.
+        high: ``(N, 2)`` x2, y2 of the box.
     """
     centres = places + 0.5
-    low, high = boxes.T[:2, :, None], boxes.T[2:, :, None]  # (2, N, 1)
+    low, high = low.T[:, :, None], high.T[:, :, None]  # (2, N, 1)
     across, down = np.where(valid, np.maximum(low - centres, centres - high), np.inf)
     distance: Floats = np.maximum(down[:, :, None], across[:, None, :])
     return distance

@@ -43,12 +43,22 @@ class ModelRepository:
     def list(self) -> list[RepositoryEntry]:
         """Give all versions of all models, by name, then oldest version first.
 
-        A folder without a manifest, such as a copy that is still under way, is no model yet.
+        A folder without a manifest, such as a copy that is still under way, is no model yet. One that may not be
+        searched is listed: what opens it says why it cannot.
+
+        Raises:
+            BundleError: The repository cannot be read.
         """
+        try:
+            folders = [folder for model in self.root.iterdir() for folder in model.glob("*")]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise BundleError(f"cannot read {self.root}: {error.strerror or error}") from None
         entries = [
-            RepositoryEntry(manifest.parts[-3], manifest.parts[-2], manifest.parent)
-            for manifest in self.root.glob(f"*/*/{MANIFEST_NAME}")
-            if _is_version(manifest.parts[-2])
+            RepositoryEntry(folder.parent.name, folder.name, folder)
+            for folder in folders
+            if _is_version(folder.name) and _may_have_manifest(folder)
         ]
         return sorted(entries, key=lambda entry: (entry.name, int(entry.version)))
 
@@ -61,6 +71,7 @@ class ModelRepository:
 
         Raises:
             ModelNotFoundError: No such name or version; the message lists what there is.
+            BundleError: As `list`.
         """
         entries = self.list()
         matches = [entry for entry in entries if entry.name == name and version in (None, entry.version)]
@@ -70,7 +81,7 @@ class ModelRepository:
             raise ModelNotFoundError(f"no model {wanted} in {self.root}; there is: {there}")
         return matches[-1]
 
-    def open(self, name: str, version: str | None = None, *, verify: bool = True) -> Bundle:
+    def open(self, name: str, version: str | None = None) -> Bundle:
         """Find a model and open its bundle.
 
         Raises:
@@ -78,7 +89,7 @@ class ModelRepository:
             BundleError: As `Bundle.open`; or the manifest is of another model than the folders say.
         """
         entry = self.find(name, version)
-        bundle = Bundle.open(entry.path, verify=verify)
+        bundle = Bundle.open(entry.path)
         if (bundle.manifest.name, bundle.manifest.version) != (entry.name, entry.version):
             raise BundleError(
                 f"{entry.path} must hold {entry.name}:{entry.version}, "
@@ -111,9 +122,19 @@ def open_bundle(name_or_path: str | Path, repository: ModelRepository | str | Pa
     try:
         return repository.open(match["name"], match["version"])
     except ModelNotFoundError as error:
-        if (Path(name_or_path) / MANIFEST_NAME).is_file():
+        if _may_have_manifest(Path(name_or_path)):
             raise ModelNotFoundError(f"{error}; for the folder of that name, write ./{name_or_path}") from None
         raise
+
+
+def _may_have_manifest(folder: Path) -> bool:
+    try:
+        (folder / MANIFEST_NAME).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _is_version(text: str) -> bool:

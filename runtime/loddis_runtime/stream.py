@@ -14,12 +14,11 @@ from numbers import Integral, Real
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from loddis_runtime.detections import Detections
 from loddis_runtime.errors import ConfigError, DuplicateFrameError, LateFrameError, StreamError
-from loddis_runtime.frames import as_frame
+from loddis_runtime.frames import Frame, as_frame, own_frame
 from loddis_runtime.preparation import PreparedFrame, WindowFrame, stack_window, window_frame
 
 if TYPE_CHECKING:
@@ -149,7 +148,7 @@ class Stream:
         """
         with self._alone():
             threshold, limit = self._detector.check_options(score_threshold, max_detections)
-            prepared, window = self._take(frame, frame_index, timestamp_s)
+            prepared, window = self._take(as_frame(frame), frame_index, timestamp_s)
             (raw,) = self._detector.infer([prepared])
             found = self._detector.finish(prepared, raw, score_threshold=threshold, max_detections=limit)
         return StreamDetections(found, window)
@@ -160,14 +159,13 @@ class Stream:
         """Take the next frame as `detect` does, up to the network: `Detector.infer` and `finish` do the rest.
 
         For who batches frames of several streams, or prepares the next while the network still runs. What is returned
-        stays valid however the session goes on.
+        stays valid however the session goes on, and whatever the camera writes where the frame was.
 
         Raises:
             DuplicateFrameError, LateFrameError, FrameError, ConfigError, StreamError: As `detect`.
         """
         with self._alone():
-            # A copy, since targets are measured in it later: a camera may write its next frame into the same memory.
-            return self._take(np.array(frame), frame_index, timestamp_s)
+            return self._take(own_frame(frame), frame_index, timestamp_s)  # targets are measured in it later
 
     def reset(self) -> None:
         """Forget all frames: the next one may have any index, and starts the window afresh.
@@ -216,11 +214,10 @@ class Stream:
         self._first = restart
 
     def _take(
-        self, array: ArrayLike, frame_index: int | None, timestamp_s: float | None
+        self, frame: Frame, frame_index: int | None, timestamp_s: float | None
     ) -> tuple[PreparedFrame, StreamWindow]:
-        """Check a frame and its place in the stream, make the window, and only then let the session go on."""
+        """Check a frame's place in the stream, make the window, and only then let the session go on."""
         manifest = self._detector.manifest
-        frame = as_frame(array)
         given_s = _time(timestamp_s)
         taken = _Last(self._index(frame_index), given_s, frame.shape, frame.dtype.name)
         self._check_order(taken, given=frame_index)

@@ -41,16 +41,10 @@ def test_a_cut_off_file_is_refused(bundle_path: Path) -> None:
         Bundle.open(bundle_path)
 
 
-def test_verification_can_be_left_out(bundle_path: Path) -> None:
-    (bundle_path / "MODEL_CARD.md").write_text("edited by hand")
-    assert Bundle.open(bundle_path, verify=False).manifest.name == "spot"
-
-
-@pytest.mark.parametrize("verify", [True, False])
-def test_a_missing_file_is_named(bundle_path: Path, verify: bool) -> None:
+def test_a_missing_file_is_named(bundle_path: Path) -> None:
     (bundle_path / "MODEL_CARD.md").unlink()
     with pytest.raises(BundleError, match=r"incomplete: the manifest lists MODEL_CARD\.md, which is missing"):
-        Bundle.open(bundle_path, verify=verify)
+        Bundle.open(bundle_path)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

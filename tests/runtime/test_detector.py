@@ -93,6 +93,18 @@ def test_without_measuring_a_target_has_its_boxs_centre_and_no_snr(detector: Det
     np.testing.assert_allclose(plain.centroids, (plain.boxes_xyxy[:, :2] + plain.boxes_xyxy[:, 2:]) / 2)
 
 
+@pytest.mark.parametrize("window", [False, True])
+def test_what_was_prepared_outlives_the_cameras_memory(detector: Detector, *, window: bool) -> None:
+    frame = frame_with_spots((30.4, 20.7))
+    memory = frame.copy()
+    prepared = detector.prepare_window([memory]) if window else detector.prepare(memory)
+    memory[:] = frame_with_spots()
+    found = detector.finish(prepared, detector.infer([prepared])[0])
+    expected = detector.detect(frame)
+    np.testing.assert_array_equal(found.centroids, expected.centroids)
+    np.testing.assert_array_equal(found.snr, expected.snr)
+
+
 def test_nothing_there_nothing_found(detector: Detector) -> None:
     found = detector.detect(frame_with_spots())
     assert len(found) == 0
@@ -291,6 +303,26 @@ class TestFinish:
     def test_scores_stay_within_one(self, detector: Detector) -> None:
         assert self.finish(detector, [[10, 18, 20, 28, 1.0001, 0]]).scores.tolist() == [1.0]
 
+    def test_candidates_that_run_out_are_told_of_once(
+        self, detector: Detector, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        rows = [[10.0 + 0.1 * row, 18, 20, 28, 0.9 - 0.01 * row, 0] for row in range(50)]  # down to 0.41
+        fresh = detector.with_manifest(detector.manifest)
+        self.finish(fresh, rows[:49])
+        self.finish(fresh, rows, score_threshold=0.5)
+        self.finish(fresh, [[*row[:4], row[4] - 0.2, 0] for row in rows], score_threshold=0.01)  # nobody reports these
+        assert not caplog.records
+        for _ in range(2):
+            self.finish(fresh, rows)
+        (record,) = caplog.records
+        assert record.levelname == "WARNING"
+        assert record.getMessage().startswith(
+            "spot:1 ran out of candidates: all 50 of a frame reach a score of 0.30, so that targets may be missing"
+        )
+        caplog.clear()
+        self.finish(detector.with_manifest(detector.manifest.model_copy(update={"stride": 16})), rows)
+        assert not caplog.records  # a grid of no more points than that: nothing was left out
+
     @pytest.mark.parametrize("class_id", [1, -1, 7])
     def test_a_class_without_a_name_is_an_engine_error(self, detector: Detector, class_id: int) -> None:
         with pytest.raises(EngineError, match=r"class ids .* manifest of spot has 1 class"):
@@ -331,7 +363,7 @@ class TestWindow:
             prepared = detector.prepare_window(frames)
             expected = [detector.prepare(frame).tensor[-1] for frame in frames[-3:]]
         np.testing.assert_array_equal(prepared.tensor, np.stack(expected))
-        assert prepared.frame is frames[-1]
+        np.testing.assert_array_equal(prepared.frame, frames[-1])
 
     def test_a_start_repeats_the_first(self, tmp_path: Path, frames: list[NDArray[np.uint16]]) -> None:
         with loddis_runtime.load(write_spot_bundle(tmp_path, window=5), threads=1) as detector:

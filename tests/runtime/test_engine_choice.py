@@ -47,6 +47,12 @@ def bundle(tmp_path: Path) -> Bundle:
     return Bundle.open(write_spot_bundle(tmp_path, precisions=("fp32", "fp16")))
 
 
+def half_of(bundle: Bundle) -> dict[str, str]:
+    """Give what the passport of an fp16 engine has in place of an fp32 one's."""
+    sha = bundle.manifest.files["model.fp16.onnx"]
+    return {"graph": "model.fp16.onnx", "graph_sha256": sha, "precision": "fp16", "achieved_precision": "fp16"}
+
+
 def test_auto_takes_the_engine_that_fits_and_says_so(bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     write_fake_engine(bundle)
@@ -57,9 +63,7 @@ def test_auto_takes_the_engine_that_fits_and_says_so(bundle: Bundle, caplog: pyt
 
 def test_auto_takes_the_fastest_precision_and_an_explicit_one_if_asked(bundle: Bundle) -> None:
     write_fake_engine(bundle)
-    sha = bundle.manifest.files["model.fp16.onnx"]
-    half = {"graph": "model.fp16.onnx", "graph_sha256": sha, "precision": "fp16", "achieved_precision": "fp16"}
-    write_fake_engine(bundle, **half)
+    write_fake_engine(bundle, **half_of(bundle))
     for precision, expected in (("auto", "fp16"), ("fp32", "fp32"), ("fp16", "fp16")):
         engine = choose_engine(bundle, device="auto", precision=precision, threads=1, machine=FakeMachine())  # type: ignore[arg-type]
         assert (engine.device, engine.precision) == ("tensorrt", expected)
@@ -145,9 +149,7 @@ def test_an_engine_that_another_process_is_just_replacing_is_waited_for(
 
 
 def test_a_faster_engine_that_is_passed_over_is_named(bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:
-    sha = bundle.manifest.files["model.fp16.onnx"]
-    half = {"graph": "model.fp16.onnx", "graph_sha256": sha, "precision": "fp16", "achieved_precision": "fp16"}
-    write_fake_engine(bundle, tensorrt_version="10.3.0.26", **half)
+    write_fake_engine(bundle, tensorrt_version="10.3.0.26", **half_of(bundle))
     write_fake_engine(bundle)
     engine = choose_engine(bundle, device="auto", precision="auto", threads=1, machine=FakeMachine())
     assert engine.precision == "fp32"
@@ -206,6 +208,37 @@ def test_what_the_export_refused_is_not_built(tmp_path: Path) -> None:
     seal(path)
     engine = choose_engine(Bundle.open(path), device="tensorrt", precision="auto", threads=1, machine=FakeMachine())
     assert engine.precision == "fp32"  # the one that was built above
+
+
+@pytest.mark.parametrize("version", [VERSION, "10.3.0.26"])
+def test_an_engine_in_a_precision_that_the_export_has_refused_since_is_not_run(
+    tmp_path: Path, version: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_spot_bundle(tmp_path, precisions=("fp32", "fp16"))
+    write_fake_engine(Bundle.open(path), **half_of(Bundle.open(path)), tensorrt_version=version)
+    (path / "parity.json").write_text('{"left_out": {"fp16": ["mAP50 falls by 0.02, allowed are 0.003"]}}')
+    seal(path)
+    for device in ("auto", "tensorrt"):
+        engine = choose_engine(Bundle.open(path), device=device, precision="auto", threads=1, machine=FakeMachine())  # type: ignore[arg-type]
+        assert (engine.device, engine.precision) == ("tensorrt", "fp32")
+    assert "found that fp16 strays too far: mAP50 falls by 0.02" in caplog.text
+    with pytest.raises(EngineError, match="found that fp16 strays too far"):
+        choose_engine(Bundle.open(path), device="tensorrt", precision="fp16", threads=1, machine=FakeMachine())
+
+
+def test_asked_for_tensorrt_an_engine_of_a_package_that_is_not_here_is_built_in_the_one_that_is(bundle: Bundle) -> None:
+    write_fake_engine(bundle, flavour="tensorrt_rtx", tensorrt_version="1.7.1.116", batch_sizes=(1, 2))
+    engine = choose_engine(bundle, device="tensorrt", precision="auto", threads=1, machine=FakeMachine())
+    assert (engine.device, engine.precision) == ("tensorrt", "fp32")
+    built = Passport.load(bundle.path / "engines" / f"fp32.sm_89.tensorrt-{VERSION}.engine.json")
+    assert built.batch_sizes == (1, 2)
+
+
+def test_of_outdated_engines_one_of_a_package_that_is_here_is_built_anew(bundle: Bundle) -> None:
+    write_fake_engine(bundle, flavour="tensorrt_rtx", tensorrt_version="1.7.1.116", **half_of(bundle))
+    write_fake_engine(bundle, tensorrt_version="10.3.0.26")
+    engine = choose_engine(bundle, device="auto", precision="auto", threads=1, machine=FakeMachine())
+    assert (engine.device, engine.precision) == ("tensorrt", "fp32")
 
 
 def test_a_bundle_that_cannot_be_written_says_so_before_it_builds(

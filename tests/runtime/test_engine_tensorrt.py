@@ -8,6 +8,7 @@ import os
 import re
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,6 +70,24 @@ def test_without_graphs_it_runs_and_says_so(bundle: Bundle, caplog: pytest.LogCa
     engine = open_engine(bundle, FakeCuda(captures=False))
     np.testing.assert_allclose(engine.infer(frames_of(0.25, 0.5))[:, 0, 4], [0.25, 0.5])
     assert "no CUDA graph for 4 frames" in caplog.text
+
+
+def test_a_graph_without_all_steps_is_given_back_and_not_launched(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    class HalfRecording(FakeCuda):
+        def copy_to_host(self, target: NDArray[Any], address: int, stream: int) -> None:
+            if self.recording is not None:
+                raise EngineError("cudaMemcpyAsync failed: operation not permitted when stream is capturing")
+            super().copy_to_host(target, address, stream)
+
+    cuda = HalfRecording()
+    engine = open_engine(bundle, cuda)
+    assert cuda.graphs == {}
+    np.testing.assert_allclose(engine.infer(frames_of(0.25, 0.5))[:, 0, 4], [0.25, 0.5])
+    assert "no CUDA graph for 4 frames, each step is launched by itself: cudaMemcpyAsync failed" in caplog.text
+    engine.close()
+    assert not cuda.leaked
 
 
 def test_threads_do_not_get_each_others_detections(bundle: Bundle) -> None:
@@ -152,6 +171,29 @@ def test_chunks_cover_a_batch_once(count: int, sizes: list[int]) -> None:
     chunks = split_batch(count, sizes)
     assert [index for chunk in chunks for index in range(chunk.start, chunk.stop)] == list(range(count))
     assert all(chunk.size in sizes and 0 < chunk.stop - chunk.start <= chunk.size for chunk in chunks)
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes", "chunks"),
+    [
+        (5, [1, 4, 16], [4, 1]),
+        (2, [1, 4, 16], [4]),
+        (8, [1, 4, 16], [4, 4]),
+        (13, [1, 4, 16], [16]),
+        (37, [1, 4, 16], [16, 16, 4, 1]),
+        (12, [1, 16], [16]),  # not twelve launches
+        (3, [8], [8]),
+    ],
+)
+def test_padding_is_weighed_against_launches(count: int, sizes: list[int], chunks: list[int]) -> None:
+    assert [chunk.size for chunk in split_batch(count, sizes)] == chunks
+
+
+@pytest.mark.parametrize("sizes", [[1, 4], [1, 4, 16], [1, 2, 4, 8, 16], [3, 7, 32]])
+def test_no_batch_computes_more_than_one_chunk_for_all_of_it(sizes: list[int]) -> None:
+    for count in range(1, sizes[-1] + 1):
+        computed = sum(chunk.size for chunk in split_batch(count, sizes))
+        assert count <= computed <= next(size for size in sizes if size >= count)
 
 
 def test_the_log_is_quiet_when_all_is_well(bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:

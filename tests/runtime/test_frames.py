@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
 
 from loddis_runtime.errors import FrameError, LoddisError
-from loddis_runtime.frames import as_frame
+from loddis_runtime.frames import as_frame, own_frame
 
 FRAME_DTYPES = st.sampled_from(["u1", "<u2", ">u2", "<f4", ">f4"])
 
@@ -97,6 +98,21 @@ def test_one_coloured_pixel_is_true_colour(dtype: type[Any]) -> None:
 def test_what_is_no_frame_is_refused_by_name(array: object, message: str) -> None:
     with pytest.raises(FrameError, match=message):
         as_frame(array)  # type: ignore[arg-type]
+
+
+def test_an_own_frame_has_nothing_of_the_cameras_memory() -> None:
+    memory = np.arange(12, dtype=np.uint16).reshape(3, 4)
+
+    class Camera:
+        def __array__(self, dtype: object = None, copy: object = None) -> NDArray[np.uint16]:
+            return memory
+
+    for shared in (memory, memory[:, :, None], memoryview(memory), Camera(), memory[:2], memory[:, ::2]):
+        frame = own_frame(shared)
+        assert not np.may_share_memory(frame, memory)
+        np.testing.assert_array_equal(frame, as_frame(shared))
+    with pytest.raises(FrameError, match="a frame must be an array"):
+        own_frame([[1, 2], [3]])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])

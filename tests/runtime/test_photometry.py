@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from loddis_runtime.photometry import measure_batch, measure_targets
+from loddis_runtime.photometry import measure_batch, measure_noise, measure_targets
 
 NOISE = 20.0
 PITCH = 24
@@ -209,3 +209,35 @@ def test_a_frame_without_noise_has_the_noise_of_rounding() -> None:
     frame[10, 10] = 110
     _, snr = measure_targets(frame, np.array([[8.0, 8, 13, 13]]))
     assert snr[0] == pytest.approx(10 * 12**0.5)
+
+
+@pytest.mark.parametrize(
+    ("box", "pixel"),
+    [
+        ([19.6, 19.6, 20.4, 20.4], (20, 20)),
+        ([20.1, 20.1, 20.2, 20.3], (20, 20)),
+        ([16.0, 20.6, 25.0, 20.9], (22, 20)),  # flat: every pixel along it is looked at
+        ([0.0, 18.0, 0.4, 23.0], (0, 20)),  # cut by the border
+        ([18.0, 39.7, 23.0, 40.0], (20, 39)),
+    ],
+)
+def test_a_box_that_holds_no_pixels_centre_has_the_pixel_of_its_own(box: list[float], pixel: tuple[int, int]) -> None:
+    frame = (1_000 + NOISE * np.random.default_rng(3).standard_normal((40, 40))).astype(np.uint16)
+    column, row = pixel
+    frame[row, column] += 4_000
+    centroids, snr = measure_targets(frame, np.array([box]))
+    assert snr[0] == pytest.approx(4_000 / NOISE, rel=0.25)
+    assert np.all((centroids[0] >= np.float32(box[:2])) & (centroids[0] <= np.float32(box[2:])))
+
+
+def test_noise_is_what_the_snr_refers_to() -> None:
+    frame, centres = spots(sigma_px=1.2, snr=12)
+    sides = np.resize([0.5, 5.0, 18.0, 80.0], (len(centres), 1))
+    boxes = np.hstack([centres - sides / 2, centres + sides / 2])
+    noise = measure_noise(frame, boxes)
+    assert noise.shape == (len(boxes),)
+    flat = np.full((40, 40), 3_000, dtype=np.uint16)
+    flat[20, 20] = 3_100
+    (snr,) = measure_targets(flat, np.array([[18.0, 18.0, 23.0, 23.0]]))[1]
+    assert snr == pytest.approx(100 / measure_noise(flat, np.array([[18.0, 18.0, 23.0, 23.0]]))[0])
+    assert measure_noise(flat, np.empty((0, 4))).shape == (0,)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from loddis_runtime.errors import ConfigError, FrameError
 from loddis_runtime.frames import Frame
-from loddis_runtime.photometry import measure_targets
+from loddis_runtime.photometry import measure_noise, measure_targets
 from loddis_runtime.scenes import inject_target
 
 
@@ -87,6 +87,13 @@ def test_levels_end_where_the_sensor_ends() -> None:
     assert inject_target(over, centre_xy=(50.5, 40.5), snr=9, level_range=(0, 16383)).frame[40, 50] == 20_000
 
 
+def test_the_noise_is_the_one_that_photometry_measures() -> None:
+    frame = noise_frame("uint16")
+    for x in (50.5, 50.1, 49.9):  # at each, another part of a pixel lies between box and ring
+        injection = inject_target(frame, centre_xy=(x, 40.5), snr=12)
+        assert injection.noise == pytest.approx(measure_noise(frame, injection.box_xyxy[None])[0])
+
+
 def test_an_even_frame_has_the_noise_of_rounding() -> None:
     injection = inject_target(np.full((40, 40), 100, dtype=np.uint8), centre_xy=(20.5, 20.5), snr=20)
     assert injection.noise == pytest.approx(12**-0.5)
@@ -99,9 +106,20 @@ def test_an_even_frame_has_the_noise_of_rounding() -> None:
         ({"centre_xy": (101, 5)}, r"within the frame of 100 x 80 px, got \(101, 5\)"),
         ({"snr": 0}, "snr must be above 0, got 0"),
         ({"snr": float("inf")}, "snr must be above 0, got inf"),
-        ({"psf_fwhm_px": -1}, "psf_fwhm_px must be above 0, got -1"),
+        ({"snr": float("nan")}, "snr must be above 0, got nan"),
+        ({"kind": "plane", "size_px": 4}, "kind must be one of point, blob, .*, got 'plane'"),
+        ({"polarity": "bright"}, "polarity must be one of hot, cold, got 'bright'"),
+        ({"psf_fwhm_px": -1}, "psf_fwhm_px must be from 1 to 8, got -1"),
+        ({"psf_fwhm_px": 0.01}, "psf_fwhm_px must be from 1 to 8, got 0.01"),
         ({"size_px": 4}, "size_px of a target of kind 'point' must be 0, got 4"),
-        ({"kind": "drone"}, "size_px of a target of kind 'drone' must be above 0, got 0"),
+        ({"kind": "drone"}, "size_px of a target of kind 'drone' must be above 0 and up to 512, got 0"),
+        ({"kind": "blob", "size_px": 1e4}, "size_px of a target of kind 'blob' must be .* up to 512, got 10000"),
+        ({"heading_deg": float("nan")}, "heading_deg must be finite, got nan"),
+        ({"box_margin_px": -9}, "box_margin_px must be from 0, got -9"),
+        ({"box_margin_px": float("inf")}, "box_margin_px must be from 0, got inf"),
+        ({"level_range": (100, 50)}, r"level_range must be a lower and a higher level, got \(100, 50\)"),
+        ({"level_range": (0, float("nan"))}, r"level_range must be a lower and a higher level, got \(0, nan\)"),
+        ({"centre_xy": (float("nan"), 5)}, r"within the frame of 100 x 80 px, got \(nan, 5\)"),
     ],
 )
 def test_bad_options_are_refused(options: dict[str, Any], reason: str) -> None:

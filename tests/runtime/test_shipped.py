@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import loddis_runtime
+from loddis_runtime.bundle import GraphPrecision
 from loddis_runtime.errors import ModelNotFoundError
 
 
@@ -29,6 +30,23 @@ def test_every_shipped_bundle_is_whole_and_runs(shipped: str) -> None:
             assert len(detector.detect(np.full((height, width), 90, dtype=np.uint8))) == 0
             assert detector.manifest.metrics
             assert (entry.path / "MODEL_CARD.md").is_file()
+
+
+@pytest.mark.parametrize("name", ["sky-nano", "infrared-nano"])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_all_targets_of_a_crowd_are_found(
+    shipped: str, name: str, precision: GraphPrecision, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each of them takes about six candidates."""
+    rows, columns = np.mgrid[:256, :320] + 0.5
+    levels = np.random.default_rng(0).normal(70, 1.5, (256, 320))
+    places = [(320 * (x + 0.5) / 7, 256 * (y + 0.5) / 7) for x in range(7) for y in range(7)]
+    for x, y in places:
+        levels += 140 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * 1.6**2))
+    with loddis_runtime.load(name, device="cpu", precision=precision, threads=1) as detector:
+        found = detector.detect(np.clip(levels, 0, 255).astype(np.uint8))
+    assert all(np.hypot(*(found.centroids - place).T).min() < 2 for place in places)
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("name", ["sky-nano", "infrared-nano"])

@@ -238,12 +238,14 @@ class TestAnswers:
             (np.full((20, 30), np.inf), "finite"),
             (np.zeros((20, 30, 2), dtype=np.uint8), "must be"),
             (np.zeros((0, 30), dtype=np.uint8), "pixels"),
+            ([[1, 2], [3]], "must be an array"),
         ],
     )
-    def test_a_bad_frame_is_refused_and_nothing_changes(self, stream: Stream, bad: NDArray[Any], message: str) -> None:
+    def test_a_bad_frame_is_refused_and_nothing_changes(self, stream: Stream, bad: Any, message: str) -> None:
         self.take(stream)
-        with pytest.raises(FrameError, match=message):
-            self.take(stream, bad, frame_index=9)
+        for call in (stream.detect, stream.prepare):
+            with pytest.raises(FrameError, match=message):
+                call(bad, frame_index=9)
         assert self.take(stream).window.frame_indices == (0, 1)
 
     @pytest.mark.parametrize(

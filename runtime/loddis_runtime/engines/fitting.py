@@ -92,7 +92,7 @@ def open_tensorrt(
     if not insist and not outdated:
         raise EngineError("; ".join(faults))
     try:
-        return _rebuild(bundle, precision, machine, outdated, faults)
+        return _rebuild(bundle, precision, machine, outdated, faults, insist=insist)
     except LoddisError as error:
         raise EngineError(f"{'; '.join(faults)}; none can be built: {error}") from error
 
@@ -123,13 +123,19 @@ def _rebuild(
     machine: Machine,
     outdated: list[Passport],
     faults: list[str],
+    *,
+    insist: bool,
 ) -> TensorRtEngine:
-    """Build the engine that should have been there."""
-    before = min(outdated, key=lambda passport: FASTEST_FIRST.index(passport.precision), default=None)
-    same = before.precision if before and before.precision in bundle.precisions else None  # not if it was converted
-    chosen = precision or same or _fastest(bundle)
-    if (refusal := refused_precision(bundle, chosen)) is not None:
-        raise EngineError(f"the export of {bundle.path} found that {chosen} strays too far: {refusal}")
+    """Build the engine that should have been there: in the TensorRT that it was made for or, if insisted on, in any."""
+    before = min(
+        outdated, key=lambda old: (not _has(machine, old.flavour), FASTEST_FIRST.index(old.precision)), default=None
+    )
+    buildable = [p for p in FASTEST_FIRST if p in bundle.precisions and refused_precision(bundle, p) is None]
+    same = before.precision if before and before.precision in buildable else None  # not if it was converted
+    fastest: GraphPrecision = buildable[0] if buildable else "fp32"  # which is then an error that says what there is
+    chosen = precision or same or fastest
+    _check_allowed(bundle, chosen)
+    flavour = before.flavour if before and (_has(machine, before.flavour) or not insist) else None
     logger.warning(
         "building a TensorRT engine of %s in %s, which may take minutes: %s", bundle.path, chosen, "; ".join(faults)
     )
@@ -138,7 +144,7 @@ def _rebuild(
         precision=chosen,
         target=CURRENT,
         batch_sizes=before.batch_sizes if before else DEFAULT_BATCH_SIZES,
-        tensorrt=machine.tensorrt(before.flavour if before else None),
+        tensorrt=machine.tensorrt(flavour),
         gpu=machine.cuda().gpu(),
     )
     return _open_passport(path, passport, bundle, machine)
@@ -168,6 +174,7 @@ def _read_fitting(path: Path, bundle: Bundle, machine: Machine) -> Passport:
     fault = passport.fits_bundle(bundle)
     if fault is not None:
         raise EngineError(fault)
+    _check_allowed(bundle, passport.precision)
     gpu = machine.cuda().gpu()
     if passport.compute_capability != gpu.compute_capability:
         raise EngineError(f"it is for {passport.compute_capability}, this GPU is {gpu.compute_capability} ({gpu.name})")
@@ -183,7 +190,15 @@ def _open_passport(path: Path, passport: Passport, bundle: Bundle, machine: Mach
     )
 
 
-def _fastest(bundle: Bundle) -> GraphPrecision:
-    """Give the fastest precision with a graph that may be built; fp32 if none, which then says what there is."""
-    allowed = (p for p in FASTEST_FIRST if p in bundle.precisions and refused_precision(bundle, p) is None)
-    return next(allowed, "fp32")
+def _check_allowed(bundle: Bundle, precision: GraphPrecision) -> None:
+    """Raise `EngineError` if the export refused engines of a precision."""
+    if (refusal := refused_precision(bundle, precision)) is not None:
+        raise EngineError(f"the export of {bundle.path} found that {precision} strays too far: {refusal}")
+
+
+def _has(machine: Machine, flavour: Flavour) -> bool:
+    try:
+        machine.tensorrt(flavour)
+    except EngineError:
+        return False
+    return True

@@ -24,7 +24,6 @@ from loddis_runtime.errors import EngineError
 
 __all__ = [
     "ENGINE_FOLDER",
-    "ENGINE_SUFFIX",
     "PASSPORT_SUFFIX",
     "Passport",
     "find_passports",
@@ -35,7 +34,6 @@ __all__ = [
 ]
 
 ENGINE_FOLDER = "engines"  # within a bundle
-ENGINE_SUFFIX = ".engine"
 PASSPORT_SUFFIX = ".engine.json"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -180,11 +180,12 @@ class TensorRtEngine:
             try:
                 self._queue(lane, stream)
             finally:
-                graph = self._cuda.end_capture(stream)
+                lane.graph = self._cuda.end_capture(stream)
         except EngineError as error:
             logger.warning("no CUDA graph for %d frames, each step is launched by itself: %s", len(lane.frames), error)
-            return
-        lane.graph = graph
+            if lane.graph is not None:  # it has not all of the steps
+                self._give_back(self._cuda.destroy_graph, [lane.graph])
+                lane.graph = None
 
     def _run(self, lane: _Lane, stream: int) -> None:
         """Run what lies in the lane's frames, and wait for it."""

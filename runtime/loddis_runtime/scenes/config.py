@@ -14,6 +14,7 @@ __all__ = [
     "BackgroundKind",
     "CameraMotion",
     "Optics",
+    "Polarity",
     "Readout",
     "SceneConfig",
     "SensorNoise",
@@ -24,10 +25,12 @@ __all__ = [
 
 BackgroundKind = Literal["sky", "sea", "ground", "city"]
 TargetKind = Literal["point", "blob", "aircraft", "contrail", "drone", "bird"]
+Polarity = Literal["hot", "cold"]
 
 MAX_TRAVEL_PX = 2048.0  # of the camera over a clip: the whole ground that it sees is drawn beforehand
 MAX_FRAME_PX = 4096
 MAX_START_PX = 1e6  # of a target from the frame: hours away
+MAX_TARGET_PX = 512  # all of it is drawn, 16 times a pixel, wherever the frame ends
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -51,7 +54,9 @@ class TargetConfig(_Config):
     snr: Positive = Field(description="Signal to noise ratio, as `SceneConfig.snr_reference` says.")
     kind: TargetKind = Field(default="point", description="Shape; a point is as large as the optics make it.")
     size_px: NotNegative = Field(
-        default=0.0, description="Largest extent before optics (of a blob: its width at half height), pixels; point: 0."
+        default=0.0,
+        le=MAX_TARGET_PX,
+        description="Largest extent before optics (of a blob: its width at half height), pixels; point: 0.",
     )
     speed_px_per_frame: NotNegative = Field(
         default=0.5, le=MAX_FRAME_PX, description="Speed over the scene, pixels per frame."
@@ -63,7 +68,7 @@ class TargetConfig(_Config):
     start_xy: tuple[Place, Place] | None = Field(
         default=None, description="Centre in frame 0, pixels; none: drawn by the seed, so that the target is in view."
     )
-    polarity: Literal["hot", "cold"] = Field(default="hot", description="Warmer or colder than what is behind it.")
+    polarity: Polarity = Field(default="hot", description="Warmer or colder than what is behind it.")
 
     @model_validator(mode="after")
     def _check_size(self) -> Self:
@@ -140,9 +145,7 @@ class CameraMotion(_Config):
         default=0.0, le=32, description="Shake, independent from frame to frame, sigma in each axis, pixels."
     )
     drift_px: NotNegative = Field(default=0.0, le=256, description="Slow wander, sigma in each axis, pixels.")
-    drift_period_frames: float = Field(
-        default=100.0, ge=4, allow_inf_nan=False, description="Time scale of the wander, frames."
-    )
+    drift_period_frames: float = Field(default=100.0, ge=4, le=100_000, description="Time scale of the wander, frames.")
 
 
 class Weather(_Config):

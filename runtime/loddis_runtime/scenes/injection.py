@@ -7,24 +7,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loddis_runtime.errors import ConfigError
 from loddis_runtime.frames import Frame, as_frame
-from loddis_runtime.scenes.config import TargetKind
+from loddis_runtime.photometry import measure_noise
+from loddis_runtime.scenes.config import MAX_TARGET_PX, Polarity, TargetKind
 from loddis_runtime.scenes.optics import FWHM_PER_SIGMA
-from loddis_runtime.scenes.sensor import ROUNDING
 from loddis_runtime.scenes.shapes import shape_of
 
 __all__ = ["Injection", "inject_target"]
 
-RING_PX: Final = (1.0, 5.0)  # around the box: where noise is measured
-OUTLIER_DEVIATIONS: Final = 3.0
-MAD_PER_SIGMA: Final = 1.4826
-FLOAT_STEP: Final = 1 / 65535  # taken for the step of float frames
+LENS_FWHM_PX: Final = (1.0, 8.0)  # below, the average over a pixel is no longer exact
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,50 +52,60 @@ def inject_target(
     size_px: float = 0.0,
     psf_fwhm_px: float = 1.6,
     heading_deg: float = 0.0,
-    polarity: Literal["hot", "cold"] = "hot",
+    polarity: Polarity = "hot",
     box_margin_px: float = 0.0,
     level_range: tuple[float, float] | None = None,
 ) -> Injection:
     """Add a target of a given signal to noise ratio to a frame; the frame itself is left as it is.
 
-    The noise is the standard deviation of the frame in a ring 1 to 5 px around the target's box, once pixels beyond
-    three robust deviations are left out, and never below that of rounding. The largest of what the target adds to a
-    pixel is `snr` times that; `loddis_runtime.photometry` finds about the same ratio in the result.
+    The noise is that of the frame around the target's box, as `loddis_runtime.photometry` measures it. The largest of
+    what the target adds to a pixel is `snr` times that; photometry finds about the same ratio in the result.
 
     Args:
         frame: ``(H, W)`` uint8, uint16 or float32.
         centre_xy: Centre of what the target sends, pixels, within the frame.
         snr: Above 0.
         kind: Shape.
-        size_px: Largest extent before optics, pixels (of a blob: width at half height); 0 for a point.
-        psf_fwhm_px: Width at half height of the lens's Gaussian, pixels.
+        size_px: Largest extent before optics, pixels (of a blob: width at half height), up to 512; 0 for a point.
+        psf_fwhm_px: Width at half height of the lens's Gaussian, 1 to 8 pixels.
         heading_deg: Where an aircraft or a contrail points, degrees from +x towards +y.
         polarity: Brighter or darker than what is there.
-        box_margin_px: Added to each side of the box.
+        box_margin_px: Added to each side of the box, from 0.
         level_range: Lowest and highest level that the sensor gives; the dtype's if none, [0, 1] for float32.
 
     Raises:
         FrameError: The frame cannot be used.
-        ConfigError: A centre outside the frame, or a ratio, size or width that is not positive; a point with a size.
+        ConfigError: A centre outside the frame, an unknown kind or polarity, a number out of its range, a point with a
+            size or another kind without, or a range of levels without any between.
     """
     checked = as_frame(frame)
     height, width = checked.shape
     x, y = centre_xy
     if not (0 <= x <= width and 0 <= y <= height):
         raise ConfigError(f"centre_xy must be within the frame of {width} x {height} px, got ({x:g}, {y:g})")
-    for name, value in (("snr", snr), ("psf_fwhm_px", psf_fwhm_px)):
-        if not (value > 0 and math.isfinite(value)):
-            raise ConfigError(f"{name} must be above 0, got {value}")
-    if (kind == "point") != (size_px == 0) or not 0 <= size_px < math.inf:
-        raise ConfigError(
-            f"size_px of a target of kind {kind!r} must be {'0' if kind == 'point' else 'above 0'}, got {size_px}"
-        )
+    for name, chosen, known in (("kind", kind, get_args(TargetKind)), ("polarity", polarity, get_args(Polarity))):
+        if chosen not in known:
+            raise ConfigError(f"{name} must be one of {', '.join(known)}, got {chosen!r}")
+    if not 0 < snr < math.inf:
+        raise ConfigError(f"snr must be above 0, got {snr}")
+    if not LENS_FWHM_PX[0] <= psf_fwhm_px <= LENS_FWHM_PX[1]:
+        raise ConfigError(f"psf_fwhm_px must be from {LENS_FWHM_PX[0]:g} to {LENS_FWHM_PX[1]:g}, got {psf_fwhm_px}")
+    if (kind == "point") != (size_px == 0) or not 0 <= size_px <= MAX_TARGET_PX:
+        wanted = "0" if kind == "point" else f"above 0 and up to {MAX_TARGET_PX}"
+        raise ConfigError(f"size_px of a target of kind {kind!r} must be {wanted}, got {size_px}")
+    if not math.isfinite(heading_deg):
+        raise ConfigError(f"heading_deg must be finite, got {heading_deg}")
+    if not 0 <= box_margin_px < math.inf:
+        raise ConfigError(f"box_margin_px must be from 0, got {box_margin_px}")
+    low, high = _range_of(checked) if level_range is None else level_range
+    if not -math.inf < low < high < math.inf:
+        raise ConfigError(f"level_range must be a lower and a higher level, got ({low:g}, {high:g})")
 
     shape = shape_of(
         kind, size_px=size_px, lens_sigma_px=psf_fwhm_px / FWHM_PER_SIGMA, heading_rad=math.radians(heading_deg)
     )
     centre = np.array([x, y], dtype=np.float64)
-    noise = _noise_around(checked, shape.box_xyxy(centre, margin_px=0.0))
+    noise = float(measure_noise(checked, shape.box_xyxy(centre, margin_px=0.0)[None])[0])
     patch = shape.draw(centre)
     rows = slice(max(patch.top, 0), min(patch.top + patch.values.shape[0], height))
     columns = slice(max(patch.left, 0), min(patch.left + patch.values.shape[1], width))
@@ -108,7 +115,6 @@ def inject_target(
     added = values * (snr * noise / float(values.max())) * (1 if polarity == "hot" else -1)
 
     before = checked[rows, columns].astype(np.float64)
-    low, high = level_range or _range_of(checked)
     after = np.clip(before + added, np.minimum(low, before), np.maximum(high, before))
     result = checked.copy()
     result[rows, columns] = np.rint(after) if checked.dtype.kind == "u" else after
@@ -124,21 +130,3 @@ def inject_target(
 
 def _range_of(frame: Frame) -> tuple[float, float]:
     return (0.0, 1.0 if frame.dtype.kind == "f" else 256.0**frame.dtype.itemsize - 1)
-
-
-def _noise_around(frame: Frame, box_xyxy: NDArray[np.floating[Any]]) -> float:
-    """Measure the noise in a ring around a box, levels; of the whole frame where it has no such ring."""
-    height, width = frame.shape
-    reach = RING_PX[1]
-    left, top = (max(0, math.floor(side - reach)) for side in box_xyxy[:2])
-    right, bottom = min(width, math.ceil(box_xyxy[2] + reach)), min(height, math.ceil(box_xyxy[3] + reach))
-    x, y = np.arange(left, right) + 0.5, np.arange(top, bottom) + 0.5
-    x1, y1, x2, y2 = box_xyxy + RING_PX[0] * np.array([-1, -1, 1, 1])
-    inner = ((y >= y1) & (y <= y2))[:, None] & ((x >= x1) & (x <= x2))
-    levels = frame[top:bottom, left:right][~inner].astype(np.float64)
-    if levels.size < 2:
-        levels = frame.reshape(-1).astype(np.float64)
-    deviations = np.abs(levels - np.median(levels))
-    step = 1.0 if frame.dtype.kind == "u" else FLOAT_STEP
-    limit = OUTLIER_DEVIATIONS * max(MAD_PER_SIGMA * float(np.median(deviations)), step)
-    return max(float(np.sqrt(np.mean(deviations[deviations <= limit] ** 2))), ROUNDING * step)

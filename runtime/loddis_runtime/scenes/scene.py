@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from loddis_runtime.photometry import RING_PX
 from loddis_runtime.scenes.backgrounds import Canvas, Window, build_background, choose_horizon
 from loddis_runtime.scenes.camera import camera_path
 from loddis_runtime.scenes.chance import Chance
@@ -26,7 +27,6 @@ from loddis_runtime.scenes.tracks import Skyline, Track, draw_track
 __all__ = ["Scene", "SceneFrame", "render"]
 
 SKYLINE_GAP_PX = 8  # targets whose place is drawn keep this far above it
-RING_PX = (1, 5)  # around a box: where clutter is measured
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -257,7 +257,10 @@ def render(config: SceneConfig) -> Iterator[SceneFrame]:
 
 
 def _clutter_k(background_k: Field32, box_xyxy: NDArray[np.float64]) -> float:
-    """Give the deviation of the background in a ring around a box, K; 0 where the frame has none of it."""
+    """Give the deviation of the background in the ring around a box, K; 0 where the frame has none of it.
+
+    Of all of it, unlike the noise that photometry measures: an edge that crosses the ring is what hides a target.
+    """
     height, width = background_k.shape
     gap, reach = RING_PX
     centres_x, centres_y = np.arange(width) + 0.5, np.arange(height) + 0.5
