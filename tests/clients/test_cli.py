@@ -48,6 +48,18 @@ def test_detect_prints_writes_and_draws(
     assert "–" in capsys.readouterr().out
 
 
+def test_names_are_shown_as_they_are(
+    server: LiveServer, frame: NDArray[np.uint8], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["run[a]_0001.png", "run[1] :key:.png", "run[red].png"]
+    for name in names:
+        cv2.imwrite(str(tmp_path / name), frame)
+    for threshold in ("0.5", "1"):  # with a target, and without one
+        assert run(["detect", str(tmp_path), "--url", server.url, "--score-threshold", threshold]) == 0
+        shown = capsys.readouterr().out
+        assert [name for name in names if name not in shown] == []
+
+
 def test_one_bad_file_does_not_stop_the_others(
     server: LiveServer, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,7 +29,8 @@ from loddis_client import (
 )
 from support.bundles import write_spot_bundle
 from support.domains import spot_frame
-from support.live_server import LiveServer, settings_for
+from support.frame_files import tiff_file
+from support.live_server import LiveServer, settings_for, wait_until
 
 PLACES = [(20.5 + 6 * i, 20.5 + 2 * i) for i in range(8)]
 
@@ -56,6 +57,12 @@ def test_a_frame_is_detected_however_it_is_given(server: LiveServer, frame: NDAr
             assert result.request_id
             assert result.boxes_xyxy == tuple(d.box_xyxy for d in result.detections)
             assert len(result) == len(result.detections)
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_a_file_in_bigtiff_is_detected(server: LiveServer, frame: NDArray[np.uint8], byteorder: str) -> None:
+    with Client(server.url) as client:
+        assert_found(client.detect(tiff_file(frame, bigtiff=True, byteorder=byteorder)), (40.5, 30.5))
 
 
 def test_parameters_reach_the_server(server: LiveServer, frame: NDArray[np.uint8]) -> None:
@@ -88,14 +95,13 @@ def test_an_endless_source_is_drawn_no_further_than_needed(server: LiveServer, f
             drawn += 1
             yield frame
 
-    before = threading.active_count()
     with Client(server.url) as client:
         results = client.detect_many(endless(), concurrency=3)
         taken = list(itertools.islice(results, 5))
         assert len(taken) == 5
         assert drawn <= 5 + 3
         results.close()  # type: ignore[attr-defined]
-    assert threading.active_count() <= before
+    wait_until(lambda: not any(thread.name.startswith("loddis-client") for thread in threading.enumerate()))
 
 
 def test_a_frame_that_fails_is_raised_or_given_in_its_place(server: LiveServer) -> None:

@@ -19,6 +19,7 @@ from PIL import Image
 
 from loddis_client import FrameError
 from loddis_client._encoding import encode_frame
+from loddis_server.decoding import FORMATS, ImageFormat
 
 
 def decoded(frame: Any) -> NDArray[Any]:
@@ -71,6 +72,12 @@ def test_files_go_as_they_are(tmp_path: Path) -> None:
             assert encoded.body == path.read_bytes()
     np.save(tmp_path / "frame.npy", pixels)
     assert encode_frame(tmp_path / "frame.npy").headers == {"Content-Type": "application/x-npy"}
+
+
+@pytest.mark.parametrize("known", FORMATS, ids=lambda known: known.name)
+def test_every_file_that_the_server_takes_is_sent(known: ImageFormat) -> None:
+    for magic in known.magics:
+        assert encode_frame(magic + b"and more").headers == {"Content-Type": known.media_types[0]}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -98,13 +98,35 @@ def test_its_types_are_those_of_the_servers_answers(tmp_path: Path) -> None:
     assert is_current, "the server answers otherwise: run `npm run schema` in clients/javascript"
 
 
-def test_a_project_in_typescript_sees_its_types(tmp_path: Path) -> None:
-    run(str(PROGRAMS / "npm"), "pack", "--silent", "--pack-destination", str(tmp_path))
-    (package,) = tmp_path.glob("loddis-client-*.tgz")
+def test_its_declarations_are_those_of_its_sources(tmp_path: Path) -> None:
+    run(str(PROGRAMS / "npm"), "run", "--silent", "types", TYPES=str(tmp_path))
+    made, kept = (
+        {path.name: path.read_text() for path in folder.iterdir()} for folder in (tmp_path, PROJECT / "types")
+    )
+    by_hand = {"schema.d.ts", "types.d.ts"}  # lead to those in src/
+    is_current = made == {name: text for name, text in kept.items() if name not in by_hand}
+    assert is_current, "the sources say otherwise: run `npm run types` in clients/javascript"
+    assert by_hand < kept.keys()
+
+
+def install_the_folder(project: Path) -> None:
+    """Install as the README says, which makes a link and builds nothing."""
+    run(str(PROGRAMS / "npm"), "install", "--silent", "--offline", "--prefix", str(project), str(PROJECT))
+    assert (project / "node_modules" / "loddis-client").resolve() == PROJECT
+
+
+def install_the_package(project: Path) -> None:
+    run(str(PROGRAMS / "npm"), "pack", "--silent", "--pack-destination", str(project))
+    (package,) = project.glob("loddis-client-*.tgz")
     with tarfile.open(package) as archive:
-        archive.extractall(tmp_path / "node_modules", filter="data")
-    (tmp_path / "node_modules" / "package").rename(tmp_path / "node_modules" / "loddis-client")
+        archive.extractall(project / "node_modules", filter="data")
+    (project / "node_modules" / "package").rename(project / "node_modules" / "loddis-client")
+
+
+@pytest.mark.parametrize("install", [install_the_folder, install_the_package])
+def test_a_project_in_typescript_sees_its_types(install: Callable[[Path], None], tmp_path: Path) -> None:
     (tmp_path / "package.json").write_text('{"type": "module"}')
+    install(tmp_path)
     tsc = [str(PROJECT / "node_modules" / ".bin" / "tsc"), "--noEmit", "--strict", "--module", "nodenext"]
     tsc += ["--target", "es2024", "--lib", "es2024,dom,dom.asynciterable"]
     right = """
@@ -119,5 +141,3 @@ def test_a_project_in_typescript_sees_its_types(tmp_path: Path) -> None:
     run(*tsc, str(tmp_path / "right.ts"))
     with pytest.raises(AssertionError, match="'scores' does not exist"):
         run(*tsc, str(tmp_path / "wrong.ts"))
-    left = {path.name for path in (PROJECT / "src").glob("*.d.ts")}
-    assert left == {"schema.d.ts", "types.d.ts"}

@@ -1034,6 +1034,16 @@ export interface components {
              */
             cause: string | null;
             /**
+             * Reason
+             * @description The same for programs.
+             */
+            reason: ("refused" | "unauthorised" | "not_found" | "unreachable" | "lost" | "damaged" | "unsupported" | "true_colour" | "too_large" | "no_space" | "crashed") | null;
+            /**
+             * Retry At
+             * @description When it is tried again, seconds since 1970; past while that try is under way; none if frames come, or no try will.
+             */
+            retry_at: number | null;
+            /**
              * Since
              * @description When the state began, seconds since 1970.
              */
@@ -1468,6 +1478,16 @@ export interface components {
             state: "connecting" | "live" | "stalled" | "ended" | "failed";
             /** Cause */
             cause: string | null;
+            /**
+             * Reason
+             * @description The same for programs.
+             */
+            reason: ("refused" | "unauthorised" | "not_found" | "unreachable" | "lost" | "damaged" | "unsupported" | "true_colour" | "too_large" | "no_space" | "crashed") | null;
+            /**
+             * Retry At
+             * @description When it is tried again, seconds since 1970; none if frames come, or no try will.
+             */
+            retry_at: number | null;
             /** Restarts */
             restarts: number;
         };
@@ -1913,7 +1933,7 @@ export interface components {
             reconnect_max_s: number;
             /**
              * Retry Failed S
-             * @description Cameras and devices that are not found, as one that still starts or is unplugged: wait before the next try, seconds; 0: no more tries.
+             * @description Cameras and devices that are not found, as one that still starts or is unplugged, or that send what is not taken, as a picture in colour: wait before the next try, seconds; 0: no more tries.
              * @default 60
              */
             retry_failed_s: number;
@@ -1925,7 +1945,7 @@ export interface components {
             open_timeout_s: number;
             /**
              * Stall Timeout S
-             * @description Largest age of the last frame, seconds; then the process that reads is replaced.
+             * @description Largest age of the last frame, seconds; then the process that reads is replaced. Of a file in real time, the wait until the next frame is due comes on top.
              * @default 5
              */
             stall_timeout_s: number;

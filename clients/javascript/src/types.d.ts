@@ -68,7 +68,7 @@ export interface FramePlace {
   frameIndex?: number | undefined;
   /** When it was taken, seconds on any clock that does not go back. */
   timestampS?: number | undefined;
-  /** Let the stream forget everything before this frame. */
+  /** Let the stream forget its window and its tracks before this frame; what it has learned of the scene stays. */
   reset?: boolean | undefined;
 }
 

@@ -54,6 +54,8 @@ test("image files are known by their first bytes", async () => {
     ["\xff\xd8\xff", "image/jpeg"],
     ["II*\0", "image/tiff"],
     ["MM\0*", "image/tiff"],
+    ["II+\0", "image/tiff"],
+    ["MM\0+", "image/tiff"],
     ["P5", "image/x-portable-graymap"],
     ["\x93NUMPY", "application/x-npy"],
   ]) {

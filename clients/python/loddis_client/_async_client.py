@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from types import TracebackType
 from typing import Any, Literal, cast, overload
@@ -16,7 +15,7 @@ from loddis_client._encoding import video_chunks
 from loddis_client._errors import LoddisClientError, UsageError
 from loddis_client._messages import MessageReader, parse_batch, parse_stream_result
 from loddis_client._models import DetectionResult, ModelInfo
-from loddis_client._parallel import check_many
+from loddis_client._parallel import check_many, in_tasks
 from loddis_client._requests import (
     DEFAULT_URL,
     Request,
@@ -209,7 +208,10 @@ class AsyncClient:
         max_detections: int | None = None,
         model: str | None = None,
     ) -> AsyncIterator[DetectionResult | LoddisClientError]:
-        """Detect in many frames, several at once, as `Client.detect_many`; the source may be asynchronous."""
+        """Detect in many frames, several at once, as `Client.detect_many`.
+
+        The source may be asynchronous, and is best so if it lets wait: others are drawn on the event loop.
+        """
         check_many(concurrency=concurrency, on_error=on_error)
 
         async def one(frame: Any) -> DetectionResult | LoddisClientError:
@@ -222,18 +224,10 @@ class AsyncClient:
                     raise
                 return error
 
-        running: deque[asyncio.Task[DetectionResult | LoddisClientError]] = deque()
-        try:
-            async for frame in _each(frames):
-                running.append(asyncio.create_task(one(frame)))
-                if len(running) >= concurrency:
-                    yield await _next_done(running, ordered=ordered)
-            while running:
-                yield await _next_done(running, ordered=ordered)
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+        outcomes = in_tasks(one, frames, concurrency=concurrency, ordered=ordered)
+        async with contextlib.aclosing(outcomes):
+            async for outcome in outcomes:
+                yield outcome
 
     async def models(self) -> tuple[ModelInfo, ...]:
         """List the models that the server has."""
@@ -289,24 +283,3 @@ class AsyncClient:
                     return answer
             attempt += 1
             await asyncio.sleep(pause)
-
-
-async def _each(frames: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:
-    if isinstance(frames, AsyncIterable):
-        async for frame in frames:
-            yield frame
-    else:
-        for frame in frames:
-            yield frame
-
-
-async def _next_done(running: deque[asyncio.Task[Any]], *, ordered: bool) -> Any:
-    if ordered:
-        task = running[0]
-    else:
-        done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-        task = next(iter(done))
-    try:
-        return await task
-    finally:
-        running.remove(task)

@@ -14,7 +14,7 @@ from loddis_client._encoding import video_chunks
 from loddis_client._errors import LoddisClientError, UsageError
 from loddis_client._messages import MessageReader, parse_batch, parse_stream_result
 from loddis_client._models import DetectionResult, ModelInfo
-from loddis_client._parallel import check_many, in_parallel
+from loddis_client._parallel import check_many, in_threads
 from loddis_client._requests import (
     DEFAULT_URL,
     Request,
@@ -116,7 +116,8 @@ class Client:
             stream_id: Makes it a frame of this stream, which its first frame opens.
             frame_index: Its place in the stream, from 0; one after the last if none.
             timestamp_s: When it was taken, seconds on any clock that does not go back.
-            reset: Let the stream forget everything before this frame.
+            reset: Let the stream forget its window and its tracks before this frame; what it has learned of the sensor,
+                the scene and its false alarms stays.
 
         Returns:
             For a frame of a stream a `StreamResult`, with tracks and alarms.
@@ -273,7 +274,7 @@ class Client:
         """Detect in many frames, several at once.
 
         Frames are drawn as room comes free, never more than `concurrency` ahead of what was taken: an endless source is
-        fine. Whoever stops taking stops the work.
+        fine, and so is one that lets wait: a thread of its own draws it. Whoever stops taking stops the work.
 
         Args:
             frames: Any iterable of what `detect` takes.
@@ -297,7 +298,7 @@ class Client:
                     raise
                 return error
 
-        return in_parallel(one, frames, concurrency=concurrency, ordered=ordered)
+        return in_threads(one, frames, concurrency=concurrency, ordered=ordered)
 
     def models(self) -> tuple[ModelInfo, ...]:
         """List the models that the server has."""

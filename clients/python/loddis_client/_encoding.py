@@ -24,6 +24,8 @@ MAGIC = (
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"II*\x00", "image/tiff"),
     (b"MM\x00*", "image/tiff"),
+    (b"II+\x00", "image/tiff"),  # BigTIFF
+    (b"MM\x00+", "image/tiff"),
     (b"P5", "image/x-portable-graymap"),
     (b"\x93NUMPY", "application/x-npy"),
 )

@@ -63,7 +63,7 @@ class StreamPlace:
         stream_id: 1 to 64 of ``A-Z a-z 0-9 . _ -``, beginning with a letter or digit.
         frame_index: Place of the frame, from 0; one after the last if none.
         timestamp_s: When it was taken, on any clock that does not go back.
-        reset: Forget everything before this frame.
+        reset: Forget window and tracks before this frame; what was learned of sensor, scene and false alarms stays.
 
     Raises:
         UsageError: One of them cannot be.

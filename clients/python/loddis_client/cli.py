@@ -121,7 +121,7 @@ def _detect(options: argparse.Namespace) -> int:
             if options.json:
                 print(line, flush=True)
     if not options.json and table.row_count:
-        Console().print(table)
+        _console().print(table)
     return FAILED if failed else OK
 
 
@@ -159,14 +159,14 @@ def _save_picture(client: Client, path: Path, target: Path, asked: dict[str, Any
 
 def _watch(options: argparse.Namespace) -> int:
     """Print what happens, a line each; with `--json`, every message."""
-    console = Console(highlight=False)
+    console = _console()
     with Client(options.url, api_key=options.api_key, timeout_s=options.timeout_s) as client:
         for message in client.stream_detections(options.stream_id):
             if options.json:
                 print(json.dumps(message.details), flush=True)
             else:
                 for line in _happenings(message):
-                    console.print(line, markup=False, soft_wrap=True)
+                    console.print(line, soft_wrap=True)
     return OK
 
 
@@ -201,7 +201,7 @@ def _models(options: argparse.Namespace) -> int:
     table = Table("model", "version", "state", "default")
     for model in models:
         table.add_row(model.name, model.version, model.state, "yes" if model.default else "")
-    Console().print(table)
+    _console().print(table)
     return OK
 
 
@@ -224,6 +224,11 @@ def _add_rows(table: Table, path: Path, result: DetectionResult) -> None:
         centre = " ".join(f"{value:.1f}" for value in found.centroid_xy)
         name = path.name if number == 0 else ""
         table.add_row(name, found.class_name, f"{found.score:.2f}", box, centre, f"{found.snr:.1f}")
+
+
+def _console() -> Console:
+    """Give where to print: names of files, classes and models, and what a server says, are no markup."""
+    return Console(markup=False, emoji=False, highlight=False)
 
 
 def _complain(message: str) -> None:

@@ -1,0 +1,15 @@
+export { Client } from "./client.js";
+export { FrameSocket } from "./frame_socket.js";
+export type DetectResponse = import("./types.js").DetectResponse;
+export type Detection = import("./types.js").Detection;
+export type Event = import("./types.js").Event;
+export type EventPage = import("./types.js").EventPage;
+export type Frame = import("./types.js").Frame;
+export type FrameMessage = import("./types.js").FrameMessage;
+export type Picture = import("./types.js").Picture;
+export type ProblemDocument = import("./types.js").ProblemDocument;
+export type RawFrame = import("./types.js").RawFrame;
+export type StreamMessage = import("./types.js").StreamMessage;
+export type StreamStatusDocument = import("./types.js").StreamStatusDocument;
+export type TrackInfo = import("./types.js").TrackInfo;
+export { BadRequest, ConnectionFailed, FrameError, FrameRejected, InternalError, LateFrame, LoddisClientError, ModelNotFound, NotFound, Overloaded, ProtocolError, ServerError, StreamNotFound, TimedOut, Unauthorised, UsageError } from "./errors.js";
