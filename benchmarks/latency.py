@@ -326,7 +326,7 @@ def show(result: dict[str, Any]) -> None:
             f"{row['frames_per_s']:.1f}" if "frames_per_s" in row else "",
             f"{100 * share:.0f} %" if share is not None else "",
         )
-    console = Console()
+    console = Console(markup=False, emoji=False)  # why an engine is missing is no markup
     console.print(table)
     for start in result["starts"]:
         console.print(

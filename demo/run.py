@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> None:
         running_server(options.model, repository=options.model_repository, log=log) as url,
         Client(url, model=options.model) as client,
     ):
-        console.print(f"server: {url}, model {options.model}")
+        console.print(f"server: {url}, model {options.model}", markup=False, emoji=False)
         client.detect(clip[0].image)  # opens the connection before the clock runs
         started = time.perf_counter()
         answers = client.detect_many((frame.image for frame in clip), concurrency=options.concurrency)
@@ -112,7 +112,7 @@ def run(options: argparse.Namespace) -> None:
     write_picture(options.output / "picture.png", clip, results)
     show(clip, results, [target.kind for target in scene.config.targets], seconds)
     written = "detections.ndjson, annotated.mp4, picture.png, and frame.png to send by hand"
-    console.print(f"written to {options.output}: {written}", soft_wrap=True)
+    console.print(f"written to {options.output}: {written}", soft_wrap=True, markup=False, emoji=False)
 
 
 def progress(items: Iterable[T], what: str, total: int) -> Iterable[T]:

@@ -9,6 +9,9 @@ kept, of all that asks to come in, refused or not, at the pace that the server h
 one may be, the server is overloaded, and a frame is let in only if it can be expected to be done within `max_slowdown`
 times what a lone one takes (`Pace.expected_s`). Requests that are still being sent do not count as at work, so that
 slow clients keep nobody out; hence who came in under overload is asked again once the body is there.
+
+A request of many frames is no way around that: its frames come in one after the other, in its own place and in such as
+others leave (`spare`), and it is let in only if all of them can be expected to be done in its time (`check_time`).
 """
 
 from __future__ import annotations
@@ -78,6 +81,10 @@ class Ticket:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.leave()
+
+    def leave(self, _: object = None) -> None:
+        """Do what leaving the `with` block does; may be called by a task that is done."""
         if not self._arrived:
             self._admission.take_back_demand()
         self.arrived()
@@ -97,6 +104,7 @@ class Admission:
         on_the_way: Admitted requests whose frames are not in the queue of the network yet.
         at_work: Frames between the end of their body and their result; kept by whoever does the work, on the event
             loop.
+        promised: Frames of requests of many that have not had their turn; kept by whoever gives it to them.
     """
 
     def __init__(self, capacity: int, metrics: Metrics, *, pace: Pace, max_slowdown: float) -> None:
@@ -104,6 +112,7 @@ class Admission:
         self.lock = threading.Lock()
         self.on_the_way = 0
         self.at_work = 0
+        self.promised = 0
         self._pace = pace
         self._max_slowdown = max_slowdown
         self._in_flight = 0
@@ -146,20 +155,27 @@ class Admission:
         """
         if self._closed is not None:
             raise ProblemError(NOT_READY, self._closed)
-        # Twice the capacity is as much as is remembered, so that an overload that is over is soon forgotten.
-        self._asked = min(self._virtual_queue() + 1, 2 * self.capacity)
-        self._asked_at = time.monotonic()
+        self.ask()
         if self._in_flight >= self.capacity:
             self._asked = 2 * self.capacity  # a real queue that is full leaves nothing to work out
-            raise self._refusal(f"{self._in_flight} requests are under way, this server takes {self.capacity} at once")
+            raise self.refusal(f"{self._in_flight} requests are under way, this server takes {self.capacity} at once")
         under_overload = self.is_overloaded
         if under_overload:
             self.check_room()
-        self._in_flight += 1
-        self._idle.clear()
-        with self.lock:
-            self.on_the_way += 1
-        return Ticket(self, under_overload=under_overload)
+        return self._ticket(under_overload=under_overload)
+
+    def spare(self) -> Ticket | None:
+        """Give a further place to a request that is in, if others leave one: half of all are for those who come."""
+        if self._closed is not None or 2 * self._in_flight >= self.capacity or self.is_overloaded:
+            return None
+        self.ask()
+        return self._ticket(under_overload=False)
+
+    def ask(self) -> None:
+        """Count a frame that asks to be done."""
+        # Twice the capacity is as much as is remembered, so that an overload that is over is soon forgotten.
+        self._asked = min(self._virtual_queue() + 1, 2 * self.capacity)
+        self._asked_at = time.monotonic()
 
     def check_room(self) -> None:
         """Check that a frame could be done in time under overload.
@@ -169,10 +185,29 @@ class Admission:
         """
         expected_s, alone_s = self._pace.expected_s(self.at_work), self._pace.alone_s
         if expected_s > self._max_slowdown * alone_s:
-            raise self._refusal(
+            raise self.refusal(
                 f"more is asked for than this server can do, and this would take {expected_s * 1e3:.0f} ms where a "
                 f"lone frame takes {alone_s * 1e3:.0f}"
             )
+
+    def check_time(self, frames: int, *, within_s: float) -> None:
+        """Check that the frames of one request could all be done in time, behind those that others have brought.
+
+        Raises:
+            ProblemError: They could not; with advice when to come back.
+        """
+        before = self.at_work + self.promised
+        expected_s = (before + frames) * self._pace.frame_s
+        if before and expected_s > within_s:
+            raise self.refusal(
+                f"{before} frames are under way: {frames} more would take {expected_s:.1f} s, and have {within_s:.1f} s"
+            )
+
+    def refusal(self, detail: str) -> ProblemError:
+        """Give the answer to a frame that there is no room for, with advice when to come back, and count it."""
+        self._tell()
+        wait_s = max(1, math.ceil((self._in_flight + self.promised) * self._pace.frame_s))
+        return ProblemError(OVERLOADED, detail, headers={"Retry-After": str(wait_s)})
 
     def take_back_demand(self) -> None:
         """Forget that a request asked: it was no frame in the end, and cost the network nothing."""
@@ -205,14 +240,16 @@ class Admission:
         if self._closed is None:
             self._telling = asyncio.get_running_loop().call_later(TOLD_EVERY_S, self._tell_number)
 
+    def _ticket(self, *, under_overload: bool) -> Ticket:
+        self._in_flight += 1
+        self._idle.clear()
+        with self.lock:
+            self.on_the_way += 1
+        return Ticket(self, under_overload=under_overload)
+
     def _virtual_queue(self) -> float:
         """Give how many requests would be waiting now if none had been refused."""
         frame_s = self._pace.frame_s
         if not frame_s:
             return 0.0
         return max(0.0, self._asked - (time.monotonic() - self._asked_at) / frame_s)
-
-    def _refusal(self, detail: str) -> ProblemError:
-        self._tell()
-        wait_s = max(1, math.ceil(self._in_flight * self._pace.frame_s))
-        return ProblemError(OVERLOADED, detail, headers={"Retry-After": str(wait_s)})

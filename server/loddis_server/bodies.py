@@ -7,14 +7,14 @@ First the headers (`plan_body`), so that what can be refused is refused before t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple, TypeAlias
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from loddis_runtime.frames import Frame
-from loddis_server.decoding import FORMATS, check_size, decode_file, decode_raw, format_of
+from loddis_server.decoding import FORMATS, check_size, count_values, decode_file, decode_raw, format_of
 from loddis_server.forms import Part, boundary_of, frame_part
 from loddis_server.images.raw import RAW_HEADERS
 from loddis_server.images.raw import read_header as read_raw_header
@@ -46,10 +46,13 @@ class FrameReader(NamedTuple):
     Attributes:
         read: Gives the frame, or raises `ProblemError`.
         is_quick: Whether that takes well under a millisecond.
+        count_values: Gives how many values have to be decoded for it, as the header says, or raises `ProblemError`; 0
+            where the body is no more than the pixels.
     """
 
     read: Callable[[], Frame]
     is_quick: bool
+    count_values: Callable[[], int] = int
 
 
 BodyPlan: TypeAlias = Callable[[bytes], FrameReader]
@@ -140,17 +143,25 @@ def _too_large(came: str, max_bytes: int) -> ProblemError:
 def _read_file(body: bytes, *, declared: str | None, max_pixels: int) -> FrameReader:
     """Give the reader of a body that is a file."""
     kind = format_of(body, declared)
-    is_quick = kind.quick and len(body) <= QUICK_BYTES
-    return FrameReader(partial(decode_file, body, kind, max_pixels=max_pixels), is_quick)
+    if kind.quick and len(body) <= QUICK_BYTES:
+        return FrameReader(partial(decode_file, body, kind, max_pixels=max_pixels), is_quick=True)
+    return FrameReader(
+        partial(decode_file, body, kind, max_pixels=max_pixels),
+        is_quick=False,
+        count_values=partial(count_values, body, kind, max_pixels=max_pixels),
+    )
 
 
 def _read_form(body: bytes, *, headers: Mapping[str, str], boundary: bytes, max_pixels: int) -> FrameReader:
     """Give the reader of a form's part, which is taken as a body of its own; large forms are taken apart later."""
 
-    def read() -> FrameReader:
+    @cache
+    def reader() -> FrameReader:
         return read_part(frame_part(body, boundary), headers=headers, max_pixels=max_pixels)
 
-    return read() if len(body) <= QUICK_BYTES else FrameReader(lambda: read().read(), is_quick=False)
+    if len(body) <= QUICK_BYTES:
+        return reader()
+    return FrameReader(lambda: reader().read(), is_quick=False, count_values=lambda: reader().count_values())
 
 
 def read_part(part: Part, *, headers: Mapping[str, str], max_pixels: int) -> FrameReader:

@@ -9,6 +9,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from loddis_runtime.command import CliSubCommand, SubCommand, run
 from loddis_runtime.errors import LoddisError
@@ -33,7 +34,7 @@ class Config(SubCommand):
 
 
 class Doctor(SubCommand):
-    """Show which cores, engines and models there are, and what keeps the server from starting.
+    """Show which cores, engines and models there are, and what keeps the server from starting; nothing is changed.
 
     Flags of the server stand before it: loddis-server --model-repository models doctor.
     """
@@ -95,8 +96,8 @@ def _show_findings(settings: ServerSettings, *, as_json: bool) -> None:
     else:
         table = Table("", "subject", "finding", box=None, pad_edge=False)
         for finding in report.findings:
-            style = STATUS_STYLES[finding.status]
-            table.add_row(f"[{style}]{finding.status}[/{style}]", finding.subject, finding.detail)
+            status = Text(finding.status, style=STATUS_STYLES[finding.status])
+            table.add_row(status, Text(finding.subject), Text(finding.detail))  # what is found is no markup
         Console().print(table)
     if report.has_faults:
         faults = [finding.subject for finding in report.findings if finding.status == "fault"]

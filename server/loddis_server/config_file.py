@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsError
+
+from loddis_runtime.command_names import message_of
 
 __all__ = ["ConfigFileSource", "read_config_file"]
 
@@ -63,7 +64,7 @@ def read_config_file(path: Path, fields: type[BaseModel]) -> dict[str, Any]:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         document = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise SettingsError(f"{path} is not YAML: {error}") from None
+        raise SettingsError(_not_yaml(path, error)) from None
     if document is None:
         return {}
     if not isinstance(document, dict):
@@ -79,13 +80,25 @@ def read_config_file(path: Path, fields: type[BaseModel]) -> dict[str, Any]:
         fields.model_validate(document)
     except ValidationError as error:
         faults = [
-            f"{path}:{_line_of(fault['loc'], lines)}: {_shown(fault['loc'])}: {_message(fault)}"
+            f"{path}:{_line_of(fault['loc'], lines)}: {_shown(fault['loc'])}: {message_of(fault)}"
             for fault in error.errors(include_url=False, include_input=False)
             if fault["loc"]
         ]
         if faults:
             raise SettingsError("; ".join(faults)) from None
     return document
+
+
+def _not_yaml(path: Path, error: Exception) -> str:
+    """Say where a file is no YAML and why, without what stands there, which may be a secret."""
+    import yaml
+
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return f"{path} is not YAML: {error}"
+    problem = error.problem or ""
+    if not isinstance(error, yaml.scanner.ScannerError | yaml.parser.ParserError):  # these name single characters only
+        problem = problem.partition(" '")[0]
+    return f"{path}:{error.problem_mark.line + 1}: is not YAML: {problem}"
 
 
 def _places(node: Any, place: Place) -> Iterator[tuple[Place, int]]:
@@ -105,14 +118,6 @@ def _places(node: Any, place: Place) -> Iterator[tuple[Place, int]]:
 def _line_of(place: Place, lines: dict[Place, int]) -> int:
     """Give the line of a fault: of the innermost key that stands in the file, as one that is missing has none."""
     return next((lines[place[:end]] for end in range(len(place), 0, -1) if place[:end] in lines), 1)
-
-
-def _message(fault: ErrorDetails) -> str:
-    """Say what is wrong, without what came, which may be a secret."""
-    if fault["type"] == "extra_forbidden":
-        return "there is no such setting"
-    text = str(fault["ctx"]["error"]) if fault["type"] == "value_error" else fault["msg"]
-    return text[0].lower() + text[1:]
 
 
 def _shown(place: Place) -> str:

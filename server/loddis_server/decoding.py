@@ -26,7 +26,7 @@ from loddis_server.problems import (
     ProblemError,
 )
 
-__all__ = ["FORMATS", "ImageFormat", "check_size", "decode_file", "decode_raw", "format_of"]
+__all__ = ["FORMATS", "ImageFormat", "check_size", "count_values", "decode_file", "decode_raw", "format_of"]
 
 MIN_SIDE_PX = 8  # one cell of the feature map: less holds no target and its surroundings
 
@@ -154,12 +154,11 @@ def check_size(header: ImageHeader, *, max_pixels: int) -> None:
     Raises:
         ProblemError: More than `max_pixels`, or a side below 8 pixels.
     """
-    values = header.pixels * header.channels
-    if header.channels > 1 and values > max_pixels:
+    if header.channels > 1 and header.values > max_pixels:
         raise ProblemError(
             FRAME_TOO_LARGE,
-            f"{header.width} x {header.height} in {header.channels} channels are {values} values, this server takes up "
-            f"to {max_pixels}; send one channel",
+            f"{header.width} x {header.height} in {header.channels} channels are {header.values} values, this server "
+            f"takes up to {max_pixels}; send one channel",
         )
     if header.pixels > max_pixels:
         raise ProblemError(
@@ -184,10 +183,18 @@ def decode_file(data: Buffer, kind: ImageFormat, *, max_pixels: int) -> Frame:
     Raises:
         ProblemError: Too large, cut off, damaged, in colour, not finite.
     """
-    header = kind.read_header(data)
-    check_size(header, max_pixels=max_pixels)
+    header = _header_of(data, kind, max_pixels=max_pixels)
     kind.check_complete(data)
     return _as_frame(kind.decode(data, header))
+
+
+def count_values(data: Buffer, kind: ImageFormat, *, max_pixels: int) -> int:
+    """Give how many values a file decodes to, by its header alone; arguments are those of `decode_file`.
+
+    Raises:
+        ProblemError: Too large, or the header is cut off or damaged.
+    """
+    return _header_of(data, kind, max_pixels=max_pixels).values
 
 
 def decode_raw(data: Buffer, header: ImageHeader) -> Frame:
@@ -198,6 +205,13 @@ def decode_raw(data: Buffer, header: ImageHeader) -> Frame:
     """
     raw.check_complete(data, header)
     return _as_frame(raw.decode(data, header))
+
+
+def _header_of(data: Buffer, kind: ImageFormat, *, max_pixels: int) -> ImageHeader:
+    """Read a header, and check the size that it promises."""
+    header = kind.read_header(data)
+    check_size(header, max_pixels=max_pixels)
+    return header
 
 
 def _as_frame(array: NDArray[Any]) -> Frame:

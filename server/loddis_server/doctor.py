@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 from pydantic import BaseModel, Field
@@ -15,12 +17,22 @@ from loddis_runtime.engines.choice import survey_engines
 from loddis_runtime.engines.threads import available_cores
 from loddis_runtime.errors import LoddisError
 from loddis_runtime.repository import ModelRepository, shipped_repository
-from loddis_server.models import find_bundles
+from loddis_server.events import (
+    MqttSettings,
+    StoreUnavailableError,
+    WebhookSettings,
+    inspect_database,
+    make_receiver,
+)
+from loddis_server.listening import listen, url_of
+from loddis_server.models import choose_default, find_bundles
 from loddis_server.settings import ENV_PREFIX, ServerSettings
+from loddis_server.tracing import flush, open_tracing
 
 __all__ = ["Finding", "Report", "examine"]
 
 OTHER_VARIABLES = frozenset({"LODDIS_DATA", "LODDIS_CACHE", "LODDIS_URL", "LODDIS_API_KEY"})  # of the other commands
+FLUSH_TIMEOUT_S = 2.0
 PACKAGES = (
     "loddis",
     "numpy",
@@ -33,6 +45,8 @@ PACKAGES = (
     "fastapi",
     "uvicorn",
     "uvloop",
+    "psycopg",
+    "opentelemetry-sdk",
 )
 
 
@@ -56,7 +70,9 @@ class Report(BaseModel):
 
 
 def examine(settings: ServerSettings) -> Report:
-    """Look at everything that the server needs, without starting it. Models are loaded and run once.
+    """Look at everything that the server needs, without starting it.
+
+    Models are loaded and run once. Nothing is made, changed or sent: no database, no event, no span.
 
     Args:
         settings: That the server would run with.
@@ -67,6 +83,9 @@ def examine(settings: ServerSettings) -> Report:
             Finding(subject="packages", status="ok", detail=", ".join(_versions())),
             *_repositories(settings),
             *_models(settings),
+            *_events(settings),
+            *_tracing(settings),
+            _tried("address", partial(_address, settings)),
             *_unknown_variables(),
         ]
     )
@@ -120,6 +139,7 @@ def _models(settings: ServerSettings) -> list[Finding]:
         return []  # said already
     try:
         bundles = find_bundles(settings)
+        choose_default(bundles, settings.default_model)
     except (LoddisError, OSError) as error:
         return [Finding(subject="models", status="fault", detail=str(error))]
     findings = []
@@ -153,10 +173,58 @@ def _gpu_engines(bundle: Bundle, model: str, settings: ServerSettings) -> list[F
     ]
 
 
+def _events(settings: ServerSettings) -> list[Finding]:
+    """Look into the event database, and read the certificates of receivers."""
+    return [
+        _tried("event database", partial(inspect_database, settings.events)),
+        *(_tried(f"receiver {each.name}", partial(_receiver, each)) for each in settings.events.receivers),
+    ]
+
+
+def _receiver(settings: WebhookSettings | MqttSettings) -> str:
+    """Make a receiver; nothing is connected."""
+    return f"{make_receiver(settings).kind}, nothing was sent to it"
+
+
+def _tracing(settings: ServerSettings) -> list[Finding]:
+    """Set up tracing as the server does; without a span nothing is sent."""
+    endpoint = settings.tracing_endpoint
+    if endpoint is None:
+        return []
+
+    def set_up() -> str:
+        flush(open_tracing(endpoint, sample_ratio=settings.tracing_sample_ratio), timeout_s=FLUSH_TIMEOUT_S)
+        return "its packages are there, nothing was sent"
+
+    return [_tried("tracing", set_up)]
+
+
+def _address(settings: ServerSettings) -> str:
+    """Listen for a moment."""
+    listeners = listen(settings.host, settings.port)
+    try:
+        return f"free: {', '.join(map(url_of, listeners))}"
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+def _tried(subject: str, part: Callable[[], str]) -> Finding:
+    """Do a part of the server's start, and say what comes of it."""
+    try:
+        return Finding(subject=subject, status="ok", detail=part())
+    except StoreUnavailableError as error:
+        if error.is_passing:
+            return Finding(subject=subject, status="note", detail=f"{error}; the server starts, and tries again")
+        return Finding(subject=subject, status="fault", detail=str(error))
+    except (LoddisError, OSError) as error:
+        return Finding(subject=subject, status="fault", detail=str(error))
+
+
 def _unknown_variables() -> list[Finding]:
     """Name variables that look like settings and are none: typing errors, mostly."""
     known = OTHER_VARIABLES | {f"{ENV_PREFIX}{name}".upper() for name in ServerSettings.model_fields}
-    # A name within a group of settings, LODDIS_GROUP__NAME, was checked when they were read.
+    # A name within a group of settings was checked when they were read.
     ours = [name for name in os.environ if name.upper().startswith(ENV_PREFIX)]
     unknown = sorted(name for name in ours if name.upper().partition("__")[0] not in known)
     return [Finding(subject="environment", status="note", detail=f"{name} is no setting") for name in unknown]

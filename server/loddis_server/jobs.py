@@ -54,6 +54,8 @@ class FrameJob(ABC, Generic[T]):
     Attributes:
         future: The outcome, or what went wrong.
         work: Of the decode worker that reads the frame, if one does.
+        loop: That it was made on.
+        values: That it has room for in memory.
         frame: Once it is read.
         seconds: Time spent in each stage so far.
     """
@@ -62,13 +64,14 @@ class FrameJob(ABC, Generic[T]):
     """Whether that takes so little time that the thread of the network may do it while nothing waits."""
 
     def __init__(self, reader: FrameReader, model: ServedModel, ticket: Place) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[T] = self._loop.create_future()
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[T] = self.loop.create_future()
         self.reader: FrameReader | None = reader
         self.model = model
         self.ticket = ticket
         self.abandoned = False
         self.work: Future[None] | None = None
+        self.values = 0
         self.frame: Frame | None = None
         self.prepared: PreparedFrame | None = None
         self.prepared_at = 0.0
@@ -118,7 +121,7 @@ class FrameJob(ABC, Generic[T]):
         if self.abandoned:
             return
         try:
-            self._loop.call_soon_threadsafe(lambda: None if self.future.done() else settle())
+            self.loop.call_soon_threadsafe(lambda: None if self.future.done() else settle())
         except RuntimeError:  # the event loop has ended: nobody waits
             self.abandoned = True
 

@@ -78,7 +78,8 @@ def running_server_process(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "loddis_server", "--host", "127.0.0.1", "--port", str(port)]
+    # -P: what lies in the current folder is none of its modules.
+    command = [sys.executable, "-P", "-m", "loddis_server", "--host", "127.0.0.1", "--port", str(port)]
     # What this machine's operator has set for other servers, a key say, is not for this one.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LODDIS_")}
     environment |= {"LODDIS_MODELS": model, "LODDIS_DEFAULT_MODEL": model, **(settings or {})}

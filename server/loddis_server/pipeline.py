@@ -25,15 +25,20 @@ from numpy.typing import NDArray
 
 from loddis_runtime.engines.threads import available_cores
 from loddis_server.admission import Admission
-from loddis_server.batching import Batcher
+from loddis_server.batching import Batcher, StoppedError
+from loddis_server.bodies import FrameReader
 from loddis_server.jobs import FrameJob
 from loddis_server.metrics import Metrics, Stage
 from loddis_server.pace import Pace
+from loddis_server.room import Room
 from loddis_server.settings import ServerSettings
 
 __all__ = ["Pipeline", "decode_workers"]
 
 T = TypeVar("T")
+
+VALUES_PER_PLACE = 4 * 2**20  # on average: decoding takes up to 10 bytes of each for a while, a decoded frame up to 4
+ROOM_PATIENCE_S = 2.0  # of a frame for which there is no room
 
 
 class Pipeline:
@@ -60,6 +65,7 @@ class Pipeline:
             on_the_way=lambda: admission.on_the_way,
         )
         self._reading: dict[int, float] = {}  # since when, by thread
+        self._room: Room[FrameJob[Any]] = Room(settings.queue_capacity * VALUES_PER_PLACE, begin=self._begin_reading)
         metrics.queue_depth.set_function(lambda: self.batcher.depth)
 
     def start(self) -> None:
@@ -81,30 +87,76 @@ class Pipeline:
     def submit(self, job: FrameJob[T]) -> asyncio.Future[T]:
         """Send a frame on its way; call on the event loop."""
         self._admission.at_work += 1
-        job.future.add_done_callback(self._left_work)
+        job.future.add_done_callback(lambda _: self._left_work(job))
         if job.reader is not None and job.reader.is_quick:
             self._read(job)
             return job.future
-        loop = asyncio.get_running_loop()
-        job.ticket.hold()
-        job.work = self._workers.submit(self._read, job)
-        job.work.add_done_callback(lambda _: _call_on(loop, job.ticket.release))
+        self._begin_reading(job)
         return job.future
 
     async def run_in_worker(self, function: Callable[[], T]) -> T:
         """Do other slow work, such as drawing, on a decode worker."""
         return await asyncio.get_running_loop().run_in_executor(self._workers, function)
 
-    def _left_work(self, _: asyncio.Future[Any]) -> None:
+    def _begin_reading(self, job: FrameJob[Any], values: int = 0) -> None:
+        """Send a job to a decode worker, with the room that it has by now."""
+        job.values = values
+        try:
+            job.work = self._workers.submit(self._read, job)
+        except RuntimeError:  # they have ended
+            job.fail(StoppedError("the server is stopping"))
+            return
+        job.ticket.hold()
+        job.work.add_done_callback(lambda _: _call_on(job.loop, lambda: self._left_worker(job)))
+
+    def _left_worker(self, job: FrameJob[Any]) -> None:
+        job.ticket.release()
+        self._give_room_back(job)
+
+    def _left_work(self, job: FrameJob[Any]) -> None:
         self._admission.at_work -= 1
+        if self._room.leave(job):
+            job.reader = None
+        self._give_room_back(job)
+
+    def _give_room_back(self, job: FrameJob[Any]) -> None:
+        """Give back the room of a job that is answered, or given up, once no worker reads its frame any more."""
+        if job.values and job.future.done() and (job.work is None or job.work.done()):
+            values, job.values = job.values, 0
+            self._room.give_back(values)
+
+    def _has_room(self, job: FrameJob[Any], reader: FrameReader) -> bool:
+        """Take the room that a frame needs; if there is none, the job waits for it, and the worker does not."""
+        if job.values or not (values := reader.count_values()):
+            return True
+        if self._room.take(values):
+            job.values = values
+            return True
+        _call_on(job.loop, lambda: self._await_room(job, values))
+        return False
+
+    def _await_room(self, job: FrameJob[Any], values: int) -> None:
+        """Wait for room, no longer than `ROOM_PATIENCE_S`; a worker begins anew then."""
+        if job.future.done():
+            return
+        self._room.wait(job, values)
+        job.loop.call_later(ROOM_PATIENCE_S, self._lose_patience, job)
+
+    def _lose_patience(self, job: FrameJob[Any]) -> None:
+        if self._room.leave(job):
+            job.reader = None
+            job.fail(self._admission.refusal("the frames that are at work leave no memory for one more of this size"))
 
     def _read(self, job: FrameJob[Any]) -> None:
-        """First stage: decode and prepare."""
-        reader, job.reader = job.reader, None
+        """First stage: decode and prepare, once there is room for the frame."""
+        reader = job.reader
         if job.abandoned or reader is None:
             return
         self._reading[threading.get_ident()] = time.monotonic()
         try:
+            if not self._has_room(job, reader):
+                return
+            job.reader = None
             started = time.perf_counter()
             job.frame = reader.read()
             decoded = time.perf_counter()

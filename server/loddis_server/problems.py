@@ -27,6 +27,7 @@ __all__ = [
     "FRAME_TOO_LARGE",
     "HEAD_TIMEOUT",
     "HEAD_TOO_LARGE",
+    "INSUFFICIENT_STORAGE",
     "INTERNAL",
     "LATE_FRAME",
     "MALFORMED_REQUEST",
@@ -247,6 +248,13 @@ TIMEOUT = ProblemType(
     504,
     "The answer took too long",
     "Send fewer requests at once, or raise the server's `request_timeout_s`.",
+)
+INSUFFICIENT_STORAGE = ProblemType(
+    "insufficient-storage",
+    507,
+    "The server has no room to store the video",
+    "Send it as Matroska, or as MP4 with its index in front (faststart): neither is stored. Or put the server's folder "
+    "of temporary files, TMPDIR, where there is room.",
 )
 
 CATALOGUE: Mapping[str, ProblemType] = {

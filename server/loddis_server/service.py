@@ -45,8 +45,8 @@ class Service:
 
     Raises:
         BundleError: A model cannot be served, as `ModelStore`.
-        ConfigError: Tracing is asked for, and its packages are not installed.
-        OSError: The repository, or a certificate of a receiver of events, cannot be read.
+        ConfigError: Packages of tracing or of the event database are not installed, or certificates cannot be used.
+        OSError: The repository cannot be read.
     """
 
     def __init__(self, settings: ServerSettings) -> None:

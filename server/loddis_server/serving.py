@@ -16,9 +16,10 @@ import cv2
 import uvicorn
 from prometheus_client import disable_created_metrics
 
-from loddis_runtime.errors import ConfigError, LoddisError
+from loddis_runtime.errors import LoddisError
 from loddis_server.app import create_app
 from loddis_server.heap import limit_arenas
+from loddis_server.listening import listen, url_of
 from loddis_server.logs import configure_logs
 from loddis_server.protocol import LimitedHttpProtocol
 from loddis_server.service import Service
@@ -26,11 +27,10 @@ from loddis_server.settings import ServerSettings
 from loddis_server.systemd import Notifier
 from loddis_server.websocket_protocol import LimitedWebSocketProtocol
 
-__all__ = ["DetectionServer", "build_server", "listen", "serve"]
+__all__ = ["DetectionServer", "build_server", "serve"]
 
 logger = logging.getLogger(__name__)
 
-BACKLOG = 2048
 KEEP_ALIVE_S = 30
 INTERRUPTED = 130  # exit status after SIGINT
 CLOSE_TIMEOUT_S = 1  # for answers on their way out, after the drain
@@ -72,7 +72,7 @@ class DetectionServer(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets=sockets)
         for listener in sockets or []:
-            logger.info("listening", extra={"url": _url(listener)})
+            logger.info("listening", extra={"url": url_of(listener)})
         if self._notifier is not None and self._notifier.interval_s is not None:
             self._watchdog = asyncio.ensure_future(self._say_alive(self._notifier, self._notifier.interval_s))
 
@@ -208,33 +208,3 @@ def _settle_memory() -> None:
     """Leave all that is there for good to itself: the collector would look through it again and again, and in vain."""
     gc.collect()
     gc.freeze()
-
-
-def listen(host: str, port: int) -> list[socket.socket]:
-    """Open listening sockets on every address of a host.
-
-    Args:
-        host: Name or address.
-        port: 0 takes a free one, the same for all addresses.
-
-    Raises:
-        ConfigError: The host is unknown, or an address cannot be listened on.
-    """
-    sockets: list[socket.socket] = []
-    try:
-        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, _, _, _, address in dict.fromkeys(infos):
-            own_port = sockets[0].getsockname()[1] if sockets else address[1]
-            sockets.append(socket.create_server((address[0], own_port), family=family, backlog=BACKLOG))
-    except OSError as error:
-        for opened in sockets:
-            opened.close()
-        cause = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-        raise ConfigError(f"cannot listen on {host}:{port}: {cause}") from None
-    return sockets
-
-
-def _url(listener: socket.socket) -> str:
-    """Give the address of a listening socket as people write it."""
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if listener.family == socket.AF_INET6 else f"http://{host}:{port}"

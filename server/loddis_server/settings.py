@@ -1,8 +1,8 @@
 """Every setting of the server: flags, `LODDIS_*` variables, a file and defaults from one model.
 
 A part of the server with settings of its own brings a model, which becomes a field of `ServerFields`. Its settings are
-then flags with a dot (`--events.database`), variables with two underscores (`LODDIS_EVENTS__DATABASE`) and a mapping of
-the file (`events: {database: …}`); the sources are merged setting by setting.
+then flags with a dot (`--events.database-url`), variables with two underscores (`LODDIS_EVENTS__DATABASE_URL`) and a
+mapping of the file (`events: {database_url: …}`); the sources are merged setting by setting.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ class ServerFields(BaseModel):
     queue_capacity: int = Field(
         default=32,
         ge=1,
-        description="Requests that may be on their way to the network, uploads included; more are answered 503.",
+        description="Requests that may be on their way to the network, uploads included; more are answered 503. A "
+        "request for several frames has a place for each that is at work, up to half of all.",
     )
     max_slowdown: float = Field(
         default=1.75,

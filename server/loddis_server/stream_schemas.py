@@ -10,6 +10,7 @@ from loddis_server.alarms import FalseAlarmStatus
 from loddis_server.scene_health import CanaryStatus
 from loddis_server.schemas import Detection, DetectResponse, FrameInfo, ModelRef, ProblemDocument
 from loddis_server.sources.settings import SourceSettings
+from loddis_server.sources.wire import FailureReason
 from loddis_server.streams.settings import STREAM_ID, StreamSettings
 
 __all__ = [
@@ -130,6 +131,10 @@ class SourceMessage(BaseModel):
     stream_id: str
     state: Literal["connecting", "live", "stalled", "ended", "failed"]
     cause: str | None
+    reason: FailureReason | None = Field(description="The same for programs.")
+    retry_at: float | None = Field(
+        description="When it is tried again, seconds since 1970; none if frames come, or no try will."
+    )
     restarts: int
 
 
@@ -184,6 +189,11 @@ class SourceInfo(BaseModel):
 
     state: Literal["connecting", "live", "stalled", "ended", "failed"]
     cause: str | None = Field(description="Why, where the state is none that one wants.")
+    reason: FailureReason | None = Field(description="The same for programs.")
+    retry_at: float | None = Field(
+        description="When it is tried again, seconds since 1970; past while that try is under way; none if frames "
+        "come, or no try will."
+    )
     since: float = Field(description="When the state began, seconds since 1970.")
     restarts: int
     frames: int = Field(description="That came.")

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -36,17 +37,21 @@ def test_the_specification_refuses_a_misspelt_key(tmp_path: Path) -> None:
     assert "capdrop" in validate(broken).stdout
 
 
+def loddis_variables(service: dict[str, Any]) -> dict[str, str]:
+    return {name: value for name, value in service["environment"].items() if name.startswith(ENV_PREFIX)}
+
+
 def test_out_of_the_box_only_this_machine_reaches_the_server() -> None:
     service = load_compose(CPU)
     assert service["ports"] == ["127.0.0.1:8080:8080"]
-    assert service["environment"] == {"LODDIS_PUBLISHED_HOST": "127.0.0.1"}
+    assert loddis_variables(service) == {"LODDIS_PUBLISHED_HOST": "127.0.0.1"}
     assert "network_mode" not in service
 
 
 def test_the_server_is_told_where_it_is_published() -> None:
     service = load_compose(CPU, variables={"LODDIS_BIND": "192.0.2.7", "LODDIS_BIND_PORT": "80", "LODDIS_API_KEY": "k"})
     assert service["ports"] == ["192.0.2.7:80:8080"]
-    assert service["environment"] == {"LODDIS_PUBLISHED_HOST": "192.0.2.7", "LODDIS_API_KEY": "k"}
+    assert loddis_variables(service) == {"LODDIS_PUBLISHED_HOST": "192.0.2.7", "LODDIS_API_KEY": "k"}
 
 
 def test_the_container_may_do_nothing_it_need_not() -> None:
@@ -77,6 +82,13 @@ def test_what_lasts_is_in_a_volume_that_the_image_gives_to_its_user() -> None:
     assert re.search(rf"install -d -o 10001 -g 10001 .*{volume['target']}", dockerfile)
 
 
+def test_a_video_that_must_be_whole_has_room() -> None:
+    """On disk: a folder in memory is small, and what lies in it takes the container's memory."""
+    service = load_compose(CPU)
+    on_disk = [volume["target"] for volume in service["volumes"] if volume["type"] == "volume"]
+    assert service["environment"]["TMPDIR"] in on_disk
+
+
 def test_the_settings_file_is_where_the_server_reads_it_and_empty_if_none_is_named() -> None:
     def source(**variables: str) -> str:
         service = load_compose(CPU, variables=variables)
@@ -93,7 +105,7 @@ def test_the_settings_file_is_where_the_server_reads_it_and_empty_if_none_is_nam
 def test_the_server_knows_every_variable_it_is_given() -> None:
     known = {f"{ENV_PREFIX}{name}".upper() for name in ServerSettings.model_fields}
     known |= {f"{ENV_PREFIX}EVENTS__{name}".upper() for name in EventSettings.model_fields}
-    given = set(yaml.safe_load(CPU.read_text())["services"]["server"]["environment"])
+    given = set(loddis_variables(yaml.safe_load(CPU.read_text())["services"]["server"]))
     given |= set(re.findall(r"LODDIS_[A-Z_]+(?==)", (DOCKER / "Dockerfile.server").read_text()))
     assert given >= {"LODDIS_PUBLISHED_HOST", "LODDIS_API_KEY", "LODDIS_HOST", "LODDIS_MODEL_REPOSITORY"}
     assert given <= known

@@ -241,6 +241,41 @@ def test_under_overload_there_must_still_be_room_when_the_body_is_there(clock: C
     late.confirm()
 
 
+def test_spare_places_leave_half_to_those_who_come(clock: Clock) -> None:
+    admission = open_admission(8, pace_of(0.01))
+    with admission.enter():
+        spare = [admission.spare() for _ in range(8)]
+        assert [place is not None for place in spare] == [True] * 3 + [False] * 5
+        assert admission.in_flight == 4
+        for place in spare[:3]:
+            assert place is not None
+            place.leave()
+        assert (admission.in_flight, admission.on_the_way) == (1, 1)
+
+
+def test_there_is_no_spare_place_under_overload_and_at_the_end(clock: Clock) -> None:
+    admission = open_admission(8, pace_of(0.01))
+    overload(admission)
+    assert admission.spare() is None
+    clock.now_s += 1
+    assert admission.spare() is not None
+    admission.close("the server is stopping")
+    assert admission.spare() is None
+
+
+def test_frames_that_could_not_all_be_done_in_time_are_refused(clock: Clock) -> None:
+    admission = open_admission(8, pace_of(0.1))
+    admission.check_time(1000, within_s=9.9)  # alone: whoever comes back later would find it no better
+    admission.at_work, admission.promised = 4, 60
+    admission.check_time(35, within_s=9.9)
+    with pytest.raises(
+        ProblemError, match=r"64 frames are under way: 36 more would take 10\.0 s, and have 9\.9"
+    ) as caught:
+        admission.check_time(36, within_s=9.9)
+    assert caught.value.kind.slug == "overloaded"
+    assert caught.value.headers == {"Retry-After": "6"}
+
+
 def test_requests_that_are_no_frames_are_no_overload(clock: Clock) -> None:
     admission = open_admission(8, pace_of(0.01))
     for _ in range(1000):

@@ -23,6 +23,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, repository: Path) -> Non
         monkeypatch.delenv(f"LODDIS_{name.upper()}", raising=False)
     monkeypatch.setenv("LODDIS_MODEL_REPOSITORY", str(repository))
     monkeypatch.setenv("LODDIS_MODELS", "spot")
+    monkeypatch.setenv("LODDIS_PORT", "0")
     monkeypatch.setenv("COLUMNS", "200")
 
 
@@ -58,6 +59,7 @@ def test_doctor_runs_every_model(
         monkeypatch.delenv(name)
     monkeypatch.setenv("LODDIS_MODEL_REPOSITORY", str(repository))
     monkeypatch.setenv("LODDIS_MODELS", "spot")
+    monkeypatch.setenv("LODDIS_PORT", "0")
     monkeypatch.setenv("LODDIS_PROT", "8080")
     assert run(Server, ["--threads", "1", "doctor", "--json"]) == 0
     found = findings(capsys)
@@ -162,3 +164,61 @@ def test_a_refused_address_is_not_repeated_with_its_password(capsys: pytest.Capt
     said = capsys.readouterr().err
     assert "--tracing-endpoint" in said
     assert "hush" not in said
+
+
+WEBHOOK = {"name": "room", "url": "http://room.example", "secrets": [f"whsec_{'A' * 32}"]}
+BROKER = {"name": "broker", "host": "broker.example", "username": "me"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "complaint"),
+    [
+        ("EVENTS__WEBHOOKS", [WEBHOOK | {"secret": "hunter2"}], "0.secret: there is no such setting"),
+        ("EVENTS__WEBHOOKS", [WEBHOOK | {"secrets": ["hunter2"]}], "0.secrets.0: expected whsec_ and the base64 of"),
+        ("EVENTS__WEBHOOKS", [WEBHOOK | {"secrets": "hunter2"}], "0.secrets: input should be a valid tuple"),
+        ("EVENTS__WEBHOOKS", [WEBHOOK | {"url": "htp://room.example/hunter2"}], "0.url: URL scheme should be"),
+        ("EVENTS__WEBHOOKS", WEBHOOK | {"secrets": ["hunter2"]}, "input should be a valid tuple"),
+        ("EVENTS__WEBHOOKS", '[{"secrets": ["hunter2"]},]', "0: input should be a valid dictionary"),
+        ("EVENTS__MQTT", [BROKER | {"passwort": "hunter2"}], "0.passwort: there is no such setting"),
+        ("EVENTS__MQTT", [BROKER | {"password": ["hunter2"]}], "0.password: input should be a valid string"),
+        ("EVENTS", {"mqtt": [BROKER | {"passwort": "hunter2"}]}, "mqtt.0.passwort: there is no such setting"),
+        ("EVENTS", {"database": "sqlite:///hunter2"}, "database: there is no such setting"),
+        ("EVENTS", '{"database_url": "hunter2"', "input should be a valid dictionary"),
+        ("API_KEYS", [{"name": "a", "secret": "b", "secrt": "hunter2"}], "0.secrt: there is no such setting"),
+        ("API_KEYS", {"name": "a", "secret": "hunter2"}, "input should be a valid tuple"),
+        ("API_KEYS", "camera:hunter2:detect", "0.scopes.0: input should be 'detect' or 'manage'"),
+        ("STREAMS__CAMERAS", [{"stream_id": "a", "source": "rtsp://hunter2/x"}], "0.source: input should be a valid"),
+        ("SOURCES__HOSTS", "rtsp://me:hunter2@camera/x", "expected NAME, ADDRESS or NETWORK/BITS"),
+        ("TRACING_ENDPOINT", "traces.example?token=hunter2", "string should match pattern"),
+    ],
+)
+def test_a_refused_variable_is_named_to_the_last_key_and_its_secrets_are_not_repeated(
+    variable: str, value: object, complaint: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"LODDIS_{variable}", value if isinstance(value, str) else json.dumps(value))
+    assert run(Server, ["config"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"loddis-server: error: LODDIS_{variable}: {complaint}")
+    assert "hunter2" not in said
+
+
+def test_an_unknown_setting_is_named_by_its_variable(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LODDIS_EVENTS__DATABASE", "postgresql://me:hunter2@db/loddis")
+    assert run(Server, ["config"]) == 2
+    complaint = "loddis-server: error: LODDIS_EVENTS__DATABASE: there is no such setting\n"
+    assert capsys.readouterr().err == complaint
+
+
+def test_what_is_wrong_is_repeated_where_no_secret_can_be(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LODDIS_EVENTS", '{"lock_timeout_s": "long"}')
+    assert run(Server, ["config"]) == 2
+    assert run(Server, ["--events.lock-timeout-s", "short", "config"]) == 2
+    by_variable, by_flag = capsys.readouterr().err.splitlines()
+    assert by_variable.startswith("loddis-server: error: LODDIS_EVENTS: lock_timeout_s: input should be a valid number")
+    assert by_variable.endswith("got 'long'")
+    assert by_flag.startswith("loddis-server: error: --events.lock-timeout-s: input should be a valid number")
+    assert by_flag.endswith("got 'short'")

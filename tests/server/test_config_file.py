@@ -105,7 +105,11 @@ def test_keys_of_a_file_are_hidden_in_what_is_shown(tmp_path: Path, capsys: pyte
         ("port: 1\nhost: localhost\nport: 2\n", ":3: port is there twice, first in line 1"),
         ("config_file: other.yaml\n", ":1: config_file cannot be set in a file"),
         ("- port\n", "must hold settings as NAME: VALUE, got list"),
-        ("port: [\n", "is not YAML"),
+        ("port: [\n", ":2: is not YAML: "),
+        ("port: 1\napi_key: hunter2: 3\n", ":2: is not YAML: mapping values are not allowed here"),
+        ("api_key: *hunter2\n", ":1: is not YAML: found undefined alias"),
+        ("api_key: !hunter2 x\n", ":1: is not YAML: could not determine a constructor for the tag"),
+        ("cors_origins: ['https://me:hunter2@host']\n", ":1: cors_origins: expected SCHEME://HOST"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line_and_exits_2(

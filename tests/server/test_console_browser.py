@@ -49,7 +49,8 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(repository: Path, clips: Path) -> Iterator[LiveServer]:
-    with LiveServer(settings_for(repository, sources={"folders": (clips,)})) as running:
+    sources = {"folders": (clips,), "devices": ("/dev/loddis-absent",)}
+    with LiveServer(settings_for(repository, sources=sources)) as running:
         yield running
 
 
@@ -120,6 +121,19 @@ def test_a_tab_that_nobody_sees_holds_no_connection(server: LiveServer, browser:
         wait_until(lambda: len(stream.hub) == 0)
         page.evaluate(hide, False)
         wait_until(lambda: len(stream.hub) == 1)
+
+
+@pytest.mark.parametrize(("retry_failed_s", "next_try"), [(1000, r"tried again \d"), (0, "not tried again")])
+def test_a_camera_that_fails_says_whether_it_is_tried_again(
+    server: LiveServer, browser: Browser, retry_failed_s: float, next_try: str
+) -> None:
+    wanted = {"stream_id": "lost", "source": {"device": "/dev/loddis-absent", "retry_failed_s": retry_failed_s}}
+    assert httpx.post(f"{server.url}/v1/streams", json=wanted, trust_env=False).status_code == 201
+    with opened(browser, server.url) as page:
+        card = page.locator(".card", has_text="lost")
+        expect(card.locator(".badge").first).to_have_text("failed")
+        expect(card.locator(".signs")).to_have_text(re.compile(f"there is no /dev/loddis-absent; {next_try}"))
+    httpx.delete(f"{server.url}/v1/streams/lost", trust_env=False)
 
 
 def test_a_stream_that_has_ended_says_so_once(server: LiveServer, browser: Browser, clips: Path) -> None:

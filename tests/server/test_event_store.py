@@ -31,6 +31,7 @@ from loddis_server.events import (
     EventStore,
     SchemaError,
     StoreUnavailableError,
+    inspect_database,
 )
 from loddis_server.events import outbox as outbox_module
 from loddis_server.events.exclusive import ReceiverLock
@@ -351,6 +352,18 @@ def test_servers_that_start_at_once_do_not_break_the_schema(url: URL) -> None:
     assert len(everything(stores[0])) == len(stores)
     for store in stores:
         store.close()
+
+
+def test_a_look_into_a_database_makes_nothing(url: URL) -> None:
+    settings = EventSettings(database_url=url.set(drivername=url.get_backend_name()).render_as_string(False))
+    assert "at the start" in inspect_database(settings)
+    assert "at the start" in inspect_database(settings)
+    store = EventStore(url)
+    store.open()
+    store.append([make_event(1)])
+    assert inspect_database(settings).endswith(": schema 0001, of this release")
+    assert len(everything(store)) == 1
+    store.close()
 
 
 def test_a_database_of_a_newer_release_is_refused_and_left_alone(open_store: Opener, url: URL) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import resource
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -402,6 +403,20 @@ class TestFilesThatWouldKeepTheServerBusy:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         np.testing.assert_array_equal(decode(whole[:cut] + text * 100 + whole[cut:]), NOISE8)
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB; it was 800 MB
+
+    @pytest.mark.parametrize("in_one_chunk", [True, False])
+    def test_rows_of_a_png_are_held_once(self, in_one_chunk: bool) -> None:
+        frame = np.random.default_rng(3).integers(0, 65536, (1024, 1024)).astype(np.uint16)
+        rows = b"".join(b"\0" + row.tobytes() for row in frame.astype(">u2"))
+        data = png_from_rows(1024, 1024, rows, bits=16) if in_one_chunk else png_file(frame)
+        tracemalloc.start()
+        try:
+            decoded = decode(data)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        np.testing.assert_array_equal(decoded, frame)
+        assert peak < 2.5 * frame.nbytes  # its pixels among them
 
     @pytest.mark.parametrize("chunk", [b"acTL", b"fcTL", b"fdAT"])
     def test_animations_are_refused_by_any_of_their_chunks(self, chunk: bytes) -> None:

@@ -24,7 +24,8 @@ import pytest
 
 from loddis_runtime.errors import BundleError, ConfigError
 from loddis_server import serving
-from loddis_server.serving import listen, serve
+from loddis_server.listening import listen
+from loddis_server.serving import serve
 from support.bundles import seal
 from support.frame_files import png_file, spot_frame
 from support.live_server import settings_for

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from loddis_runtime.detections import Detections
 from loddis_runtime.detector import Detector, PreparedFrame
 from loddis_runtime.errors import EngineError
 from loddis_server import bodies
+from loddis_server import pipeline as pipeline_module
 from loddis_server.decoding import decode_file
 from support.frame_files import png_file, raw_headers, spot_frame
 from support.live_server import LiveServer, settings_for, wait_until
@@ -209,6 +210,66 @@ def test_a_client_that_leaves_is_given_up(repository: Path, network: HeldNetwork
         assert network.batch_sizes == [1, 1]
         dropped: Any = server.service.metrics.dropped.labels("client_left")
         assert dropped._value.get() == 1
+
+
+class TestFramesThatAreLargeInMemory:
+    """Small files of large frames, more of them than there is room for: two."""
+
+    SIZE_HW = (512, 512)
+
+    @pytest.fixture
+    def server(self, repository: Path, network: HeldNetwork, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveServer]:
+        monkeypatch.setattr(pipeline_module, "VALUES_PER_PLACE", 2 * 512 * 512 // 8)
+        monkeypatch.setattr(pipeline_module, "ROOM_PATIENCE_S", TIMEOUT_S)
+        with LiveServer(settings_for(repository, queue_capacity=8, max_batch_size=1)) as server:
+            network.hold()
+            yield server
+            network.may_run.set()
+
+    def png(self, index: int) -> bytes:
+        return png_file(spot_frame((30.0 * (index + 1), 100.0), size_hw=self.SIZE_HW, dtype=np.uint16, sigma_px=12))
+
+    def large(self, client: httpx.Client, index: int = 0, **how: Any) -> httpx.Response:
+        return client.post("/v1/detect", content=self.png(index), **how)
+
+    def test_wait_for_room_and_hold_up_no_small_ones(self, server: LiveServer, network: HeldNetwork) -> None:
+        batcher = server.service.pipeline.batcher
+        with client_of(server) as client, ThreadPoolExecutor(6) as pool:
+            larges = [pool.submit(self.large, client, index) for index in range(5)]
+            wait_until(lambda: len(server.service.pipeline._room._line) == 3)
+            small = pool.submit(post, client, PLACES[0])
+            wait_until(lambda: batcher.depth == 2)  # a large one is in the network
+            network.may_run.set()
+            assert centroid(small.result(TIMEOUT_S)) == pytest.approx(PLACES[0], abs=0.1)
+            for index, answer in enumerate(larges):
+                assert centroid(answer.result(TIMEOUT_S)) == pytest.approx((30.0 * (index + 1), 100.0), abs=1)
+        wait_until(lambda: server.service.pipeline._room._taken == 0)
+
+    def test_are_refused_as_overload_after_a_while(
+        self, server: LiveServer, network: HeldNetwork, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(pipeline_module, "ROOM_PATIENCE_S", 0.1)
+        with client_of(server) as client, ThreadPoolExecutor(2) as pool:
+            held = [pool.submit(self.large, client) for _ in range(2)]
+            wait_until(lambda: server.service.pipeline.batcher.depth == 1)
+            refused = self.large(client)
+            assert refused.status_code == 503
+            assert refused.json()["type"] == "/problems/overloaded"
+            assert "leave no memory" in refused.json()["detail"]
+            assert int(refused.headers["retry-after"]) >= 1
+            network.may_run.set()
+            assert [answer.result(TIMEOUT_S).status_code for answer in held] == [200, 200]
+
+    def test_give_their_room_back_when_their_clients_leave(self, server: LiveServer, network: HeldNetwork) -> None:
+        with client_of(server) as client:
+            for _ in range(4):  # one in the network, one before it, two without room
+                with pytest.raises(httpx.ReadTimeout):
+                    self.large(client, timeout=0.5)
+            wait_until(lambda: server.service.admission.in_flight == 0)
+            assert not server.service.pipeline._room._line
+            network.may_run.set()
+            assert self.large(client).status_code == 200
+        wait_until(lambda: server.service.pipeline._room._taken == 0)
 
 
 def test_a_client_that_leaves_keeps_its_place_while_its_body_is_held(

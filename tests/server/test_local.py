@@ -25,6 +25,15 @@ def test_it_serves_within_the_context_and_not_after(
     assert "stopped" in (tmp_path / "log").read_text()
 
 
+def test_what_lies_in_the_current_folder_is_not_run(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "numpy.py").write_text("raise RuntimeError('not the one that was meant')")
+    monkeypatch.chdir(tmp_path)
+    with running_server("spot", repository=repository, log=tmp_path / "log"):
+        pass
+
+
 def test_it_takes_settings_of_the_server(repository: Path, tmp_path: Path) -> None:
     settings = {"LODDIS_API_KEY": "secret"}
     with running_server("spot", repository=repository, settings=settings, log=tmp_path / "log") as url:

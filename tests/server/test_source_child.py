@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
+import zlib
+from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -12,8 +16,9 @@ import cv2
 import numpy as np
 import pytest
 
-from loddis_server.sources import pacing
+from loddis_server.sources import child, pacing
 from loddis_server.sources.child import serve
+from loddis_server.sources.media_error import media_error_of
 from loddis_server.sources.pacing import Pacer
 from loddis_server.sources.wire import Failed, FrameMessage, Message, Opened, Request, receive_message
 from support.recordings import write_video
@@ -22,12 +27,12 @@ from support.sources import TIMEOUT_S, levels
 
 def said(request: Request) -> list[Message]:
     """Give all that a child says about a request."""
-    parent, child = socket.socketpair()
+    parent, childs_end = socket.socketpair()
     parent.settimeout(TIMEOUT_S)
 
     def run() -> None:
-        with child:
-            serve(child, request)
+        with childs_end:
+            serve(childs_end, request)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
@@ -112,6 +117,51 @@ def test_an_upload_whose_index_is_at_its_end(tmp_path: Path) -> None:
     os.close(spool)
 
 
+def test_an_upload_that_the_disk_has_no_room_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    write_video(path, [np.full((64, 80), 9, np.uint8)] * 3, codec="libx264", array_format="gray", pix_fmt="yuv420p")
+    full = os.open("/dev/full", os.O_RDWR)
+    request = Request("upload", media_fd=open_file(path), spool_fd=full, max_spool_bytes=10**6)
+    assert said(request) == [Failed("no_space", "storing the video until it is whole gave: No space left on device")]
+    os.close(full)
+
+
+def test_a_broken_packet_that_ffmpeg_does_not_know_is_left_out(tmp_path: Path) -> None:
+    """A picture whose head says a kind of pixels that PNG has not: FFmpeg asks for patches."""
+    path = write_video(tmp_path / "a.avi", levels(5), codec="png", pix_fmt="gray16be", array_format="gray16be")
+    data = bytearray(path.read_bytes())
+    heads = [found.start() for found in re.finditer(b"IHDR", data)]
+    assert len(heads) == 5
+
+    def break_picture(head: int) -> None:
+        data[head + 13] = 5  # the kind of pixels
+        data[head + 17 : head + 21] = zlib.crc32(data[head : head + 17]).to_bytes(4, "big")
+        path.write_bytes(data)
+
+    break_picture(heads[2])
+    _, *frames, ended = said(Request("file", media_fd=open_file(path)))
+    assert [int(frame.image[0, 0]) for frame in frames if isinstance(frame, FrameMessage)] == [1000, 1001, 1003, 1004]
+    assert type(ended).__name__ == "Ended"
+    break_picture(heads[0])
+    failed = said(Request("file", media_fd=open_file(path)))[-1]
+    assert isinstance(failed, Failed)
+    assert failed.reason == "unsupported"
+
+
+@pytest.mark.parametrize("is_ffmpegs", [False, True])
+def test_a_child_that_runs_out_of_memory_has_crashed(monkeypatch: pytest.MonkeyPatch, is_ffmpegs: bool) -> None:
+    def read_media(request: Request) -> Iterator[Message]:
+        yield Opened("rtsp", "h264", None)
+        if is_ffmpegs:
+            raise media_error_of(MemoryError(), doing="reading the camera's stream")
+        raise MemoryError
+
+    monkeypatch.setattr(child, "read_media", read_media)
+    failed = said(Request("rtsp"))[-1]
+    assert isinstance(failed, Failed)
+    assert failed.reason == "crashed"
+
+
 def camera_that_says(answer: bytes) -> int:
     """Give a connection to a camera that answers once, and is gone."""
     ours, cameras = socket.socketpair()
@@ -173,13 +223,26 @@ class TestPacing:
         return sleeps
 
     def test_frames_are_held_back_until_they_are_due(self, slept: list[float]) -> None:
-        pacer = Pacer()
+        pacer = Pacer(None)
         for pts_s in (5.0, 5.04, 5.08, None):
             pacer.wait(pts_s)
         assert slept == pytest.approx([0.04, 0.04])
 
     def test_a_jump_is_not_waited_for(self, slept: list[float]) -> None:
-        pacer = Pacer()
+        pacer = Pacer(25.0)
         for pts_s in (5.0, 5.04, 9000.0, 9000.04, 3.0, 3.04):
             pacer.wait(pts_s)
         assert sum(slept) == pytest.approx(0.12)
+
+    def test_a_slow_file_takes_its_time(self, slept: list[float], tmp_path: Path) -> None:
+        video = write_video(tmp_path / "a.mkv", levels(4), fps=Fraction(1, 60))
+        said(Request("file", media_fd=open_file(video), realtime=True))
+        assert slept == pytest.approx([60] * 3)
+
+    def test_a_slow_folder_takes_its_time(self, slept: list[float], tmp_path: Path) -> None:
+        for number in range(3):
+            cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((32, 40), np.uint8))
+        folder = os.open(tmp_path, os.O_RDONLY)
+        said(Request("folder", media_fd=folder, realtime=True, frame_rate_hz=0.25))
+        os.close(folder)
+        assert slept == pytest.approx([4, 4])

@@ -15,6 +15,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from loddis_server.sources.allow_list import SourceAllowList
 from loddis_server.sources.settings import SourceSettings
@@ -204,6 +205,30 @@ def test_in_real_time_a_file_takes_its_time_and_the_newest_frame_wins(allow: Sou
     assert frames[1].index - frames[0].index > 5
     assert len(frames) + dropped == 30
     assert all((frame.image == 1000 + frame.index).all() for frame in frames)
+
+
+def test_the_pause_until_the_next_frame_of_a_slow_file_is_no_fault(allow: SourceAllowList, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", levels(4), fps=2)
+    frames, status, _ = read_all(allow, path=path, realtime=True, stall_timeout_s=0.3)
+    assert (status.state, status.restarts) == ("ended", 0)
+    assert frames[-1].captured_at - frames[0].captured_at == pytest.approx(1.5, abs=0.3)
+
+
+def test_a_rate_that_hardly_moves_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match=r"greater than or equal to 0\.001"):
+        SourceSettings(path=tmp_path, frame_rate_hz=0.0005)
+
+
+def test_what_lies_in_the_current_folder_is_not_run(
+    allow: SourceAllowList, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video(tmp_path / "a.mkv", levels(3))
+    for name in ("av", "ctypes", "loddis_server"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    frames, status, _ = read_all(allow, path=path)
+    assert (len(frames), status.state) == (3, "ended")
+    assert not (tmp_path / "mark").exists()
 
 
 def test_a_reader_that_is_killed_is_replaced_and_no_frame_is_lost(allow: SourceAllowList, tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_a_path_that_the_camera_lacks_is_tried_again_slowly_or_not_at_all() -> N
 @real_server
 def test_a_camera_in_colour_fails() -> None:
     with RtspServer("--coloured", fps=FPS) as server:
-        frames, status, _ = read_all(ALLOW, url=server.url)
+        frames, status, _ = read_all(ALLOW, url=server.url, retry_failed_s=0)
     assert (frames, status.state, status.reason) == ([], "failed", "true_colour")
 
 

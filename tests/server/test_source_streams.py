@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from loddis_server.stream_schemas import StreamRequest, StreamStatusDocument
+from loddis_server.stream_schemas import SourceMessage, StreamRequest, StreamStatusDocument
 from support.live_server import LiveServer, settings_for, wait_until
 from support.moving import moving_spot
 from support.recordings import video
@@ -28,7 +29,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def serving(repository: Path, clips: Path, state: Path, **streams: Any) -> Iterator[tuple[LiveServer, httpx.Client]]:
     settings = settings_for(
         repository,
-        sources={"folders": [str(clips)]},
+        sources={"folders": [str(clips)], "devices": ["/dev/loddis-absent"]},
         events={"database_url": f"sqlite:///{state / 'events.db'}"},
         streams=streams,
     )
@@ -150,6 +151,21 @@ def test_a_source_that_cannot_be_read_says_why(repository: Path, clips: Path, tm
         assert found.source is not None
         assert found.source.state == "failed"
         assert found.source.cause
+
+
+def test_a_camera_that_is_tried_again_says_when(repository: Path, clips: Path, tmp_path: Path) -> None:
+    wanted = {"stream_id": "mast", "source": {"device": "/dev/loddis-absent", "retry_failed_s": 1000}}
+    with serving(repository, clips, tmp_path) as (_, http):
+        assert http.post("/v1/streams", json=wanted).status_code == 201
+        source = wait_for_end(http, "mast").source
+        assert source is not None
+        assert (source.state, source.reason) == ("failed", "not_found")
+        assert source.retry_at == pytest.approx(time.time() + 1000, abs=60)
+        wait_until(lambda: http.get("/v1/events", params={"kind": "source"}).json()["events"])
+        (event,) = http.get("/v1/events", params={"kind": "source"}).json()["events"]
+        said = {name: value for name, value in event["payload"].items() if name != "model"}
+        message = SourceMessage.model_validate({"type": "source", "stream_id": "mast", **said})
+        assert (message.reason, message.retry_at) == ("not_found", source.retry_at)
 
 
 def test_cameras_of_the_settings_are_read_from_the_start(

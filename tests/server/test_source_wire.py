@@ -95,6 +95,8 @@ FRAME = {"height": 4, "width": 4, "dtype": "uint8", "captured_at": 0.0, "pts_s":
         (b"X", {"reason": ["lost"], "cause": "x"}),
         (b"X", {"reason": "lost", "cause": 3}),
         (b"O", {"container": None, "codec": "x"}),
+        (b"O", {"container": "x", "codec": "x", "frame_rate_hz": 0}),
+        (b"O", {"container": "x", "codec": "x", "frame_rate_hz": -25.0}),
         (b"O", []),
     ],
 )

@@ -219,6 +219,34 @@ def test_frames_that_were_let_in_are_answered_before_the_stream_ends(detector: D
     run(scenario())
 
 
+def test_a_stream_ends_whole_even_if_whoever_began_that_leaves(detector: Detector) -> None:
+    """A source that is over ends its stream; a deletion then cancels the task that does so, and ends it again."""
+
+    async def scenario() -> None:
+        models, pipeline = Models(detector), GatedPipeline()
+        stream = stream_of(models, pipeline)
+        with stream.hub.subscribe() as listener:
+            sent = send(stream, 0)
+            await until(lambda: not stream.is_idle)
+            beginning = asyncio.ensure_future(stream.end("its source is over"))
+            await until(lambda: stream.ended is not None)
+            beginning.cancel()
+            deleting = asyncio.ensure_future(stream.end("it was deleted"))
+            with pytest.raises(asyncio.CancelledError):
+                await beginning
+            assert not deleting.done()
+            pipeline.gate.set()
+            await sent
+            await deleting
+            assert stream.over.is_set()
+            assert models.model.leases == 0
+            told = [cast(Any, await listener.next(timeout_s=5)) for _ in range(2)]
+            assert [message.kind for message in told] == ["frame", "end"]
+            assert told[1].document["reason"] == "its source is over"
+
+    run(scenario())
+
+
 def test_what_goes_wrong_after_a_frame_has_its_answer_does_not_take_it_away(
     detector: Detector, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 import loddis_runtime
 from loddis_runtime.detector import Detector
 from loddis_server.alarms import FalseAlarmSettings
-from loddis_server.scene_health import HealthSettings
+from loddis_server.scene_health import CanarySettings, HealthSettings
 from loddis_server.streams.session import FrameOptions, StreamResult, StreamSession
 from loddis_server.streams.settings import StreamSettings
 from loddis_server.tracking import TrackerSettings
@@ -37,6 +38,14 @@ def detector(spot_bundle: Path) -> Iterator[Detector]:
 def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Detector]:
     """Give a model of other classes and another threshold."""
     bundle = write_spot_bundle(tmp_path_factory.mktemp("other"), classes=("aircraft",), score_threshold=0.25)
+    with loddis_runtime.load(bundle, threads=1) as detector:
+        yield detector
+
+
+@pytest.fixture(scope="module")
+def of_three_frames(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Detector]:
+    """Give a model that sees three frames."""
+    bundle = write_spot_bundle(tmp_path_factory.mktemp("of three"), window=3)
     with loddis_runtime.load(bundle, threads=1) as detector:
         yield detector
 
@@ -69,6 +78,26 @@ def test_a_reset_holds_even_if_the_network_fails_on_its_frame(detector: Detector
     session.prepare(frames[8], FrameOptions(frame_index=0, reset=True))  # and nothing came of it
     result = take(session, detector, frames[9], frame_index=1)
     assert [track.track_id for track in result.ended] == announced
+
+
+@pytest.mark.parametrize("reset_frame_fails", [False, True])
+def test_no_canary_stands_half_in_the_scene_before_a_reset(of_three_frames: Detector, reset_frame_fails: bool) -> None:
+    settings = StreamSettings(canary=CanarySettings(per_minute=6000, snr_levels=(10.0,), clearance_px=0))
+    session = StreamSession(of_three_frames, settings)
+    generator = np.random.default_rng(0)
+    scenes = [np.clip(generator.normal(level, 2, (8, 64, 96)), 0, 255).astype(np.uint8) for level in (60, 180)]
+    drawn = []
+    for index, frame in enumerate(np.concatenate(scenes)):
+        options = {"frame_index": index % 8, "timestamp_s": float(index), "reset": index == 8}
+        if index == 8 and reset_frame_fails:
+            session.prepare(frame, FrameOptions(**options))
+            continue
+        canary = session.canary_frame(take(session, of_three_frames, frame, **options))
+        drawn.append(None if canary is None else [round(np.median(shown) / 60) for shown in canary.frames])
+    of_second_scene = drawn[8:]
+    assert [1, 1, 1] in drawn
+    assert [3, 3, 3] in of_second_scene
+    assert all(window in (None, [1, 1, 1], [3, 3, 3]) for window in drawn)
 
 
 def test_what_was_announced_ends_when_a_model_of_other_classes_takes_over(detector: Detector, other: Detector) -> None:

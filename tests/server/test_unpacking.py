@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from loddis_server.decoding import decode_file, format_of
-from loddis_server.images.unpacking import lzw_size
+from loddis_server.images.unpacking import lzw_size, packbits_size
 from loddis_server.problems import BAD_FRAME, ProblemError
 from support.frame_files import spot_frame, tiff_file, tiff_from_strips
 
@@ -105,6 +105,41 @@ class TestLzw:
         strip = lzw(*[256] * 8) * 20_000
         assert "does not unpack" in refusal(tiff_from_strips((512, 512), [strip], compression=LZW, rows=512))
         assert time.process_time() - started < 1
+
+
+RUN = st.one_of(
+    st.just(b"\x80"),
+    st.integers(1, 127).map(lambda repeats: bytes([256 - repeats, 7])),
+    st.integers(0, 127).map(lambda more: bytes([more]) + bytes(more + 1)),
+)
+
+
+class TestPackBits:
+    @settings(max_examples=100)
+    @given(st.lists(RUN), st.lists(RUN, min_size=1), st.integers(0, 400))
+    def test_the_size_is_that_of_the_runs(self, runs: list[bytes], short: list[bytes], repeats: int) -> None:
+        packed = b"".join([*runs, *short * repeats])
+        size = sum(_unpacked(run) for run in runs) + repeats * sum(_unpacked(run) for run in short)
+        assert packbits_size(packed, size) == size
+        assert size == 0 or packbits_size(packed, size - 1) is None
+
+    @pytest.mark.parametrize("run", [b"\xff\0", b"\x01ab"])
+    @pytest.mark.parametrize("times", [1, 50_000])
+    def test_a_run_that_is_cut_off_has_no_size(self, run: bytes, times: int) -> None:
+        assert packbits_size(run * times, 10**6) == 2 * times
+        assert packbits_size((run * times)[:-1], 10**6) is None
+
+    @pytest.mark.timeout(20)
+    def test_runs_of_nothing_are_not_walked_one_by_one(self) -> None:
+        packed = b"\x80" * 2**22
+        started = time.thread_time()
+        assert packbits_size(packed, 1) == 0
+        assert time.thread_time() - started < 60e-9 * len(packed)  # half of what it takes one by one
+
+
+def _unpacked(run: bytes) -> int:
+    """Give the bytes of a whole run."""
+    return 0 if run == b"\x80" else run[0] + 1 if run[0] < 128 else 257 - run[0]
 
 
 class TestStripsThatAreNotTheirPixels:

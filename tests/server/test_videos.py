@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import tempfile
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import httpx
 import numpy as np
@@ -69,6 +71,17 @@ def test_answers_come_while_the_video_is_still_being_sent(live: LiveServer) -> N
 def test_what_is_no_video_is_refused_with_a_status(http: httpx.Client, content: bytes, status: int, kind: str) -> None:
     response = http.post("/v1/videos", content=content)
     assert (response.status_code, response.json()["type"]) == (status, f"/problems/{kind}"), response.text
+
+
+def test_a_full_disk_is_not_blamed_on_the_video(http: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk() -> IO[bytes]:
+        return Path("/dev/full").open("w+b", buffering=0)
+
+    content = video(list(moving_spot(3)), container="mp4", codec="libx264", pix_fmt="yuv420p")
+    assert content.index(b"mdat") < content.index(b"moov")
+    monkeypatch.setattr(tempfile, "TemporaryFile", full_disk)
+    response = http.post("/v1/videos", content=content)
+    assert (response.status_code, response.json()["type"]) == (507, "/problems/insufficient-storage"), response.text
 
 
 def test_colour_is_refused(http: httpx.Client) -> None:

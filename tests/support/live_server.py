@@ -10,8 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from loddis_server.listening import listen
 from loddis_server.service import Service
-from loddis_server.serving import DetectionServer, build_server, listen
+from loddis_server.serving import DetectionServer, build_server
 from loddis_server.settings import ServerSettings
 from loddis_server.systemd import Notifier
 

@@ -24,7 +24,7 @@ def write_video(
     codec: str = "ffv1",
     array_format: str = "gray16le",
     pix_fmt: str | None = None,
-    fps: int = 30,
+    fps: int | Fraction = 30,
     options: Mapping[str, str] | None = None,
     container_options: Mapping[str, str] | None = None,
 ) -> TargetT:
@@ -50,7 +50,7 @@ def write_video(
         stream.pix_fmt = pix_fmt or array_format
         for number, array in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(array, format=array_format)
-            frame.pts, frame.time_base = number, Fraction(1, fps)
+            frame.pts, frame.time_base = number, 1 / Fraction(fps)
             file.mux(stream.encode(frame))
         file.mux(stream.encode())
     return target

@@ -20,6 +20,18 @@ export function time(when) {
   return TIME.format(typeof when === "number" ? 1000 * when : new Date(when));
 }
 
+/**
+ * Say why a source gives no frames, and when it is tried again.
+ *
+ * @param {{ state: string, cause: string | null, retry_at: number | null }} source
+ */
+export function causeOf({ state, cause, retry_at: at }) {
+  if (at !== null) {
+    return `${cause}; tried again ${time(at)}`;
+  }
+  return state === "failed" ? `${cause}; not tried again` : `${cause}`;
+}
+
 /** @param {readonly number[]} point x and y, pixels */
 export function point([x = 0, y = 0]) {
   return `${x.toFixed(1)}, ${y.toFixed(1)}`;

@@ -1,7 +1,7 @@
 /** What a stream says, in words, newest first. */
 
 import { h } from "./dom.js";
-import { count, percent, point, time } from "./format.js";
+import { causeOf, count, percent, point, time } from "./format.js";
 
 /** @import { FrameMessage, StreamMessage } from "./client/types.js" */
 
@@ -28,7 +28,7 @@ export class MessageList {
         this.#addFrame(message);
         break;
       case "source":
-        this.add(`source ${message.state}${message.cause ? `: ${message.cause}` : ""}`);
+        this.add(`source ${message.state}${message.cause ? `: ${causeOf(message)}` : ""}`);
         break;
       case "end":
         this.add(`the stream ended: ${message.reason}`);

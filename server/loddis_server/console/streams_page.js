@@ -2,7 +2,7 @@
 
 import { addStream } from "./add_stream.js";
 import { fill, h } from "./dom.js";
-import { count, number, percent } from "./format.js";
+import { causeOf, count, number, percent } from "./format.js";
 import { pause, repeat, whenVisible } from "./polling.js";
 import { server } from "./session.js";
 import { showPicture } from "./thumbnail.js";
@@ -144,7 +144,7 @@ export function signsOf(status) {
   const { source, health, drift, false_alarms: alarms } = status;
   const signs = [];
   if (source?.cause && source.state !== "live") {
-    signs.push(h("span", { class: "bad" }, source.cause));
+    signs.push(h("span", { class: "bad" }, causeOf(source)));
   }
   for (const condition of health?.conditions ?? []) {
     const kind = condition === "moving" ? "fair" : "bad"; // a camera may turn

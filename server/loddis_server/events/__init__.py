@@ -1,8 +1,10 @@
 """Events that last: a store that keeps what it confirms, and delivery to webhooks and MQTT, at least once."""
 
 from loddis_server.events.courier import ReceiverStatus
+from loddis_server.events.delivery import make_receiver
 from loddis_server.events.errors import EventRefusedError, EventStoreError, SchemaError, StoreUnavailableError
 from loddis_server.events.event import EVENT_KINDS, ID_PATTERN, Event, EventKind
+from loddis_server.events.inspection import inspect_database
 from loddis_server.events.log import EventLog, EventLogStatus
 from loddis_server.events.queries import Cursor, EventFilter, Order
 from loddis_server.events.receiver import ReceiverKind
@@ -42,5 +44,7 @@ __all__ = [
     "StoreStatus",
     "StoreUnavailableError",
     "WebhookSettings",
+    "inspect_database",
+    "make_receiver",
     "thumbnail_png",
 ]

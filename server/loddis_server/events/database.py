@@ -10,9 +10,12 @@ from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, Connection
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
-__all__ = ["connect", "writing"]
+from loddis_runtime.command_names import one_line
+from loddis_runtime.errors import ConfigError
+
+__all__ = ["connect", "connect_to_read", "writing"]
 
 CONNECT_TIMEOUT_S = 5
 WAL_RETRY_S = 0.01
@@ -25,9 +28,42 @@ def connect(url: URL, *, lock_timeout_s: float) -> Engine:
     Args:
         url: Of `sqlite` with an absolute path, or of `postgresql+psycopg`.
         lock_timeout_s: How long to wait for others' locks, seconds.
+
+    Raises:
+        ConfigError: The driver of PostgreSQL is not installed.
     """
     if url.get_backend_name() == "sqlite":
         return _sqlite(url, lock_timeout_s=lock_timeout_s)
+    try:
+        return _postgresql(url, lock_timeout_s=lock_timeout_s)
+    except ImportError as error:  # also raised by a driver that lacks its own library
+        cause = f"{error.name} is not installed" if error.name else one_line(str(error))
+        raise ConfigError(
+            f"events.database_url is of PostgreSQL, but {cause}; pip install 'loddis[postgresql]' brings its driver"
+        ) from None
+
+
+def connect_to_read(url: URL, *, lock_timeout_s: float) -> Engine:
+    """Make an engine that changes nothing, not even the files beside a database; otherwise as `connect`.
+
+    Args:
+        url: As for `connect`; the file of SQLite must be there.
+        lock_timeout_s: How long to wait for others' locks, seconds.
+    """
+    if url.get_backend_name() != "sqlite":
+        return connect(url, lock_timeout_s=lock_timeout_s).execution_options(postgresql_readonly=True)
+    file = Path(url.database or "")
+    # Without a log beside it nobody has it open, and to read it as what does not change makes no log either.
+    mode = "mode=ro" if Path(f"{file}-wal").exists() else "mode=ro&immutable=1"
+    return create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(f"{file.as_uri()}?{mode}", uri=True, timeout=lock_timeout_s),
+        poolclass=NullPool,
+        hide_parameters=True,
+    )
+
+
+def _postgresql(url: URL, *, lock_timeout_s: float) -> Engine:
     milliseconds = math.ceil(lock_timeout_s * 1000)
     return create_engine(
         url,

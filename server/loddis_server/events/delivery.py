@@ -14,16 +14,25 @@ from loddis_server.events.exclusive import ReceiverLock
 from loddis_server.events.mqtt import MqttReceiver
 from loddis_server.events.outbox import Outbox
 from loddis_server.events.receiver import Receiver
-from loddis_server.events.settings import EventSettings, MqttSettings
+from loddis_server.events.settings import EventSettings, MqttSettings, WebhookSettings
 from loddis_server.events.store import EventStore
 from loddis_server.events.webhook import WebhookReceiver
 from loddis_server.metrics import Metrics
 
-__all__ = ["Delivery"]
+__all__ = ["Delivery", "make_receiver"]
 
 logger = logging.getLogger(__name__)
 
 CANCEL_TIMEOUT_S = 1.0
+
+
+def make_receiver(settings: WebhookSettings | MqttSettings) -> Receiver:
+    """Make what events are delivered to; nothing is connected yet.
+
+    Raises:
+        ConfigError: Its certificates cannot be used.
+    """
+    return MqttReceiver(settings) if isinstance(settings, MqttSettings) else WebhookReceiver(settings)
 
 
 class Delivery:
@@ -35,7 +44,7 @@ class Delivery:
         metrics: To count in.
 
     Raises:
-        OSError: Certificates of a receiver cannot be read.
+        ConfigError: Certificates of a receiver cannot be used.
     """
 
     def __init__(self, store: EventStore, settings: EventSettings, metrics: Metrics) -> None:
@@ -43,9 +52,9 @@ class Delivery:
         self._outbox = outbox = Outbox(store)
         self._couriers: list[Courier] = []
         for each in settings.receivers:
-            receiver: Receiver = MqttReceiver(each) if isinstance(each, MqttSettings) else WebhookReceiver(each)
             lock = ReceiverLock(store, each.name)
-            self._couriers.append(Courier(receiver, each, outbox, lock=lock, database=self._database, metrics=metrics))
+            courier = Courier(make_receiver(each), each, outbox, lock=lock, database=self._database, metrics=metrics)
+            self._couriers.append(courier)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._running = threading.Event()

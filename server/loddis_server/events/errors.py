@@ -52,6 +52,11 @@ class StoreUnavailableError(EventStoreError):
         super().__init__(f"the event database is {fault}: {cause}")
         self.fault = fault
 
+    @property
+    def is_passing(self) -> bool:
+        """Whether it may work again by itself, so that a server starts without it."""
+        return self.fault != "corrupt"
+
 
 class SchemaError(EventStoreError):
     """The event database is of another release, or its tables are not Loddis's."""

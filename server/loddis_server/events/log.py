@@ -58,7 +58,7 @@ class EventLog:
         on_stored: Called with events that are durable now, on the thread that stored them; it must be quick.
 
     Raises:
-        OSError: Certificates of a receiver cannot be read.
+        ConfigError: The database's driver is not installed, or certificates of a receiver cannot be used.
     """
 
     def __init__(self, settings: EventSettings, metrics: Metrics) -> None:
@@ -82,7 +82,7 @@ class EventLog:
         try:
             self.store.open()
         except StoreUnavailableError as error:
-            if error.fault == "corrupt":
+            if not error.is_passing:
                 raise
             logger.error("started without the event database", extra={"cause": str(error)})
         self._writer.start()

@@ -16,6 +16,7 @@ import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
 
 from loddis_server.events.causes import CONNECTION_LOST, UNREACHABLE, error_text, network_cause
+from loddis_server.events.certificates import tls_context
 from loddis_server.events.event import Event
 from loddis_server.events.receiver import ReceiverKind, RetryLaterError
 from loddis_server.events.settings import MqttSettings
@@ -47,7 +48,7 @@ class MqttReceiver:
         settings: Of the receiver.
 
     Raises:
-        OSError: Its certificates cannot be read.
+        ConfigError: Its certificates cannot be used.
     """
 
     kind: ReceiverKind = "mqtt"
@@ -58,9 +59,12 @@ class MqttReceiver:
         self._settings = settings
         self._tls: ssl.SSLContext | None = None
         if settings.tls:
-            self._tls = ssl.create_default_context(cafile=settings.ca_file)
-            if settings.certificate_file:
-                self._tls.load_cert_chain(settings.certificate_file, settings.key_file)
+            self._tls = tls_context(
+                settings.name,
+                ca_file=settings.ca_file,
+                certificate_file=settings.certificate_file,
+                key_file=settings.key_file,
+            )
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[_MqttConnection]:

@@ -54,6 +54,9 @@ class EventStore:
         url: Of the database, as `EventSettings.url`.
         receivers: Get what is appended from now on, if they want its kind.
         lock_timeout_s: How long to wait for a locked database, seconds.
+
+    Raises:
+        ConfigError: The database's driver is not installed.
     """
 
     def __init__(self, url: URL, *, receivers: Sequence[ReceiverSettings] = (), lock_timeout_s: float = 5.0) -> None:

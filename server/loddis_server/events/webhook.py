@@ -12,7 +12,6 @@ import base64
 import hashlib
 import hmac
 import importlib.metadata
-import ssl
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -31,6 +30,7 @@ from loddis_server.events.causes import (
     error_text,
     network_cause,
 )
+from loddis_server.events.certificates import tls_context
 from loddis_server.events.event import Event
 from loddis_server.events.receiver import DeliveryRefusedError, ReceiverKind, RetryLaterError
 from loddis_server.events.settings import SECRET_PREFIX, WebhookSettings
@@ -65,7 +65,7 @@ class WebhookReceiver:
         settings: Of the receiver.
 
     Raises:
-        OSError: Its certificates cannot be read.
+        ConfigError: Its certificates cannot be used.
     """
 
     kind: ReceiverKind = "webhook"
@@ -75,7 +75,7 @@ class WebhookReceiver:
         self._settings = settings
         self.max_refusals = settings.max_refusals
         self._tls = (
-            ssl.create_default_context(cafile=settings.ca_file) if settings.ca_file else httpx.create_ssl_context()
+            tls_context(settings.name, ca_file=settings.ca_file) if settings.ca_file else httpx.create_ssl_context()
         )
 
     @asynccontextmanager

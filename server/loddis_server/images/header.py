@@ -38,6 +38,11 @@ class ImageHeader:
         """Width times height."""
         return self.width * self.height
 
+    @property
+    def values(self) -> int:
+        """Of all channels."""
+        return self.pixels * self.channels
+
 
 def truncated(format_name: str, what: str) -> ProblemError:
     """Give the error for a file that ends too early."""

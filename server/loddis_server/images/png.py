@@ -19,6 +19,7 @@ SIGNATURE_BYTES = 8
 CHUNK = struct.Struct(">I4s")  # length, type; data and a CRC of 4 bytes follow
 IHDR = struct.Struct(">IIBBBBB")
 MAX_CHUNKS = 65_536
+PACKED_PIECE_BYTES, PIECE_BYTES = 2**14, 2**18  # of rows, packed and not
 PICTURE = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 ANIMATION = frozenset({b"acTL", b"fcTL", b"fdAT"})
 # Colour type -> bit depths, samples that a pixel is stored as, channels that the decoder gives.
@@ -67,15 +68,21 @@ def decode(data: Buffer, header: ImageHeader) -> NDArray[np.generic]:
     """Decode a file that `read_header` and `check_complete` accepted.
 
     The decoder gets the chunks of the picture alone, its rows no longer compressed: texts, profiles and what may follow
-    the last row can be compressed a thousandfold, and it would unpack it all.
+    the last row can be compressed a thousandfold, and it would unpack it all. Those rows are the only copy of them.
     """
     view = memoryview(data)
     chunks = [(kind, start, end) for kind, start, end in _chunks(view) if kind in PICTURE]
     content = [view[start + CHUNK.size : end - 4] for kind, start, end in chunks if kind == b"IDAT"]
-    rows = zlib.compress(_inflate(content, _rows_size(view)), 0)
-    parts: list[Buffer] = [view[:SIGNATURE_BYTES]]
-    parts += [view[start:end] for kind, start, end in chunks if kind not in (b"IDAT", b"IEND")]
-    return decode_with_opencv(b"".join([*parts, _chunk(b"IDAT", rows), _chunk(b"IEND", b"")]), header, NAME)
+    file = bytearray(view[:SIGNATURE_BYTES])
+    for kind, start, end in chunks:
+        if kind not in (b"IDAT", b"IEND"):
+            file += view[start:end]
+    packer = zlib.compressobj(0)
+    for rows in _inflate(content, _rows_size(view)):
+        file += _chunk(b"IDAT", packer.compress(rows))
+    file += _chunk(b"IDAT", packer.flush())
+    file += _chunk(b"IEND", b"")
+    return decode_with_opencv(memoryview(file), header, NAME)
 
 
 def _rows_size(view: memoryview) -> int:
@@ -89,24 +96,32 @@ def _rows_size(view: memoryview) -> int:
     return size
 
 
-def _inflate(content: list[memoryview], size: int) -> bytes:
-    """Decompress rows, no more than there may be."""
+def _inflate(content: list[memoryview], size: int) -> Iterator[bytes]:
+    """Decompress rows a piece at a time, no more than there may be."""
     stream = zlib.decompressobj()
-    rows: list[bytes] = []
     left = size
     try:
-        for part in content:
+        for packed in _pieces(content):
+            rows = stream.decompress(packed, PIECE_BYTES)
+            while rows:
+                left -= len(rows)
+                if left < 0:
+                    raise damaged(NAME, f"its pixels need {size} bytes, it unpacks to more")
+                yield rows
+                rows = stream.decompress(stream.unconsumed_tail, PIECE_BYTES)
             if stream.eof:  # what follows is not looked at
                 break
-            rows.append(stream.decompress(part, left + 1))
-            left -= len(rows[-1])
-            if left < 0:
-                raise damaged(NAME, f"its pixels need {size} bytes, it unpacks to more")
     except zlib.error:
         raise damaged(NAME, "its pixels do not unpack") from None
     if left or not stream.eof:
         raise damaged(NAME, f"its pixels need {size} bytes, it unpacks to {size - left}")
-    return b"".join(rows)
+
+
+def _pieces(content: list[memoryview]) -> Iterator[memoryview]:
+    """Cut packed content into pieces: what a piece leaves over is copied each time that some of it is unpacked."""
+    for part in content:
+        for start in range(0, len(part), PACKED_PIECE_BYTES):
+            yield part[start : start + PACKED_PIECE_BYTES]
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

@@ -17,6 +17,16 @@ __all__ = ["UnpackedSize", "deflate_size", "lzw_size", "packbits_size"]
 Packed = bytes | memoryview
 UnpackedSize = Callable[[Packed, int], int | None]
 
+# By the first byte of a run of PackBits: below 128, that many bytes and one follow as they are; above, one byte to be
+# repeated; 128 is nothing.
+HEADS = np.arange(256)
+RUN_STEPS = np.select([HEADS < 128, HEADS > 128], [HEADS + 2, 2], 1)  # bytes to the next
+RUN_SIZES = np.select([HEADS < 128, HEADS > 128], [HEADS + 1, 257 - HEADS], 0)
+LONGEST_RUN = int(RUN_STEPS.max())
+# Pixels make long runs, which are soon walked one by one; of runs that are shorter on average, many are walked at once.
+RUNS_ONE_BY_ONE, BYTES_PER_RUN = 64, 32
+RUNS_BLOCK, RUN_DOUBLINGS = 2**14, 5
+
 CLEAR, END, FIRST_ENTRY = 256, 257, 258  # codes of LZW: empty the table; no more data; the first string in the table
 MAX_WIDTH = 12  # bits of a code
 MAX_CODES = 4096 + 1024 - FIRST_ENTRY  # between two clears; decoders bear with tables that are not cleared in time
@@ -42,15 +52,35 @@ def deflate_size(packed: Packed, limit: int) -> int | None:
 def packbits_size(packed: Packed, limit: int) -> int | None:
     """Give the bytes that runs of PackBits unpack to; None if the last is cut off, or they are over `limit`."""
     size = position = 0
-    while position < len(packed) and size <= limit:
+    for _ in range(RUNS_ONE_BY_ONE + len(packed) // BYTES_PER_RUN):
+        if position >= len(packed) or size > limit:
+            break
         head = packed[position]
-        if head < 128:  # that many bytes and one, as they are
-            size += head + 1
-            position += head + 2
-        else:  # one byte, repeated; 128 is nothing
-            size += 257 - head if head > 128 else 0
-            position += 2 if head > 128 else 1
+        size += RUN_SIZES.item(head)
+        position += RUN_STEPS.item(head)
+    data = np.frombuffer(packed, dtype=np.uint8)
+    while position < len(data) and size <= limit:
+        step, unpacked = _many_runs(data[position : position + RUNS_BLOCK])
+        position += step
+        size += unpacked
     return size if position <= len(packed) and size <= limit else None
+
+
+def _many_runs(data: NDArray[np.uint8]) -> tuple[int, int]:
+    """Give how far the runs that begin in `data` reach, and the bytes that they unpack to, many runs at a time."""
+    count = len(data)
+    ends = np.arange(count + LONGEST_RUN)  # of the run that begins at each byte; from beyond the data none does
+    ends[:count] += RUN_STEPS.take(data)
+    sizes = np.zeros_like(ends)
+    sizes[:count] = RUN_SIZES.take(data)
+    for _ in range(RUN_DOUBLINGS):  # every turn doubles the runs from each byte
+        sizes += sizes.take(ends)
+        ends = ends.take(ends)
+    position = size = 0
+    while position < count:
+        size += sizes.item(position)
+        position = ends.item(position)
+    return position, size
 
 
 def lzw_size(packed: Packed, limit: int) -> int | None:

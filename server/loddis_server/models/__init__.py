@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loddis_server.models.finding import PREFERRED_MODEL, find_bundles
+from loddis_server.models.finding import PREFERRED_MODEL, choose_default, find_bundles
 from loddis_server.models.leases import ModelLease, ServedModel
 from loddis_server.models.store import ModelStore
 from loddis_server.models.versions import ModelState, VersionStatus
@@ -14,5 +14,6 @@ __all__ = [
     "ModelStore",
     "ServedModel",
     "VersionStatus",
+    "choose_default",
     "find_bundles",
 ]

@@ -26,6 +26,7 @@ __all__ = [
     "read_in_time",
     "receive_body",
     "server_timing",
+    "time_left_s",
     "unless_left",
 ]
 
@@ -57,12 +58,17 @@ async def read_in_time(request: Request, service: Service, *, max_bytes: int) ->
     """
     limit_s = service.settings.request_timeout_s
     try:
-        async with asyncio.timeout(started_at(request.scope) + limit_s - time.perf_counter()):
+        async with asyncio.timeout(time_left_s(request, service)):
             return await read_body(request.receive, request.headers, max_bytes=max_bytes)
     except TimeoutError:
         raise ProblemError(
             problems.UPLOAD_TIMEOUT, f"the body was not here {limit_s:g} s after the head of the request"
         ) from None
+
+
+def time_left_s(request: Request, service: Service) -> float:
+    """Give the seconds that are left to a request; none, or fewer, if its time is over."""
+    return started_at(request.scope) + service.settings.request_timeout_s - time.perf_counter()
 
 
 @asynccontextmanager
@@ -74,7 +80,7 @@ async def answer_in_time(request: Request, service: Service) -> AsyncIterator[No
     """
     limit_s = service.settings.request_timeout_s
     try:
-        async with asyncio.timeout(started_at(request.scope) + limit_s - time.perf_counter()):
+        async with asyncio.timeout(time_left_s(request, service)):
             yield
     except TimeoutError:
         service.metrics.dropped.labels("timeout").inc()

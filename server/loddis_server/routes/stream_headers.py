@@ -25,7 +25,7 @@ class StreamHeaders:
         stream_id: Of the stream.
         frame_index: Place in it; one after the last frame's if none.
         timestamp_s: When the frame was taken, seconds on any clock that does not go back.
-        reset: Whether the stream forgets everything before this frame.
+        reset: Whether the stream forgets its window and its tracks before this frame.
     """
 
     stream_id: str

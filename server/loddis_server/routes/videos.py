@@ -41,6 +41,7 @@ router = APIRouter(tags=["streams"], dependencies=[Depends(require_scope("detect
 KINDS: dict[str, ProblemType] = {
     "true_colour": problems.TRUE_COLOUR,
     "too_large": problems.FRAME_TOO_LARGE,
+    "no_space": problems.INSUFFICIENT_STORAGE,
 }
 
 
@@ -68,6 +69,7 @@ KINDS: dict[str, ProblemType] = {
                 problems.TOO_MANY_STREAMS,
                 problems.INTERNAL,
                 problems.NOT_READY,
+                problems.INSUFFICIENT_STORAGE,
             ]
         ),
     },

@@ -4,7 +4,7 @@
 - `DriftMonitor` and `FrameArchive`: scenes unlike those that the model was trained on, and frames of them to label.
 - `Canary`: targets of known SNR put into copies of live frames; how many of them are found.
 
-All are used by one thread at a time, a set for each stream.
+All are used by one thread at a time, a set for each stream, but for the archive, which the streams share.
 """
 
 from loddis_server.scene_health.archive import ArchiveSettings, FrameArchive

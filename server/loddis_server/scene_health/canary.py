@@ -159,7 +159,7 @@ class Canary:
             None if it is not a canary's turn, or the frame has no place for one.
         """
         if missing or (self._past and _kind(self._past[-1]) != _kind(frame)):
-            self._past.clear()
+            self.forget()
         self._past.append(frame)
         pause_s = 60 / self.settings.per_minute
         if self._next_s is None or self._next_s - timestamp_s > JITTER[1] * pause_s:  # the first, or a clock set back
@@ -170,6 +170,10 @@ class Canary:
         canary = self._draw(np.asarray(avoid_boxes, dtype=np.float64).reshape(-1, 4), level_range)
         self._skipped += canary is None
         return canary
+
+    def forget(self) -> None:
+        """Forget the frames before: another scene follows. What was counted stays."""
+        self._past.clear()
 
     def judge(self, canary: CanaryFrame, detections: Detections, *, score_threshold: float = 0.0) -> CanaryOutcome:
         """Tell whether the target was found, and count it.

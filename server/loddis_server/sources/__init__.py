@@ -1,8 +1,8 @@
 """Cameras and video files: who may be read, who reads them, and what comes of it.
 
 FFmpeg's decoders are a million lines that parse what strangers send, so they run in child processes, one a source.
-The parent decides what may be read, opens it, and hands the child no more than the open file or connection. Frames come
-back through a socket; a child that crashes or hangs is replaced.
+The parent decides what may be read, opens it, and hands the child no more than the open file or connection, whose other
+end is all that the child connects to. Frames come back through a socket; a child that crashes or hangs is replaced.
 
     allow_list      what may be read at all
     opening         settings -> an open file, device name or connected socket

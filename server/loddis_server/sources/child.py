@@ -75,7 +75,7 @@ def serve(connection: socket.socket, request: Request) -> None:
         except MediaError as error:
             send_message(connection, Failed(error.reason, error.cause))
         except MemoryError:
-            send_message(connection, Failed("too_large", f"decoding needs more than {request.memory_bytes} bytes"))
+            send_message(connection, Failed("crashed", f"decoding needs more than {request.memory_bytes} bytes"))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
-import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,11 +15,12 @@ from av.container import InputContainer
 from av.stream import Discard
 from av.video.stream import VideoStream
 
+from loddis_server.sources.camera_connection import CameraConnector
 from loddis_server.sources.checks import NO_PROTOCOL, check_size, is_checked_for_colour, refuse_other_files
 from loddis_server.sources.image_folder import read_images
 from loddis_server.sources.media_error import MediaError, media_error_of
 from loddis_server.sources.multipart import MultipartBody
-from loddis_server.sources.pacing import Pacer
+from loddis_server.sources.pacing import MIN_RATE_HZ, Pacer
 from loddis_server.sources.pixels import to_gray
 from loddis_server.sources.relay import RtspRelay
 from loddis_server.sources.upload_file import ReadableFile, open_upload
@@ -36,7 +35,7 @@ CONTAINERS = (
 FILE_BUFFER_BYTES = 256 * 2**10
 LIVE_BUFFER_BYTES = 32 * 2**10
 MAX_DAMAGED_PACKETS = 500  # in a row, then it is no video
-PLAUSIBLE_RATE_HZ = (0.05, 2000.0)
+PLAUSIBLE_RATE_HZ = (MIN_RATE_HZ, 2000.0)
 RTSP_OPTIONS = {
     "rtsp_transport": "tcp",
     "allowed_media_types": "video",
@@ -64,9 +63,11 @@ def read_media(request: Request) -> Iterator[Message]:
         MediaError: It cannot be read, or not any further.
     """
     frames = read_images(request) if request.medium == "folder" else _container(request)
-    pacer = Pacer() if request.realtime else None
+    pacer: Pacer | None = None
     for message in frames:
-        if pacer is not None and isinstance(message, FrameMessage):
+        if request.realtime and isinstance(message, Opened):
+            pacer = Pacer(message.frame_rate_hz)
+        elif pacer is not None and isinstance(message, FrameMessage):
             pacer.wait(message.pts_s)
             message = replace(message, captured_at=time.time())  # a camera would give it now
         yield message
@@ -78,7 +79,8 @@ def _container(request: Request) -> Iterator[Message]:
         relay: RtspRelay | None = None
         try:
             if request.medium == "rtsp":
-                relay = stack.enter_context(RtspRelay(_connection(request)))
+                connector = stack.enter_context(CameraConnector(request))
+                relay = stack.enter_context(RtspRelay(connector.connect()))
             container = stack.enter_context(_open(request, relay, stack))
             stream = _video_of(container, max_pixels=request.max_pixels)
             stream.codec_context.thread_count = 1  # the cores belong to the network
@@ -104,8 +106,8 @@ def _open(request: Request, relay: RtspRelay | None, stack: contextlib.ExitStack
     if request.medium == "device":
         return av.open(request.device, "r", format="v4l2", options=options)
     if request.medium == "multipart":
-        connection = stack.enter_context(_connection(request))
-        body = stack.enter_context(contextlib.closing(MultipartBody(connection, request.url)))
+        connector = stack.enter_context(CameraConnector(request))
+        body = stack.enter_context(contextlib.closing(MultipartBody(connector.connect, request.url)))
         return av.open(body, "r", format="mpjpeg", options=options, buffer_size=LIVE_BUFFER_BYTES)
     file: ReadableFile
     if request.medium == "upload":
@@ -125,24 +127,6 @@ def _through(relay: RtspRelay, url: str) -> str:
     parts = urlsplit(url)
     user, at, _ = parts.netloc.rpartition("@")
     return parts._replace(scheme="rtsp", netloc=f"{user}{at}127.0.0.1:{relay.port}").geturl()
-
-
-def _connection(request: Request) -> socket.socket:
-    """Take over the connection that the parent made, and begin TLS if the address asks for it."""
-    connection = socket.socket(fileno=request.media_fd)
-    connection.setblocking(True)
-    if request.tls_host is None:
-        return connection
-    context = ssl.create_default_context()
-    if not request.verify_tls:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    try:
-        return context.wrap_socket(connection, server_hostname=request.tls_host)
-    except ssl.SSLCertVerificationError as error:
-        raise MediaError("unauthorised", f"the camera's certificate is not accepted: {error.verify_message}") from None
-    except ssl.SSLError as error:
-        raise MediaError("lost", f"TLS with the camera failed: {error.reason or 'no reason given'}") from None
 
 
 def _video_of(container: InputContainer, *, max_pixels: int) -> VideoStream:
@@ -165,11 +149,13 @@ def _frames(container: InputContainer, stream: VideoStream, request: Request) ->
         try:
             pictures = packet.decode()
             damaged_in_a_row = 0
-        except av.error.InvalidDataError:
+        except (av.error.InvalidDataError, av.error.PatchWelcomeError) as error:
+            # What FFmpeg does not know is a video that it cannot decode; after frames that it could, a broken packet.
+            is_unknown = isinstance(error, av.error.PatchWelcomeError) and not count
             pictures = []
             damaged += 1
             damaged_in_a_row += 1
-            if damaged_in_a_row > MAX_DAMAGED_PACKETS:
+            if is_unknown or damaged_in_a_row > MAX_DAMAGED_PACKETS:
                 raise
         for picture in pictures:
             if picture.is_corrupt:

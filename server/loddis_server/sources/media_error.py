@@ -48,8 +48,10 @@ def _reason_of(error: Exception) -> FailureReason:
             return "not_found"
         case av.error.DecoderNotFoundError() | av.error.DemuxerNotFoundError() | av.error.PatchWelcomeError():
             return "unsupported"
-        case MemoryError():
-            return "too_large"
+        case MemoryError():  # of this process: the next one begins with none of it in use
+            return "crashed"
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return "no_space"
         case av.error.InvalidDataError():
             return "damaged"
         case PermissionError():

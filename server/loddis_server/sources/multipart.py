@@ -1,4 +1,4 @@
-"""MJPEG over HTTP: the request is made here, on a connection that the parent has checked; FFmpeg only gets the body.
+"""MJPEG over HTTP: the request is made here, to the address that the parent has checked; FFmpeg only gets the body.
 
 So nothing follows a redirect, and no proxy of the environment is asked.
 """
@@ -11,6 +11,7 @@ import http.client
 import re
 import secrets
 import socket
+from collections.abc import Callable
 from urllib.parse import unquote, urlsplit
 
 from loddis_server.sources.media_error import MediaError
@@ -21,14 +22,13 @@ __all__ = ["MultipartBody", "authorisation"]
 REASONS: dict[int, FailureReason] = {401: "unauthorised", 403: "unauthorised", 404: "not_found", 410: "not_found"}
 PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))')
 HASHES = {"MD5": "md5", "SHA-256": "sha256"}
-MAX_REFUSAL_BYTES = 64 * 2**10
 
 
 class MultipartBody:
     """The body of the answer to a GET, as a file that cannot seek.
 
     Args:
-        connection: To the server, TLS included.
+        connect: Gives a connection to the server, TLS included.
         url: Address, with the user and password that the server asks for.
 
     Raises:
@@ -36,19 +36,18 @@ class MultipartBody:
         OSError: The connection ended.
     """
 
-    def __init__(self, connection: socket.socket, url: str) -> None:
+    def __init__(self, connect: Callable[[], socket.socket], url: str) -> None:
         parts = urlsplit(url)
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._connect = connect
         self._http = http.client.HTTPConnection(parts.hostname or "", parts.port)
-        self._http.auto_open = 0  # never a second connection
-        self._http.sock = connection
+        self._http.auto_open = 0  # no connection but those that are given
         user = None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
         self._response = self._get(None)
         challenge = self._response.headers.get("WWW-Authenticate")
         if self._response.status == 401 and user is not None and challenge is not None:
-            self._response.read(MAX_REFUSAL_BYTES)
-            if self._http.sock is not None:
-                self._response = self._get(authorisation(challenge, *user, path=self._path))
+            self._response.close()
+            self._response = self._get(authorisation(challenge, *user, path=self._path))
         self._check()
 
     def read(self, size: int) -> bytes:
@@ -61,6 +60,9 @@ class MultipartBody:
         self._http.close()
 
     def _get(self, credentials: str | None) -> http.client.HTTPResponse:
+        """Ask over a connection of its own: many cameras close theirs after a refusal, and not all of them say so."""
+        self._http.close()
+        self._http.sock = self._connect()
         try:
             self._http.request("GET", self._path, headers={"Authorization": credentials} if credentials else {})
             return self._http.getresponse()

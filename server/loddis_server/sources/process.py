@@ -28,6 +28,7 @@ ENVIRONMENT = (
     "SSL_CERT_FILE",
     "TZ",
 )
+MODULE = ("-P", "-m", "loddis_server.sources.child")  # -P: no file in the current folder is one of its modules
 SOLO = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 GRACE_S = 0.3  # to say goodbye to the camera
 LAST_WORDS_BYTES = 4096
@@ -56,7 +57,7 @@ class ChildProcess:
             self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
             with childs_end:
                 self._process = subprocess.Popen(  # noqa: S603  # our own module
-                    [sys.executable, "-m", "loddis_server.sources.child", str(childs_end.fileno()), str(os.getpid())],
+                    [sys.executable, *MODULE, str(childs_end.fileno()), str(os.getpid())],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=self._stderr,

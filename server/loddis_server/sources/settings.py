@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from loddis_server.sources.addresses import parse_camera_url
+from loddis_server.sources.pacing import MIN_RATE_HZ
 
 __all__ = ["SourceKind", "SourceSettings"]
 
@@ -38,7 +39,7 @@ class SourceSettings(BaseModel):
     device_size: str | None = Field(default=None, description="Device: size to ask for, WIDTHxHEIGHT, pixels.")
     frame_rate_hz: float | None = Field(
         default=None,
-        gt=0,
+        ge=MIN_RATE_HZ,
         le=1000,
         allow_inf_nan=False,
         description="Frames per second: asked of a device, the pace of a folder of images.",
@@ -74,8 +75,8 @@ class SourceSettings(BaseModel):
         ge=0,
         le=86400,
         allow_inf_nan=False,
-        description="Cameras and devices that are not found, as one that still starts or is unplugged: wait before the "
-        "next try, seconds; 0: no more tries.",
+        description="Cameras and devices that are not found, as one that still starts or is unplugged, or that send "
+        "what is not taken, as a picture in colour: wait before the next try, seconds; 0: no more tries.",
     )
     open_timeout_s: float = Field(
         default=10.0,
@@ -89,7 +90,8 @@ class SourceSettings(BaseModel):
         gt=0,
         le=300,
         allow_inf_nan=False,
-        description="Largest age of the last frame, seconds; then the process that reads is replaced.",
+        description="Largest age of the last frame, seconds; then the process that reads is replaced. Of a file in "
+        "real time, the wait until the next frame is due comes on top.",
     )
 
     max_frame_pixels: int = Field(default=32 * MIB, ge=64, description="Largest frame, pixels.")

@@ -48,7 +48,8 @@ class SourceStatus:
         dropped: Of a camera's frames, those that nobody took in time, or that did not arrive whole.
         fps: Frames a second, over the last two seconds.
         last_frame_at: When the last frame came, seconds since 1970; None before the first.
-        retry_at: When it is tried again, seconds since 1970; None if a try is under way, or none will come.
+        retry_at: When it is tried again, seconds since 1970; past while that try is under way; None if frames come, or
+            no try will.
         container: FFmpeg's name of the container or protocol; None before it is known.
         codec: FFmpeg's name of the codec.
         pid: The process that reads; None if there is none now.

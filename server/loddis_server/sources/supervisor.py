@@ -17,6 +17,7 @@ from loddis_server.sources.allow_list import SourceAllowList
 from loddis_server.sources.backoff import Backoff
 from loddis_server.sources.indexing import FrameIndexer
 from loddis_server.sources.opening import OpeningError, open_medium
+from loddis_server.sources.pacing import longest_wait_s
 from loddis_server.sources.process import ChildProcess
 from loddis_server.sources.settings import SourceSettings
 from loddis_server.sources.status import SourceFrame, SourceState, SourceStatus
@@ -27,9 +28,10 @@ __all__ = ["Supervisor"]
 logger = logging.getLogger(__name__)
 
 # Trying again changes nothing, and a camera locks out who comes with a wrong password too often.
-FINAL: frozenset[FailureReason] = frozenset(("refused", "unauthorised", "unsupported", "true_colour", "too_large"))
-# A camera that starts answers 404 until its encoder runs, and a device may be plugged in again: tried, but slowly.
-MAY_HEAL: frozenset[FailureReason] = frozenset(("not_found",))
+FINAL: frozenset[FailureReason] = frozenset(("refused", "unauthorised"))
+# What a camera shows may pass. One that starts answers 404, or sends a page or a splash in colour, until its encoder
+# runs; a palette or a size that somebody has set is set back; a device is plugged in again. Tried, but slowly.
+MAY_HEAL: frozenset[FailureReason] = frozenset(("not_found", "unsupported", "true_colour", "too_large"))
 FILE_TRIES = 3  # for a file that ends its reader at the same place
 HEALTHY_S = 2.0  # of frames, then the next loss is the first one again
 RATE_WINDOW_S = 2.0
@@ -112,7 +114,7 @@ class Supervisor:
                 if self._stopped.wait(wait_s):
                     break
                 with self._lock:
-                    self._status = replace(self._status, restarts=self._status.restarts + 1, retry_at=None)
+                    self._status = replace(self._status, restarts=self._status.restarts + 1)
             self._change("ended")
         except Exception as error:  # a fault of ours must not leave a source that looks alive
             logger.exception("supervisor failed", extra={"source": self._settings.shown})
@@ -139,6 +141,7 @@ class Supervisor:
         settings = self._settings
         first_frame_at: float | None = None
         damaged = 0
+        stall_timeout_s = settings.stall_timeout_s
         deadline = time.monotonic() + settings.open_timeout_s
         while not self._stopped.is_set():
             try:
@@ -146,11 +149,13 @@ class Supervisor:
             except TimeoutError:
                 if first_frame_at is None:
                     return Failed("lost", f"no frame within {settings.open_timeout_s:g} s of connecting")
-                return Failed("lost", f"no frame for {settings.stall_timeout_s:g} s")
+                return Failed("lost", f"no frame for {stall_timeout_s:g} s")
             if isinstance(message, Ended | Failed):
                 return message
             if isinstance(message, Opened):
                 self._opened(message)
+                if settings.realtime:  # until the next frame is due, silence is no fault
+                    stall_timeout_s = settings.stall_timeout_s + longest_wait_s(message.frame_rate_hz)
                 continue
             now = time.monotonic()
             first_frame_at = now if first_frame_at is None else first_frame_at
@@ -158,7 +163,7 @@ class Supervisor:
                 self._backoff.reset()
             self._take(message, newly_damaged=max(0, message.damaged - damaged))
             damaged = message.damaged
-            deadline = time.monotonic() + settings.stall_timeout_s
+            deadline = time.monotonic() + stall_timeout_s
         return Ended()
 
     def _opened(self, message: Opened) -> None:

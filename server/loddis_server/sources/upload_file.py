@@ -10,7 +10,7 @@ import contextlib
 import os
 from typing import BinaryIO, Protocol
 
-from loddis_server.sources.media_error import MediaError
+from loddis_server.sources.media_error import MediaError, media_error_of
 
 __all__ = ["ReadableFile", "open_upload"]
 
@@ -40,7 +40,7 @@ def open_upload(media_fd: int, spool_fd: int, *, max_spool_bytes: int) -> Readab
         max_spool_bytes: Largest video of that kind.
 
     Raises:
-        MediaError: Such a video is larger.
+        MediaError: Such a video is larger, or the disk has no room for it.
     """
     upload = _Upload(media_fd)
     if not upload.has_late_index():
@@ -84,18 +84,22 @@ class _Upload:
 
     def spooled(self, spool_fd: int, *, max_bytes: int) -> BinaryIO:
         """Write all to the spool, and give that from its beginning."""
-        spool = os.fdopen(os.dup(spool_fd), "w+b")
-        while data := self.read(CHUNK_BYTES):
-            if spool.tell() + len(data) > max_bytes:
-                spool.close()
-                raise MediaError(
-                    "too_large",
-                    f"an MP4 whose index is at its end must be at most {max_bytes} bytes; write it with the index in "
-                    "front (faststart), or as Matroska",
-                )
-            spool.write(data)
-        spool.seek(0)
-        return spool
+        try:
+            with contextlib.ExitStack() as stack:
+                spool = stack.enter_context(os.fdopen(os.dup(spool_fd), "w+b"))
+                while data := self.read(CHUNK_BYTES):
+                    if spool.tell() + len(data) > max_bytes:
+                        raise MediaError(
+                            "too_large",
+                            f"an MP4 whose index is at its end must be at most {max_bytes} bytes; write it with the "
+                            "index in front (faststart), or as Matroska",
+                        )
+                    spool.write(data)
+                spool.seek(0)
+                stack.pop_all()  # whole: whoever reads it closes it
+                return spool
+        except OSError as error:
+            raise media_error_of(error, doing="storing the video until it is whole") from None
 
     def _peek(self, position: int, size: int) -> bytes:
         """Look at bytes further on; fewer come only at the end."""

@@ -27,8 +27,8 @@ class VideoError(LoddisError):
     """A video that cannot be decoded, or not any further.
 
     Attributes:
-        reason: For programs: `damaged`, `unsupported`, `true_colour`, `too_large`, `refused`, `lost` (out of time) or
-            `crashed`.
+        reason: For programs: `damaged`, `unsupported`, `true_colour`, `too_large`, `no_space`, `refused`, `lost` (out
+            of time) or `crashed`.
     """
 
     def __init__(self, reason: FailureReason, cause: str) -> None:

@@ -47,7 +47,8 @@ FailureReason = Literal[
     "unsupported",  # a container, codec or pixel format that is not taken
     "true_colour",  # no infrared channel
     "too_large",  # over a limit
-    "crashed",  # the child ended without a word
+    "no_space",  # an upload that must be whole before it can be decoded, and the disk is full
+    "crashed",  # the child ended without a word, or out of memory
 ]
 
 PREFIX = struct.Struct("!cI")  # kind, bytes of the JSON head
@@ -220,7 +221,7 @@ def receive_message(connection: socket.socket, *, max_pixels: int) -> Message | 
         return None
     if kind == Opened.kind:
         rate = head.get("frame_rate_hz")
-        return Opened(_text(head, "container"), _text(head, "codec"), None if rate is None else _number(rate))
+        return Opened(_text(head, "container"), _text(head, "codec"), None if rate is None else _rate(rate))
     if kind == Failed.kind:
         return Failed(_reason(head.get("reason")), _text(head, "cause"))
     if kind == Ended.kind:
@@ -302,6 +303,13 @@ def _number(value: object) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     raise WireError(f"expected a finite number, got {str(value)[:40]!r}")
+
+
+def _rate(value: object) -> float:
+    rate_hz = _number(value)
+    if rate_hz > 0:
+        return rate_hz
+    raise WireError(f"expected a rate above 0, got {rate_hz}")
 
 
 def _text(head: dict[str, Any], name: str) -> str:

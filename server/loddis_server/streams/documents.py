@@ -8,10 +8,11 @@ from typing import Any
 from loddis_server.metrics import Stage, shown_ms
 from loddis_server.models import ServedModel
 from loddis_server.scene_health import DriftReport, HealthReport
+from loddis_server.sources.status import SourceStatus
 from loddis_server.streams.session import StreamResult
 from loddis_server.tracking import Track
 
-__all__ = ["drift_record", "frame_document", "health_record", "track_record"]
+__all__ = ["drift_record", "frame_document", "health_record", "source_record", "track_record"]
 
 
 def frame_document(
@@ -91,6 +92,17 @@ def drift_record(drift: DriftReport) -> dict[str, Any]:
         "is_unlike": drift.is_unlike,
         "most_unlike": {one.measure: round(one.deviation, 3) for one in drift.most_unlike},
         "cause": drift.cause,
+    }
+
+
+def source_record(status: SourceStatus) -> dict[str, Any]:
+    """Describe how a source is."""
+    return {
+        "state": status.state,
+        "cause": status.cause,
+        "reason": status.reason,
+        "retry_at": status.retry_at,
+        "restarts": status.restarts,
     }
 
 

@@ -6,6 +6,7 @@ A frame that was let in is worked on to its end, whether or not whoever sent it 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import math
 import time
@@ -116,6 +117,7 @@ class LiveStream:
         self._on_result = on_result
         self._unlike_frames = unlike_frames
         self._turn = asyncio.Lock()
+        self._ending: asyncio.Task[None] | None = None
         self._under_way: set[asyncio.Task[None]] = set()
         self._ends: deque[float] = deque(maxlen=RATE_FRAMES)
         self._lags: deque[float] = deque(maxlen=RATE_FRAMES)
@@ -247,9 +249,7 @@ class LiveStream:
         unlike_frames = self._unlike_frames
         if unlike_frames is None or not result.drift.is_unlike:
             return
-        await self._pipeline.run_in_worker(
-            lambda: unlike_frames.keep(result, stream_id=self.stream_id, model=self.model)
-        )
+        await self._pipeline.run_in_worker(lambda: unlike_frames.keep(result, model=self.model))
 
     def _keep_model_current(self) -> None:
         """Go on with the version that the stream's reference means now; with the old one while there is none."""
@@ -277,11 +277,15 @@ class LiveStream:
     async def end(self, reason: str) -> None:
         """End: frames that were let in are answered, listeners told, the model given back.
 
-        A second call does nothing.
+        It goes on to its end whether or not anybody waits for it. A second call waits for the same end.
         """
-        if self.ended is not None:
-            return
-        self.ended = reason
+        if self._ending is None:
+            self.ended = reason
+            # In a context of its own: it is no part of the request that asked for it.
+            self._ending = asyncio.get_running_loop().create_task(self._end(reason), context=contextvars.Context())
+        await asyncio.shield(self._ending)
+
+    async def _end(self, reason: str) -> None:
         while self._under_way:
             await asyncio.wait(self._under_way)
         self.hub.publish(

@@ -23,11 +23,13 @@ from loddis_server.problems import (
     UNKNOWN_STREAM,
     ProblemError,
 )
+from loddis_server.scene_health import FrameArchive
 from loddis_server.sources.allow_list import RefusedError, SourceAllowList
 from loddis_server.sources.opening import check_allowed
 from loddis_server.sources.settings import SourceSettings
 from loddis_server.sources.source import Source
 from loddis_server.sources.status import SourceFrame, SourceStatus
+from loddis_server.streams.documents import source_record
 from loddis_server.streams.live import LiveStream, StreamKind
 from loddis_server.streams.media_time import MediaTime
 from loddis_server.streams.reporting import StreamReporter
@@ -76,6 +78,8 @@ class StreamRegistry:
         self._models = models
         self._pipeline = pipeline
         self._reporter = reporter
+        unlike = settings.unlike_frames
+        self._archive = None if unlike is None else FrameArchive(unlike.folder, unlike.limits)
         self._streams: dict[str, LiveStream] = {}
         self._fetched: dict[str, _Fetched] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -255,8 +259,7 @@ class StreamRegistry:
 
     def _unlike_frames(self, stream_id: str) -> UnlikeFrames | None:
         """Give where a stream's unlike frames are kept, if they are."""
-        wanted = self.settings.unlike_frames
-        return None if wanted is None else UnlikeFrames(wanted.folder / stream_id, wanted.limits)
+        return None if self._archive is None else UnlikeFrames(self._archive, stream_id)
 
     async def _open_camera(self, camera: SourceStreamSettings) -> None:
         """Open a stream of the settings; one that cannot be is told in the log, and keeps no other from starting."""
@@ -297,7 +300,7 @@ class StreamRegistry:
         return None
 
     def _source_changed(self, stream: LiveStream, status: SourceStatus) -> None:
-        stream.say("source", {"state": status.state, "cause": status.cause, "restarts": status.restarts})
+        stream.say("source", source_record(status))
         self._reporter.report_source(stream, status)
 
     async def _sweep(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from loddis_server.events import Event, EventKind, EventLog
 from loddis_server.metrics import Metrics
 from loddis_server.sources.status import SourceStatus
-from loddis_server.streams.documents import drift_record, track_record
+from loddis_server.streams.documents import drift_record, source_record, track_record
 from loddis_server.streams.live import LiveStream
 from loddis_server.streams.session import StreamResult
 
@@ -60,9 +60,7 @@ class StreamReporter:
 
     def report_source(self, stream: LiveStream, status: SourceStatus) -> None:
         """Take a change of a source's state."""
-        self._record(
-            stream, "source", {"state": status.state, "cause": status.cause, "restarts": status.restarts}, None
-        )
+        self._record(stream, "source", source_record(status), None)
 
     def _record(
         self,

@@ -41,7 +41,7 @@ class FrameOptions:
         frame_index: Its place in the stream; one after the last if none.
         timestamp_s: When it was taken, seconds on any clock that does not go back.
         captured_at: When it was taken or came, seconds since 1970.
-        reset: Forget everything before this frame.
+        reset: Forget window and tracks before this frame; what was learned of sensor, scene and false alarms stays.
         score_threshold: For the detections that are reported; the stream's own if none.
         max_detections: The model's if none.
     """
@@ -175,8 +175,7 @@ class StreamSession:
         own = self.threshold
         threshold = own if options.score_threshold is None else options.score_threshold
         found = self._detector.finish(prepared, candidates, score_threshold=min(threshold, self._floor))
-        lost = self.tracker.reset() if self._must_reset else ()
-        self._must_reset = False
+        lost = self._forget() if self._must_reset else ()
         tracks = self.tracker.update(
             _best(found, self._floor, None),  # what one request wants to see makes no tracks
             frame=prepared.frame,
@@ -223,6 +222,13 @@ class StreamSession:
     def close(self) -> None:
         """Let go of the frames."""
         self._stream.close()
+
+    def _forget(self) -> tuple[Track, ...]:
+        """Forget what was before a reset, but for what was learned; give the tracks that end by it."""
+        self._must_reset = False
+        if self.canary is not None:
+            self.canary.forget()
+        return self.tracker.reset()
 
     def _new_canary(self) -> Canary | None:
         if self._settings.canary is None:

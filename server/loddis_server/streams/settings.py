@@ -57,7 +57,7 @@ class UnlikeFramesSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     folder: Path = Field(description="Where they are kept, a folder a stream.")
-    limits: ArchiveSettings = Field(default=ArchiveSettings(), description="How many, of each stream.")
+    limits: ArchiveSettings = Field(default=ArchiveSettings(), description="How many, of all streams together.")
 
 
 class StreamsSettings(BaseModel):
