@@ -180,7 +180,7 @@ def test_a_stream_that_holds_a_rate_raises_its_threshold_under_clutter(live: Liv
 def dim_clutter() -> Iterator[NDArray[np.uint8]]:
     """Give dim spots that stay a while at one place, then go: they score 0.44."""
     rng = np.random.default_rng(0)
-    for _ in range(25):
+    for _ in range(40):
         spot = spot_frame((rng.uniform(15, 80), rng.uniform(15, 48))).astype(float)
         spot = 20 * (spot - spot.min()) / np.ptp(spot)
         for index in range(16):
