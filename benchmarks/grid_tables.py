@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import numpy as np
-from grid import PartRow, Row
+from grid import PARTS, Cell, PartRow, Row
 
 __all__ = ["Scores", "effects", "markdown", "summarise"]
 
@@ -91,44 +91,63 @@ def gains(rows: dict[str, dict[str, Figures]]) -> list[str]:
     return ["", *lines] if lines else []
 
 
-def effects(rows: Iterable[PartRow], scores: dict[str, Scores]) -> dict[str, dict[str, dict[str, float]]]:
-    """Give what each part of a recipe is worth: by part, setting and figure, mean with it less mean without.
+def effects(rows: Iterable[PartRow], scores: dict[str, Scores]) -> dict[str, Any]:
+    """Give what each part of a recipe is worth, by least squares over the cells that there are.
 
-    A setting that lacks cells is left out: its other cells differ in more than one part.
+    A figure is taken for that of its setting plus the effect of each part that the cell has; what is left over is the
+    scatter of the cells, from which the standard errors follow.
+
+    Returns:
+        ``cells``, their number; ``scatter`` by figure, the standard deviation of what is left over; ``parts`` by part
+        and figure, ``effect`` and ``standard_error``. Empty if the cells do not tell the parts from one another and
+        from the settings.
     """
-    gathered: dict[tuple[str, str], dict[bool, list[dict[str, float]]]] = defaultdict(lambda: defaultdict(list))
-    lacking: set[str] = set()
+    levels: dict[str, dict[str, bool]] = defaultdict(dict)
+    cells: dict[str, Cell] = {}
     for row in rows:
-        setting, tested = row.cell.mix.label, row.cell.mix.tested[0]
         if row.cell.name in scores:
-            gathered[row.part, setting][row.has_part].append(scores[row.cell.name][tested])
-        else:
-            lacking.add(setting)
-    found: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
-    for (part, setting), sides in gathered.items():
-        if setting not in lacking:
-            found[part][setting] = {
-                figure: float(np.mean([f[figure] for f in sides[True]]) - np.mean([f[figure] for f in sides[False]]))
-                for figure in FIGURES
-            }
-    return dict(found)
+            cells[row.cell.name] = row.cell
+            levels[row.cell.name][row.part] = row.has_part
+    settings = list(dict.fromkeys(cell.mix.label for cell in cells.values()))
+    design = np.array(
+        [
+            [*(cell.mix.label == setting for setting in settings), *(levels[name][part] for part in PARTS)]
+            for name, cell in cells.items()
+        ],
+        dtype=float,
+    ).reshape(len(cells), len(settings) + len(PARTS))
+    free = design.shape[0] - design.shape[1]
+    if free < 1 or np.linalg.matrix_rank(design) < design.shape[1]:
+        return {}
+    spread = np.sqrt(np.diag(np.linalg.inv(design.T @ design)))[len(settings) :]
+    found: dict[str, Any] = {"cells": len(cells), "scatter": {}, "parts": {part: {} for part in PARTS}}
+    for figure in FIGURES:
+        values = np.array([scores[name][cell.mix.tested[0]][figure] for name, cell in cells.items()])
+        fitted = np.linalg.lstsq(design, values, rcond=None)[0]
+        scatter = float(np.sqrt(np.sum((values - design @ fitted) ** 2) / free))
+        found["scatter"][figure] = scatter
+        for part, effect, error in zip(PARTS, fitted[len(settings) :], scatter * spread, strict=True):
+            found["parts"][part][figure] = {"effect": float(effect), "standard_error": float(error)}
+    return found
 
 
-def effects_table(worth: dict[str, dict[str, dict[str, float]]]) -> list[str]:
-    """Write what the parts are worth, setting by setting and on average."""
-    settings = list(dict.fromkeys(setting for of_part in worth.values() for setting in of_part))
+def effects_table(worth: dict[str, Any]) -> list[str]:
+    """Write what the parts are worth, and how well that is known."""
+    scatter = " / ".join(f"{100 * worth['scatter'][figure]:.1f}" for figure in FIGURES)
     lines = [
         "",
         "## Parts of the recipe",
         "",
-        "What is gained with a part over without it, in points; each setting is eight cells, half of them with it, and"
-        " mixes each part with pairs of others.",
+        f"What is gained with a part over without it, in points ± standard error; {worth['cells']} cells, which scatter"
+        f" by {scatter} points about that.",
         "",
-        f"| | {' | '.join(settings)} | mean |",
-        f"|---|{'---:|' * (len(settings) + 1)}",
+        "| | mAP50 | Pd at 0.1 | mean Pd |",
+        "|---|---:|---:|---:|",
     ]
-    for part, of_part in worth.items():
-        mean = {figure: float(np.mean([one[figure] for one in of_part.values()])) for figure in FIGURES}
-        shown = [" / ".join(f"{100 * one[figure]:+.1f}" for figure in FIGURES) for one in (*of_part.values(), mean)]
+    for part, of_part in worth["parts"].items():
+        shown = (
+            f"{100 * of_part[figure]['effect']:+.1f} ± {100 * of_part[figure]['standard_error']:.1f}"
+            for figure in FIGURES
+        )
         lines.append(f"| {part} | {' | '.join(shown)} |")
     return lines
