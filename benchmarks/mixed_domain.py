@@ -1,7 +1,7 @@
 """Does an auxiliary domain help, and does Loddis keep it from hurting? The settings of the paper on three real domains.
 
     LODDIS_DATA=data python benchmarks/mixed_domain.py --out runs/mixed --seeds 0,1,2 --split test \\
-        --json benchmarks/results/mixed_domain.json --table docs/mixed-domain.md
+        --json runs/mixed/figures.json --table runs/mixed/tables.md
 
 Five tables, every figure with its spread over seeds, and one for those who look for a recipe (`--tables parts`):
 
@@ -11,6 +11,9 @@ Five tables, every figure with its spread over seeds, and one for those who look
 - leave one domain out: trained on two, tested on the third, of which nothing was seen; plain, Loddis, and each alone;
 - windows of three frames against single ones, where there are sequences;
 - parts of the recipe, each left out of half of 32 cells in four settings.
+
+Where there is no GPU, `--small` asks for the part of it that a CPU finishes overnight: the six settings of two domains
+as task domain only, plain and Loddis, the ablation, and domains never seen. `--only` narrows every table.
 
 Every cell takes the same number of steps. A grid that was stopped goes on where it was: each finished cell leaves its
 figures in its folder, with what it was asked, and is run anew if that has changed. `--jobs` trains several cells at
@@ -63,6 +66,7 @@ from loddis_trainer.presets import merge, read_preset
 FIGURES = "figures.json"
 TABLES = ("mixtures", "ablation", "unseen", "windows")
 EXTRA_TABLES = ("parts",)
+SMALL: dict[str, Any] = {"arms": ["only", "plain", "loddis"], "tables": ["mixtures", "ablation", "unseen"]}
 
 
 def main() -> None:
@@ -117,7 +121,7 @@ def alone_in(folder: Path) -> Iterator[int]:
 
 def parse_options() -> argparse.Namespace:
     """Read the flags."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None, allow_abbrev=False)
     parser.add_argument("--out", type=Path, default=Path("runs/mixed-domain"), help="folder of the cells")
     parser.add_argument("--preset", default="edge", help="recipe of every cell: a preset or a YAML file")
     parser.add_argument("--steps", type=int, default=1000, help="steps of every training")
@@ -125,14 +129,15 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=lambda text: [int(s) for s in text.split(",")], default=[0])
     parser.add_argument("--arms", type=lambda text: text.split(","), default=list(ARMS), help=f"of {','.join(ARMS)}")
     parser.add_argument("--shares", type=lambda text: [float(s) for s in text.split(",")], default=list(TASK_SHARES))
-    parser.add_argument("--only", action="append", help="only settings whose label has this in it, such as 3SK+7GR→SK")
+    parser.add_argument("--only", action="append", help="only rows whose label has this in it: 3SK+7GR→SK, →CI")
     parser.add_argument(
         "--tables",
         type=lambda text: text.split(","),
         default=list(TABLES),
         help=f"of {','.join((*TABLES, *EXTRA_TABLES))}; by default all but the last",
     )
-    parser.add_argument("--ablate", default="3SK+7GR→SK", help="setting of the ablation")
+    parser.add_argument("--ablate", help="setting of the ablation; the first of those there are by default")
+    parser.add_argument("--small", action="store_true", help="what a CPU finishes overnight, see above")
     parser.add_argument("--split", choices=("val", "unused", "test"), default="val", help="what figures are of")
     parser.add_argument("--evaluate-frames", type=int, default=0, help="most frames of a split, evenly spaced; 0: all")
     parser.add_argument("--accelerator", default="auto")
@@ -142,6 +147,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--table", type=Path, help="file for the Markdown tables")
     parser.add_argument("--cell", help=argparse.SUPPRESS)  # a process of its own: the cell, as JSON
+    parser.set_defaults(**(SMALL if "--small" in sys.argv else {}))
     options = parser.parse_args()
     unknown = set(options.arms) - set(get_args(Arm))
     if unknown:
@@ -161,23 +167,29 @@ def parse_options() -> argparse.Namespace:
 
 def planned(options: argparse.Namespace) -> dict[str, list[Row]]:
     """Give the rows of every table."""
+    settings = {mix.label: mix for share in options.shares for mix in mixes(share)}
+    ablated = options.ablate or next(iter(settings))
+    if ablated not in settings:
+        sys.exit(f"--ablate: no setting {ablated}; there are {', '.join(settings)}")
     tables: dict[str, list[Row]] = {}
-    for share in options.shares:
-        rows = list(grid(share, options.arms, options.seeds))
-        if options.only:
-            rows = [row for row in rows if any(part in row.label for part in options.only)]
-        if "mixtures" in options.tables and rows:
-            tables[f"{100 * share:g} % of the task domain"] = rows
-    if "ablation" in options.tables:
-        every = {mix.label: mix for share in options.shares for mix in mixes(share)}
-        if options.ablate not in every:
-            sys.exit(f"--ablate: no setting {options.ablate}; there are {', '.join(every)}")
-        tables[f"Ablation, {options.ablate}"] = list(ablation(every[options.ablate], options.seeds))
+    if "mixtures" in options.tables:
+        for share in options.shares:
+            rows = (row for row in grid(share, options.arms, options.seeds) if wanted(row.label, options))
+            if options.small:
+                rows = (row for row in rows if len(settings[row.label].auxiliary) == 1)
+            tables[f"{100 * share:g} % of the task domain"] = list(rows)
+    if "ablation" in options.tables and wanted(ablated, options):
+        tables[f"Ablation, {ablated}"] = list(ablation(settings[ablated], options.seeds))
     if "unseen" in options.tables:
-        tables["Never seen"] = list(leave_one_out(options.seeds))
+        tables["Never seen"] = [row for row in leave_one_out(options.seeds) if wanted(row.label, options)]
     if "windows" in options.tables:
-        tables["Windows"] = list(windows(options.seeds))
-    return tables
+        tables["Windows"] = [row for row in windows(options.seeds) if wanted(row.label, options)]
+    return {title: rows for title, rows in tables.items() if rows}
+
+
+def wanted(label: str, options: argparse.Namespace) -> bool:
+    """Tell whether a setting or an unseen domain is among those asked for."""
+    return not options.only or any(part in label for part in options.only)
 
 
 def recipe_of(options: argparse.Namespace) -> dict[str, Any]:

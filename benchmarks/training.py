@@ -5,8 +5,9 @@
 
 Plain and Loddis steps, and Loddis steps with statistics of normalisation apart, take turns on the same batches within
 one run, so that a machine whose speed drifts drifts for all; each ratio is the median of the turns. Then an epoch is
-trained as `fit` does it, and the share of the time that it spends waiting for batches is measured: with `--workers 0`
-frames are prepared in the training process, and all of their preparation is waiting.
+trained as `fit` does it, for each number of loader processes, and the share of the time that it spends waiting for
+batches is measured: over 5 %, the loader starves the step. With 0 processes frames are prepared in the training
+process, and all of their preparation is waiting.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from loddis_trainer.presets import merge, read_preset
 from loddis_trainer.step import train_step
 
 WARM_UP = 3  # steps of each side that are not counted
+STARVING = 0.05  # share of an epoch's time spent waiting for batches
 
 
 def main() -> None:
@@ -46,7 +48,7 @@ def main() -> None:
                 "auxiliary": options.auxiliary,
                 "variant": options.variant,
                 "accelerator": options.accelerator,
-                "workers": options.workers,
+                "workers": 0,
                 "steps_per_epoch": options.steps,
                 **({"batch_size": options.batch_size} if options.batch_size else {}),
             },
@@ -70,7 +72,10 @@ def main() -> None:
         "precision": config.precision,
         "step_ms": step_ms,
         **{f"{name} / plain": ratio for name, ratio in ratios.items()},
-        "loader": measure_loader(config, mixture, loader, fabric),
+        "loader": [
+            measure_loader(config.model_copy(update={"workers": workers}), mixture, fabric)
+            for workers in options.workers
+        ],
     }
     show(result)
     keep_result(result, options.json)
@@ -84,7 +89,13 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--preset", default="edge", help="configuration that both sides are given")
     parser.add_argument("--variant", default="nano", help="size of the detector")
     parser.add_argument("--accelerator", default="auto", help="cpu, cuda or auto")
-    parser.add_argument("--workers", type=int, default=min(8, len(os.sched_getaffinity(0))), help="loader processes")
+    most = min(8, len(os.sched_getaffinity(0)))
+    parser.add_argument(
+        "--workers",
+        type=lambda text: [int(number) for number in text.split(",")],
+        default=[0, most],
+        help=f"numbers of loader processes to train an epoch with, by default 0,{most}",
+    )
     parser.add_argument("--threads", type=int, default=0, help="threads of torch; 0: as torch sees fit")
     parser.add_argument("--batch-size", type=int, default=0, help="frames of a batch; 0: as the preset says")
     parser.add_argument("--steps", type=int, default=30, help="steps measured")
@@ -136,8 +147,9 @@ def timed_step(fabric: Fabric, model: Any, optimiser: Any, batch: Batch, config:
     return time.perf_counter() - started
 
 
-def measure_loader(config: FitConfig, mixture: Mixture, loader: TrainingLoader, fabric: Fabric) -> dict[str, float]:
+def measure_loader(config: FitConfig, mixture: Mixture, fabric: Fabric) -> dict[str, float | bool]:
     """Train an epoch; say how much of it went into waiting for batches after the first."""
+    loader = build_loader(config, mixture, fabric)
     model = build_training_model(config, roles=[domain.role for domain in mixture.domains])
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     wrapped, optimiser = fabric.setup(model, build_optimiser(config, model))
@@ -154,9 +166,10 @@ def measure_loader(config: FitConfig, mixture: Mixture, loader: TrainingLoader, 
         frames += len(batch.frames)
     seconds = time.perf_counter() - started
     return {
-        "workers": float(config.workers),
+        "workers": config.workers,
         "share of time waiting": round(waited / seconds, 4),
         "frames per second": round(frames / seconds, 1),
+        "starves the step": waited / seconds > STARVING,
     }
 
 
@@ -176,8 +189,12 @@ def show(result: dict[str, Any]) -> None:
     table.add_row("the three losses add", f"{100 * (result['loddis / plain'] - 1):.1f} %")
     apart = result["loddis, statistics apart / plain"]
     table.add_row("with statistics apart, they add", f"{100 * (apart - 1):.1f} %")
-    for name, value in result["loader"].items():
-        table.add_row(name, f"{100 * value:.1f} %" if name.startswith("share") else f"{value:g}")
+    for one in result["loader"]:
+        table.add_section()
+        table.add_row("loader processes", f"{one['workers']}")
+        table.add_row("frames per second", f"{one['frames per second']:g}")
+        table.add_row("share of time waiting for batches", f"{100 * one['share of time waiting']:.1f} %")
+        table.add_row("the loader starves the step", "yes" if one["starves the step"] else "no")
     Console().print(table)
 
 

@@ -39,7 +39,7 @@ def run_benchmark(name: str, *words: str, domains: Path) -> str:
 
 def test_the_training_benchmark_measures_losses_and_loader(domains: Path, tmp_path: Path) -> None:
     out = tmp_path / "training.json"
-    words = ("--task", "sky", "--auxiliary", "ground", "--steps", "2", "--workers", "0", "--accelerator", "cpu")
+    words = ("--task", "sky", "--auxiliary", "ground", "--steps", "2", "--workers", "0,1", "--accelerator", "cpu")
     run_benchmark("training", *words, "--batch-size", "6", "--threads", "1", "--json", str(out), domains=domains)
     figures = json.loads(out.read_text())
     assert figures["batch_size"] == 6
@@ -47,7 +47,10 @@ def test_the_training_benchmark_measures_losses_and_loader(domains: Path, tmp_pa
     assert steps.keys() == {"plain", "loddis", "loddis, statistics apart"}
     for name in steps.keys() - {"plain"}:
         assert figures[f"{name} / plain"] == pytest.approx(steps[name] / steps["plain"], rel=0.5)
-    assert 0 < figures["loader"]["share of time waiting"] < 1
+    assert [one["workers"] for one in figures["loader"]] == [0, 1]
+    for one in figures["loader"]:
+        assert 0 < one["share of time waiting"] < 1
+        assert one["starves the step"] == (one["share of time waiting"] > 0.05)
 
 
 def test_the_benchmark_of_gradients_weighs_each_loss_against_the_detection(domains: Path, tmp_path: Path) -> None:

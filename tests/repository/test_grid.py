@@ -151,6 +151,27 @@ def test_figures_that_other_code_left_are_not_taken(
         assert benchmark.finished(cell, options) == expected
 
 
+def planned(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, set[str]]:
+    """Give the labels of each table that a command asks for."""
+    benchmark = benchmark_module("mixed_domain")
+    monkeypatch.setattr(sys, "argv", ["mixed_domain.py", *words])
+    return {title: {row.label for row in rows} for title, rows in benchmark.planned(benchmark.parse_options()).items()}
+
+
+def test_a_small_grid_and_a_narrowed_one_have_no_more_than_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    every, small = planned(monkeypatch), planned(monkeypatch, "--small")
+    assert set(every) - set(small) == {"Windows"}
+    assert {len(small[f"{share} % of the task domain"]) for share in (30, 5)} == {6}
+    assert len(every["30 % of the task domain"]) == 9
+    only = planned(monkeypatch, "--only", "→CI")
+    assert all("CI" in label.split("→")[1] for labels in only.values() for label in labels)
+    assert set(only) == set(every) - {"Ablation, 3SK+7GR→SK"}
+    assert planned(monkeypatch, "--only", "3SK+7GR→SK").keys() == {"30 % of the task domain", "Ablation, 3SK+7GR→SK"}
+    assert "Ablation, 0.5SK+7GR→SK" in planned(monkeypatch, "--shares", "0.05")
+    with pytest.raises(SystemExit, match="--ablate: no setting 9SK→SK; there are 3SK"):
+        planned(monkeypatch, "--ablate", "9SK→SK")
+
+
 def test_tables_say_means_spreads_gains_and_who_was_hurt(grid: ModuleType, tables: ModuleType) -> None:
     wanted = [r for r in grid.grid(0.3, ("only", "plain", "loddis"), [0, 1]) if r.label in ("3SK+7GR→SK", "3CI+7GR→CI")]
     values = {"3SK~plain": 0.5, "3SK+7GR~plain": 0.4, "3SK+7GR~loddis": 0.6}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,6 +14,7 @@ import yaml
 from pydantic import BaseModel
 
 from loddis_export.cli import Export
+from loddis_export.settings import Credit
 from loddis_runtime.command import Command, SubCommand
 from loddis_server.cli import Server
 from loddis_server.doctor import OTHER_VARIABLES
@@ -121,3 +123,12 @@ def test_keys_of_settings_files_are_settings() -> None:
             assert unknown_keys(document, [ServerFields]) == [], page
             seen |= document.keys()
     assert {"api_keys", "streams", "events"} <= seen
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_credits_are_written_as_the_export_takes_them(page: Path) -> None:
+    for line in code_lines(page.read_text()):
+        if line.startswith("loddis-export bundle"):
+            words = shlex.split(line)
+            for flag, value in pairwise(words):
+                assert flag != "--credit" or Credit.model_validate(value).source
