@@ -3,7 +3,9 @@
 The motion of a camera far from its scene is, over a few frames, a shift. It is found on gradients (edges of scene and
 cloud; a slow change of level takes no part) at a reduced size: by phase correlation to about a pixel of that size,
 however far it is, then by least squares to a few hundredths of one. Where the frames share too little structure for a
-clear peak, as in empty sky, nothing is shifted: there, nothing shows the motion either.
+clear peak, as in empty sky, nothing is shifted: there, nothing shows the motion either. Nor is anything where the few
+places that agree best are all that does: those are targets, whose motion is not the camera's. (Over a scene almost as
+smooth as clear sky, one a hundred times as bright as it may still pass for it.)
 
 Legend: T frames of a window, oldest first; H W pixels.
 
@@ -27,6 +29,8 @@ from loddis_runtime.errors import FrameError
 __all__ = ["Structure", "camera_shift", "measured_shift", "register", "shift_between", "shifted", "structure_of"]
 
 LARGEST_SIDE_PX = 192  # frames are reduced to it: faster, and less of the noise
+LARGEST_EDGE = 4.0  # of the mean edge, itself of limited ones
+LIMITING_STEPS = 3  # a bright target raises the first mean; after some, it weighs as its size is
 SMALLEST_RESPONSE = 0.2  # height of the peak: scenes and real frames give 0.6 to 1
 NOISE_RESPONSE = 25.0  # noise gives up to this over the root of the number of pixels: 0.15 of a full-size frame
 SMALLEST_SIDE_PX = 16  # of frames that have structure to speak of
@@ -34,6 +38,11 @@ SMALLEST_REDUCED_PX = 8  # of the shorter side: fewer rows show no motion across
 LARGEST_SHARE = 0.25  # of a side; a larger shift is a wrong peak, or another scene
 REFINING_STEPS = 2  # at most; a third changes nothing
 LARGEST_CORRECTION_PX = 1.0  # of the reduced frame: what leads farther from a peak is another one
+REST_CORRELATION = 13.0  # but for targets, noise correlates by up to that over the root of the number of pixels
+SMALLEST_REST = 1e-4  # of the energy: less is what rounding leaves
+PLACES_OF_TARGETS = 3  # that may move alike without being the scene
+LARGEST_PLACE_PX = 31  # of the reduced frame: a bright target, its blur and its way between the frames
+LARGEST_PLACE_SHARE = 0.25  # of the shorter side
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,14 +85,8 @@ def measured_shift(past: Structure, key: Structure) -> tuple[float, float] | Non
         return None
     height, width = key.size_hw
     reduced_height, reduced_width = key.edges.shape
-    fade = _fade(key.edges)  # not left to phaseCorrelate, which would write the product into what it is given
-    (x, y), response = cv2.phaseCorrelate(past.edges * fade, key.edges * fade)
-    smallest = max(SMALLEST_RESPONSE, NOISE_RESPONSE / math.sqrt(key.edges.size))
-    clear = response >= smallest  # no number, of frames with levels beyond float32's, is not clear either
-    if not clear or abs(x) > LARGEST_SHARE * reduced_width or abs(y) > LARGEST_SHARE * reduced_height:
-        return None
-    x, y = _refined(past.edges, key.edges, x, y)
-    return x * width / reduced_width, y * height / reduced_height
+    found = _shift_of_scene(past.edges, key.edges)
+    return None if found is None else (found[0] * width / reduced_width, found[1] * height / reduced_height)
 
 
 def shift_between(past: Structure, key: Structure) -> tuple[float, float]:
@@ -149,10 +152,32 @@ def _edges(image: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
     reduced = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
     smooth = cv2.GaussianBlur(reduced, (0, 0), 1.0)
     magnitude = cv2.magnitude(cv2.Scharr(smooth, cv2.CV_32F, 1, 0), cv2.Scharr(smooth, cv2.CV_32F, 0, 1))
-    limit = np.float32(3 * magnitude.mean() + 1e-9)
-    edges = np.minimum(magnitude, limit) - np.float32(magnitude.mean())
+    edges = magnitude
+    for _ in range(LIMITING_STEPS):
+        edges = np.minimum(magnitude, np.float32(LARGEST_EDGE) * edges.mean())
+    edges = edges - edges.mean()
     # Limits are sharp: smoothed, the edges are much the same after a shift by half a pixel as after one by a whole.
     return np.asarray(cv2.GaussianBlur(edges, (3, 3), 0.85), dtype=np.float32)
+
+
+def _shift_of_scene(past: NDArray[np.float32], key: NDArray[np.float32]) -> tuple[float, float] | None:
+    """Find the shift that edges agree on in more than a few places, x, y in their pixels; None if there is none."""
+    found = _common_shift(past, key)
+    if found is None or _agreement_but_for_targets(past, key, *found) < REST_CORRELATION / math.sqrt(key.size):
+        return None
+    return found
+
+
+def _common_shift(past: NDArray[np.float32], key: NDArray[np.float32]) -> tuple[float, float] | None:
+    """Find the shift that most of the edges agree on, be they the scene's or a target's; None if it is not clear."""
+    height, width = key.shape
+    fade = _fade(key)  # not left to phaseCorrelate, which would write the product into what it is given
+    (x, y), response = cv2.phaseCorrelate(past * fade, key * fade)
+    smallest = max(SMALLEST_RESPONSE, NOISE_RESPONSE / math.sqrt(key.size))
+    clear = response >= smallest  # no number, of frames with levels beyond float32's, is not clear either
+    if not clear or abs(x) > LARGEST_SHARE * width or abs(y) > LARGEST_SHARE * height:
+        return None
+    return _refined(past, key, x, y)
 
 
 def _fade(edges: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -184,3 +209,30 @@ def _refined(past: NDArray[np.float32], key: NDArray[np.float32], x: float, y: f
         best, least = correction, error
         correction = correction + inverse @ (weighted @ left)
     return x + float(best[0]), y + float(best[1])
+
+
+def _agreement_but_for_targets(past: NDArray[np.float32], key: NDArray[np.float32], x: float, y: float) -> float:
+    """Give how well edges agree after a shift, in [-1, 1], where those places are left out that agree best.
+
+    Scenes of 320 x 256 give 0.85 to 1.
+    """
+    side = min(LARGEST_PLACE_PX, LARGEST_PLACE_SHARE * min(key.shape))
+    reach = max(1, round(side / 2))
+    moved, weight = shifted(past, x, y), _fade(key)
+    agreeing = cv2.GaussianBlur(moved * key * weight, (0, 0), side / 8)
+    of_all = _norm(moved, key, weight)
+    for _ in range(PLACES_OF_TARGETS):
+        column, row = cv2.minMaxLoc(agreeing)[3]
+        place = slice(max(row - reach, 0), row + reach + 1), slice(max(column - reach, 0), column + reach + 1)
+        weight[place] = 0
+        agreeing[place] = -np.inf
+    total = max(float(weight.sum()), 1e-9)
+    moved = moved - float((moved * weight).sum()) / total
+    key = key - float((key * weight).sum()) / total
+    norm = max(_norm(moved, key, weight), SMALLEST_REST * of_all, 1e-30)
+    return float((moved * key * weight).sum()) / norm
+
+
+def _norm(a: NDArray[np.float32], b: NDArray[np.float32], weight: NDArray[np.float32]) -> float:
+    """Give what the weighted sum of products of two maps is at most."""
+    return math.sqrt(float((a * a * weight).sum()) * float((b * b * weight).sum()))

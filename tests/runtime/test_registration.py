@@ -40,6 +40,31 @@ def test_shifts_are_not_drawn_towards_whole_pixels(background: str) -> None:
     assert np.sqrt(np.mean(np.square(errors))) < 0.04
 
 
+@pytest.mark.parametrize("amplitude", [20.0, 200.0])
+@pytest.mark.parametrize("noise", [0.0, 0.1, 1.0, 5.0])
+def test_targets_in_a_clear_sky_are_not_taken_for_the_scene(noise: float, amplitude: float) -> None:
+    """Noise shares nothing between frames, so that a bright target is all that does."""
+    generator = np.random.default_rng(1)
+    rows, columns = np.mgrid[:256, :320]
+    for places in (((160.0, 120.0),), ((60.0, 60.0), (250.0, 90.0), (150.0, 200.0))):
+        frames = []
+        for step in range(2):
+            levels = 100 + noise * generator.standard_normal((256, 320))
+            for x, y in places:  # a flock: they move alike
+                levels += amplitude * np.exp(-((columns - x - 5.4 * step) ** 2 + (rows - y) ** 2) / (2 * 1.5**2))
+            frames.append((levels / 255).astype(np.float32))
+        assert camera_shift(*frames) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("background", ["ground", "city"])
+def test_a_bright_target_does_not_pass_for_the_scene(background: str) -> None:
+    first, second = clip(background, (-1.3, 0.7), frames=2)
+    rows, columns = np.mgrid[:256, :320]
+    for step, frame in enumerate((first, second)):
+        frame += 0.6 * np.exp(-((columns - 150 + 5 * step) ** 2 + (rows - 120) ** 2) / (2 * 1.5**2)).astype(np.float32)
+    np.testing.assert_allclose(camera_shift(first, second), (1.3, -0.7), atol=0.4)
+
+
 @pytest.mark.parametrize("pan_xy", [(24.4, -12.7), (-31.5, 20.3)])
 def test_far_shifts_are_found_as_well(pan_xy: tuple[float, float]) -> None:
     first, second = clip("ground", pan_xy, frames=2)
