@@ -35,8 +35,8 @@ from loddis_runtime.bundle import graph_name
 from loddis_runtime.engines.refusals import PARITY_NAME
 from loddis_runtime.manifest import Manifest, TrainingDomain
 from loddis_trainer.data import DomainDataset, LabelledFrames, join
-from loddis_trainer.evaluate import evaluate
-from loddis_trainer.metrics import Metrics
+from loddis_trainer.evaluate import collect_results
+from loddis_trainer.metrics import ImageResult, Metrics, evaluate_images
 from loddis_trainer.software import software_versions
 
 __all__ = ["ExportedBundle", "describe", "export_bundle"]
@@ -121,15 +121,22 @@ class _Work:
         """What choices are made on, as one."""
         return join([self.splits[name] for name in self.chosen_on])
 
-    def evaluate(self, detector: Detector, name: str, *, score_threshold: float, measure: bool = True) -> Metrics:
-        """Measure a detector on one of the splits."""
-        return evaluate(
-            detector,
-            self.splits[name],
+    @property
+    def evaluated(self) -> tuple[str, ...]:
+        """Which of the splits the card is to tell of: those that choices are made on, where none was named."""
+        return tuple(dict.fromkeys(self.settings.evaluate)) or self.chosen_on
+
+    def detect(self, detector: Detector, name: str, *, measure: bool) -> list[ImageResult]:
+        """Run a detector over one of the splits; with the SNR of targets if asked to `measure`."""
+        return collect_results(detector, self.splits[name], measure=measure, progress=self.progress)
+
+    def judge(self, results: Sequence[ImageResult], *, score_threshold: float) -> Metrics:
+        """Give the figures of what a detector found."""
+        return evaluate_images(
+            results,
             score_threshold=score_threshold,
             centre_distance_px=self.settings.centre_distance_px,
-            measure=measure,
-            progress=self.progress,
+            class_names=self.stripped.info.classes,
         )
 
 
@@ -140,22 +147,25 @@ def _build(work: _Work, manifest: Manifest, building: Path, out: Path) -> Export
 
     with load(building, device="cpu", precision="fp32", threads=settings.threads) as detector:
         threshold = settings.score_threshold
+        found: dict[str, list[ImageResult]] = {}
         if threshold is None:
-            curves = {
-                name: work.evaluate(detector, name, score_threshold=0.5, measure=False).roc for name in work.chosen_on
-            }
+            found = {name: work.detect(detector, name, measure=name in work.evaluated) for name in work.chosen_on}
+            curves = {name: work.judge(results, score_threshold=0.5).roc for name, results in found.items()}
             threshold = choose_threshold(curves, settings.max_false_alarms)
         manifest = manifest.model_copy(update={"score_threshold": threshold})
         report = _compare_graphs(work, manifest, building, detector.with_manifest(manifest), box_scale_wh=box_scale_wh)
-        metrics = {name: work.evaluate(detector, name, score_threshold=threshold) for name in settings.evaluate}
+        for name in work.evaluated:
+            if name not in found:
+                found[name] = work.detect(detector, name, measure=True)
+    metrics = {name: work.judge(found[name], score_threshold=threshold) for name in work.evaluated}
     figures = {name: m.headline() for name, m in metrics.items()}
 
     written = [graph_name(one.precision) for one in report.precisions if not one.faults]
     manifest = save_manifest(manifest, building, written)
     if graph_name("int8") in written:  # float16 is no arithmetic of this CPU
         with load(building, device="cpu", precision="int8", threads=settings.threads) as compressed:
-            for name in settings.evaluate:
-                measured = work.evaluate(compressed, name, score_threshold=threshold, measure=False)
+            for name in work.evaluated:
+                measured = work.judge(work.detect(compressed, name, measure=False), score_threshold=threshold)
                 figures[name] |= figures_of_precision(measured, "int8")
     manifest = manifest.model_copy(
         update={
@@ -265,7 +275,7 @@ def describe(stripped: StrippedCheckpoint, out: Path, settings: ExportSettings) 
         TrainingDomain(
             name=domain.name,
             role=domain.role,
-            fraction=domain.fraction,
+            fraction=domain.share,
             licence=credit_of.get(domain.name, Credit.missing(domain.name)).licence,
             source=credit_of.get(domain.name, Credit.missing(domain.name)).source,
         )

@@ -9,6 +9,7 @@ from loddis_export.parity_report import GroupParity, ParityReport, PrecisionPari
 from loddis_export.strip import StrippedCheckpoint
 from loddis_runtime.manifest import Manifest
 from loddis_trainer.checkpoint import CheckpointInfo
+from loddis_trainer.domain_spec import describe_share
 from loddis_trainer.metrics import Metrics
 
 __all__ = ["CARD", "card_of_other_candidates", "model_card"]
@@ -44,7 +45,7 @@ def model_card(
         chosen = f"chosen on {splits} for at most {max_false_alarms:g} false alarms per frame{mean}"
     parts = (
         _head(manifest, stripped, parity, chosen, splits),
-        _metrics(manifest, metrics, centre_distance_px, splits),
+        _metrics(manifest, metrics, centre_distance_px, chosen_on),
         _breakdown(metrics),
         _training(manifest, stripped),
         _parity(parity, splits),
@@ -89,12 +90,18 @@ def _box_scale(parity: ParityReport, splits: str) -> str:
 Boxes are {wider:g} times as wide and {higher:g} times as high as in the checkpoint, chosen on {splits}."""
 
 
-def _metrics(manifest: Manifest, metrics: Mapping[str, Metrics], centre_distance_px: float, splits: str) -> str:
+def _metrics(
+    manifest: Manifest, metrics: Mapping[str, Metrics], centre_distance_px: float, chosen_on: Sequence[str]
+) -> str:
+    splits = ", ".join(f"`{name}`" for name in chosen_on)
+    choices = f"Only {splits} took part in a choice."
+    if metrics.keys() <= set(chosen_on):
+        choices = "What choices were made on flatters: a split that took part in none is named with `--evaluate`."
     lines = [
         "## Metrics",
         "",
         "Measured with this bundle's float32 graph (ONNX Runtime, CPU) on whole splits; every labelled frame counts.",
-        f"Only {splits} took part in a choice."
+        f"{choices}"
         " mAP50: COCO, IoU 0.5. Pr, Re, F1: the field's, at the operating point."
         f" Pd: share of targets with a detection within {centre_distance_px:g} px of the centre;"
         " Fa: false alarms per frame.",
@@ -150,12 +157,13 @@ def _training(manifest: Manifest, stripped: StrippedCheckpoint) -> str:
         "| domain | role | share of train | frames | licence | source |",
         "|---|---|---:|---:|---|---|",
     ]
-    frames = {domain.name: domain.frames for domain in info.domains}
+    own = {domain.name: domain for domain in info.domains}
     for domain in manifest.training_domains:
-        count = frames.get(domain.name, "–")  # of a bundle that the training began with
-        lines.append(
-            f"| {domain.name} | {domain.role} | {domain.fraction:.0%} | {count} | {domain.licence} | {domain.source} |"
-        )
+        trained = own.get(domain.name)  # none: of a bundle that the training began with
+        count = "–" if trained is None else trained.frames
+        taken, asked = (domain.fraction,) * 2 if trained is None else (trained.share, trained.fraction)
+        words = (domain.name, domain.role, describe_share(taken, asked), str(count), domain.licence, domain.source)
+        lines.append(f"| {' | '.join(words)} |")
     lines += [
         "",
         f"{_last_of(info)}{info.epoch} epochs, {info.step} steps.",

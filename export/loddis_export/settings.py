@@ -104,7 +104,8 @@ class ExportSettings(BaseModel):
     data_root: Path | None = Field(default=None, description="Folder of the domains; LODDIS_DATA by default.")
     cache_dir: Path | None = Field(default=None, description="Folder of decoded frames; the user's cache by default.")
     evaluate: list[SplitName] = Field(
-        default=[], description="DOMAIN:SPLIT to measure the bundle on, for manifest and card; repeats."
+        default=[],
+        description="DOMAIN:SPLIT to measure the bundle on, for manifest and card; repeats; --threshold-on by default.",
     )
     score_threshold: Fraction | None = Field(
         default=None, description="Operating point; chosen on --threshold-on by default."

@@ -148,6 +148,24 @@ def test_boxes_that_were_set_right_are_those_of_the_graph(
     load(tmp_path / "m" / "1", device="cpu", precision="fp32").close()
 
 
+def test_a_card_has_figures_by_size_and_snr_though_no_split_was_named(
+    checkpoint: Path, domains: Path, settings: ExportSettings, tmp_path: Path
+) -> None:
+    plain = settings.model_copy(update={"precisions": ["fp32", "int8"], "evaluate": []})
+    exported = export_bundle(checkpoint, tmp_path / "m" / "1", plain, progress=False)
+    assert list(exported.metrics) == ["dark:val"], "what the operating point is chosen on"
+    assert {"map50", "map50_int8"} <= set(exported.manifest.metrics["dark/val"])
+    card = (tmp_path / "m" / "1" / "MODEL_CARD.md").read_text()
+    assert "What choices were made on flatters: a split that took part in none is named with `--evaluate`." in card
+    dataset = DomainDataset.open("dark", "val", data_root=domains, cache_dir=domains / "cache", progress=False)
+    with load(tmp_path / "m" / "1", threads=1, precision="fp32") as detector:
+        again = evaluate(detector, dataset, progress=False)
+    groups = [group for group in (*again.by_size, *again.by_snr) if group.targets]
+    assert {"SNR" in group.label for group in groups} == {True, False}
+    for group in groups:
+        assert f"| dark:val | {group.label} | {group.targets} | {100 * group.pd:.1f} % |" in card
+
+
 def test_a_bundle_is_never_overwritten(checkpoint: Path, settings: ExportSettings, tmp_path: Path) -> None:
     (tmp_path / "m" / "1").mkdir(parents=True)
     with pytest.raises(ExportError, match="exists already"):
