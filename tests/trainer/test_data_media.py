@@ -17,8 +17,8 @@ import pytest
 
 from loddis_trainer.data import DataError, DomainDataset
 from loddis_trainer.data.readers import read_split
-from loddis_trainer.data.readers.drone_csv import STRICT
 from loddis_trainer.data.readers.images import read_image
+from loddis_trainer.data.readers.videos import STRICT
 from support.domains import SIZE_HW, spot_frame, write_coco_domain, write_drone_csv_domain
 from support.frame_files import jpeg_in_scans
 
@@ -249,7 +249,7 @@ def test_an_image_that_is_a_folder_is_named(tmp_path: Path) -> None:
 def test_a_video_with_bytes_overwritten_names_its_frame(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strictness: dict[str, str], message: str
 ) -> None:
-    monkeypatch.setattr("loddis_trainer.data.readers.drone_csv.STRICT", strictness)
+    monkeypatch.setattr("loddis_trainer.data.readers.videos.STRICT", strictness)
     root = write_drone_csv_domain(tmp_path / "videos", splits={"train": 1}, frames=40)
     damage(root / "videos" / "TRAIN_000.mp4", frame=20)
     with pytest.raises(DataError, match=message):

@@ -31,7 +31,7 @@ from loddis_trainer.data import (
 )
 from loddis_trainer.data.augment import augment
 from loddis_trainer.data.cache import FrameCache, default_cache_dir
-from loddis_trainer.domain_spec import DomainSpec
+from loddis_trainer.domain_spec import DomainSpec, describe_share
 from support.domains import spot_frame, write_coco_domain, write_drone_csv_domain
 
 
@@ -210,11 +210,35 @@ def test_a_mixture_numbers_its_domains_tasks_first(root: Path) -> None:
     assert [d.dataset.name for d in mixture.domains] == ["dark", "bright", "clips"]
     assert [d.role for d in mixture.domains] == ["task", "auxiliary", "auxiliary"]
     assert mixture.label == "3DA+5BR+10CL"
+    assert [(d.sequences_there, d.share) for d in mixture.domains] == [(10, 0.3), (6, 0.5), (2, 1.0)]
     assert "dark (task) 12 frames of 3 sequences" in mixture.describe()
     with pytest.raises(DataError, match="needs a task domain"):
         open_mixture(root, [])
     with pytest.raises(DataError, match="bright' is auxiliary and task domain at once"):
         open_mixture(root, ["bright"], [str(root / "bright")])
+
+
+def test_a_share_that_whole_sequences_do_not_allow_is_told_as_it_was_taken(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mixture = open_mixture(root, ["dark:0.32"], ["clips:0.01"])
+    assert [d.share for d in mixture.domains] == [0.3, 0.5]
+    assert mixture.label == "3DA+5CL"
+    told = "domain clips: 4 of 8 frames are taken, 50 % (1 % asked): only whole sequences are, 1 of 2"
+    assert [record.getMessage() for record in caplog.records] == [told]
+
+
+@pytest.mark.parametrize(
+    ("taken", "asked", "text"),
+    [
+        (0.3, 0.3, "30 %"),
+        (0.2981, 0.3, "29.8 %"),
+        (1 / 3, 0.01, "33.3 % (1 % asked)"),
+        (1.0, 0.9, "100 % (90 % asked)"),
+    ],
+)
+def test_shares_are_written_with_what_was_asked_where_that_is_another(taken: float, asked: float, text: str) -> None:
+    assert describe_share(taken, asked) == text
 
 
 @pytest.mark.parametrize("text", ["sky:", "sky:0", "sky:1.1", "sky:-1", ":0.3", "sky:a", "sky:nan"])

@@ -55,7 +55,8 @@ def test_uestc_lists(uestc: Path, out: Path, capsys: pytest.CaptureFixture[str])
         "empty_frames": 0,
         "median_box_side_px": 8.0,
     }
-    assert "2 images are in no list and were left out" in report["warnings"]
+    warning = "2 images are in no list and were left out, the first of them images/test/data6/0.bmp"
+    assert warning in report["warnings"]
 
 
 def test_uestc_is_recognised_by_its_lists_and_their_names_are_the_splits(

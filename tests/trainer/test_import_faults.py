@@ -5,10 +5,12 @@ from __future__ import annotations
 import codecs
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -18,12 +20,14 @@ from loddis_trainer.cli import Trainer
 from loddis_trainer.data import DataError
 from loddis_trainer.data.importers.records import ImportedFrame, ImportedSet
 from loddis_trainer.data.importers.writing import write_domain
-from support.domains import SIZE_HW, write_drone_csv_domain
+from support.domains import SIZE_HW, spot_frame, write_drone_csv_domain
 from support.importing import boxes_seen, import_set, put, put_image
+from support.recordings import write_video
 
 HIGH, WIDE = SIZE_HW
 DEEP = 100_000
 SPLITS = ("train", "val", "test")
+UNCOUNTED = {"movflags": "frag_keyframe+empty_moov"}  # an MP4 whose header says nothing of how many frames there are
 
 Refusal = Callable[..., str]
 
@@ -415,6 +419,92 @@ def test_a_name_in_splits_stays_below_its_folder(videos: Path, tmp_path: Path, r
 def test_splits_that_cannot_be_read_are_named(videos: Path, refusal: Refusal, text: str, message: str) -> None:
     put(videos, "splits.json", text)
     assert message in refusal(videos, "--format", "drone-csv")
+
+
+def overwrite_a_frame(video: Path, *, frame: int) -> None:
+    data = bytearray(video.read_bytes())
+    with av.open(str(video)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    at = (packets[frame].pos or 0) + 20
+    data[at : at + 200] = np.random.default_rng(1).bytes(200)
+    video.write_bytes(data)
+
+
+def test_a_video_that_is_damaged_in_the_middle_stops_the_import(source: Path, out: Path, refusal: Refusal) -> None:
+    write_drone_csv_domain(source, splits={"train": 2, "val": 1}, frames=40)
+    table = source / "labels" / "TRAIN_001.csv"
+    whole = table.read_text()
+    overwrite_a_frame(source / "videos" / "TRAIN_001.mp4", frame=20)
+    assert re.search(r"videos/TRAIN_001\.mp4 is corrupt near frame (1\d|2\d): ", refusal(source))
+    table.write_text("".join(whole.splitlines(keepends=True)[:11]))  # the trainer looks no further than labels go
+    assert import_set(source, out) == 0
+    assert len(boxes_seen(out, "train")["TRAIN_001"]) == 10
+
+
+def test_a_video_in_colour_stops_the_import(videos: Path, refusal: Refusal) -> None:
+    picture = np.zeros((HIGH, WIDE, 3), np.uint8)
+    picture[..., 0] = 200
+    write_video(videos / "videos" / "VAL_000.mp4", [picture] * 2, codec="libx264rgb", array_format="rgb24")
+    assert "videos/VAL_000.mp4, frame 0: true colour is refused" in refusal(videos)
+
+
+def test_a_video_that_ends_before_its_labels_stops_the_import(videos: Path, refusal: Refusal) -> None:
+    shorter = [spot_frame((20, 20), seed=1)]
+    write_video(videos / "videos" / "VAL_000.mp4", shorter, array_format="gray", container_options=UNCOUNTED)
+    assert "videos/VAL_000.mp4 ends before frame 1, which its labels name" in refusal(videos)
+
+
+def test_a_video_of_another_size_than_its_header_says_stops_the_import(
+    videos: Path, refusal: Refusal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loddis_trainer.data.importers.drone_csv.size_and_count", lambda _: ((HIGH, 2 * WIDE), 0))
+    assert "TRAIN_000.mp4, frame 0: is 96 x 64 px, but the video's header says 192 x 64 px" in refusal(videos)
+
+
+def test_frames_of_several_sizes_in_one_sequence_stop_the_import(yolo: Path, out: Path, refusal: Refusal) -> None:
+    for number, size_hw in enumerate((SIZE_HW, SIZE_HW, (48, 64))):
+        put_image(yolo, f"train/images/seq/{number}.png", np.full(size_hw, 60 + number, np.uint8))
+    flags = ("--format", "yolo")
+    error = refusal(yolo, *flags)
+    assert (
+        "the frames of sequence 'train/seq' must be of one size, but train/images/seq/0.png is 96 x 64 px and"
+        " train/images/seq/2.png is 64 x 48 px: say by --sequence-from what a sequence is, or let every image stand"
+        " alone by --stills"
+    ) in error
+    assert import_set(yolo, out, *flags, "--stills") == 0
+    assert len(boxes_seen(out, "train")) == 4
+
+
+def test_frames_of_several_sizes_in_a_video_of_coco_stop_the_import(splits: Path, refusal: Refusal) -> None:
+    document = coco("train")
+    document["images"].append({"id": 4, "file_name": "b.png", "video_id": 5, "frame_id": 3})
+    put_image(splits, "b.png", np.full((48, 64), 60, np.uint8))
+    put(splits, "train.json", json.dumps(document))
+    assert "frames of sequence 'train' must be of one size, but train.png is 96 x 64 px and b.png is" in refusal(splits)
+
+
+def test_two_files_that_put_images_in_one_place_of_a_video_stop_the_import(splits: Path, refusal: Refusal) -> None:
+    document = coco("train")
+    document["images"][0] |= {"file_name": "b.png"}
+    put_image(splits, "b.png")
+    put(splits, "train_more.json", json.dumps(document))
+    assert "train.png and b.png are both frame 2 of sequence 'train': say by" in refusal(splits)
+
+
+@pytest.mark.parametrize(
+    ("kind", "because"), [("splits", "are in no annotation file"), ("pascal", "have no annotation")]
+)
+def test_images_that_no_annotation_names_are_left_out_with_a_word(
+    kind: str, because: str, out: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source: Path = request.getfixturevalue(kind)
+    flags = ("--split", "train=1") if kind == "pascal" else ()
+    assert import_set(source, out, *flags) == 0
+    assert "left out" not in warnings_of(capsys)
+    for name in ("night/7.png", "night/8.png"):
+        put_image(source, name)
+    assert import_set(source, out.with_name("more"), *flags) == 0
+    assert f"2 images {because} and were left out, the first of them night/7.png" in warnings_of(capsys)
 
 
 def test_a_video_in_a_folder_keeps_its_place(videos: Path, out: Path) -> None:

@@ -151,7 +151,7 @@ def test_centroids_get_boxes_around_their_pixels(daub: Path, out: Path, capsys: 
     }
     warnings = json.loads(capsys.readouterr().out)["warnings"]
     assert "1 boxes reached over the border and were cut" in warnings
-    assert "3 images have no centroid and were left out" in warnings
+    assert any(each.startswith("3 images have no centroid and were left out, the first of them ") for each in warnings)
 
 
 def test_centroids_may_count_from_the_corner(daub: Path, out: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from loddis_trainer.data.importers import FORMATS
 from loddis_trainer.data.importers.splitting import deal
 from loddis_trainer.data.readers import read_split
 from loddis_trainer.public_sets import read_public_sets
-from support.domains import write_coco_domain
+from support.domains import write_coco_domain, write_drone_csv_domain
 from support.importing import boxes_seen, import_set, put, put_image
 
 
@@ -165,6 +166,75 @@ def test_val_is_taken_from_train_where_a_set_has_none(
     assert list(boxes_seen(out.with_name("b"), "test")) == ["seq5"]
 
 
+@given(count=st.integers(3, 3000), short=st.integers(0, 2))
+def test_the_share_that_a_refusal_asks_for_is_enough(count: int, short: int) -> None:
+    groups = [f"g{number}" for number in range(count)]
+    shares = {split: 0.01 / count if place == short else 1 / 3 for place, split in enumerate(("train", "val", "test"))}
+    with pytest.raises(DataError) as caught:
+        deal(groups, shares, seed=0)
+    told = re.search(r"is none for '(\w+)': it takes a share of ([\d.]+)$", str(caught.value))
+    assert told is not None
+    dealt = deal(groups, {**dict.fromkeys(shares, 1 / 3), told[1]: float(told[2])}, seed=0)
+    assert set(dealt.values()) == set(shares)
+
+
+ONE_RECORDING = "there is 1 sequence for 3 splits (train, val, test), and each needs one: "
+STRETCHES = "a sequence is never torn apart: --sequence-from can name stretches of it; --stills splits image by image"
+CLIPS = "a video is one sequence, never torn apart: cut it into several clips, each with labels of its own"
+
+
+@pytest.fixture
+def recording(source: Path) -> Path:
+    """One sequence of twelve frames with a YOLO label each."""
+    for number in range(12):
+        put_image(source, f"images/flight/{number:03d}.png", seed=number)
+        put(source, f"labels/flight/{number:03d}.txt", "0 0.5 0.5 0.125 0.25\n")
+    return source
+
+
+def test_one_recording_of_images_says_how_it_can_be_split(
+    recording: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shares = ("--split", "train=0.7,val=0.1,test=0.2")
+    assert import_set(recording, out, *shares) == 1
+    assert ONE_RECORDING + STRETCHES in capsys.readouterr().err
+    assert import_set(recording, out, "--split", "train=1", "--val-from-train", "0.5") == 1
+    assert f"there is 1 sequence for 2 splits (train, val), and each needs one: {STRETCHES}" in capsys.readouterr().err
+    assert import_set(recording, out.with_name("whole"), "--split", "train=1") == 0
+    warning = f"there is no split 'val', which a training needs, and train has nothing to spare for it: {STRETCHES}"
+    assert warning in capsys.readouterr().out
+    # and what is told helps
+    stretches = ("--sequence-from", r"(flight/\d+)\d\.png", "--split", "train=0.5,val=0.5")
+    assert import_set(recording, out.with_name("stretches"), *stretches) == 0
+    seen = boxes_seen(out.with_name("stretches"), "train") | boxes_seen(out.with_name("stretches"), "val")
+    assert {name: len(frames) for name, frames in seen.items()} == {"flight/00": 10, "flight/01": 2}
+    assert import_set(recording, out.with_name("stills"), *shares, "--stills") == 0
+    assert "near-duplicates may cross" in capsys.readouterr().out
+
+
+def test_one_video_says_that_it_has_to_be_cut(source: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_drone_csv_domain(source, splits={"train": 1}, frames=4)
+    assert import_set(source, out, "--split", "train=0.7,val=0.1,test=0.2") == 1
+    assert ONE_RECORDING + CLIPS in capsys.readouterr().err
+    assert import_set(source, out) == 0
+    assert f"train has nothing to spare for it: {CLIPS}" in capsys.readouterr().out
+
+
+def test_too_few_images_say_so(source: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stills(source, 2)
+    assert import_set(source, out, "--split", "train=0.7,val=0.1,test=0.2") == 1
+    assert "there are 2 images for 3 splits (train, val, test), and each needs one: label" in capsys.readouterr().err
+
+
+def test_val_cannot_be_taken_from_a_train_that_is_not_there(
+    clips: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert import_set(clips, out, "--split", "test=1", "--val-from-train", "0.5") == 1
+    assert "there is no split 'train' from which --val-from-train could take" in capsys.readouterr().err
+    assert import_set(clips, out, "--split", "test=1") == 0
+    assert "--val-from-train" not in capsys.readouterr().out
+
+
 def test_what_cannot_be_split_or_recognised_says_why(
     clips: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -173,7 +243,7 @@ def test_what_cannot_be_split_or_recognised_says_why(
         return capsys.readouterr().err
 
     assert "says nothing of splits: give --split train=0.7,val=0.1,test=0.2" in refusal()
-    assert "0.05 of 5 sequences is none for 'val'" in refusal("--split", "train=0.95,val=0.05")
+    assert "0.05 of 5 sequences is none for 'val': it takes a share of 0.2" in refusal("--split", "train=0.95,val=0.05")
     assert "there are: bird" in refusal("--split", "train=1", "--class-names", "bird", "--only", "plane")
     assert "source" in refusal(source=tmp_path / "gone")
     put(tmp_path, "odd/notes.md", "nothing")

@@ -49,9 +49,12 @@ def test_a_clean_domain_has_no_faults_and_no_warnings(tmp_path: Path) -> None:
         ([[20, 20, 90, 80]], "warning", "boxes that fill a quarter of the frame or more: 1 in 'train'"),
         ([[30, 30, 9, 9], [30, 30, 9, 9]], "warning", "boxes that stand twice in their frame: 1 in 'train'"),
         ([[30, 30, 9, 0.5]], "warning", "boxes that are under 1 px wide or high: 1 in 'train'"),
-        ([[155, 30, 9, 9]], "warning", "1 label file has boxes in 'train' that reach over the border"),
+        ([[155, 30, 9, 9]], "warning", "boxes that reach over the edge of the image: 1 in 'train', they are cut"),
+        ([[160, 30, 9, 9]], "fault", "boxes that lie off the image: 1 in 'train', which no training or measurement"),
+        ([[30, 30, 9, 0]], "fault", "boxes that have no area: 1 in 'train', which no training or measurement takes"),
+        ([[30, 30, -9, 9]], "fault", "boxes that have no area: 1 in 'train'"),
     ],
-    ids=["whole frame", "large", "twice", "sliver", "over the border"],
+    ids=["whole frame", "large", "twice", "sliver", "over the edge", "off the image", "no area", "negative width"],
 )
 def test_each_planted_fault_is_found(tmp_path: Path, boxes: list[list[float]], severity: str, message: str) -> None:
     train = [shot(seed) for seed in range(6)]
@@ -59,7 +62,8 @@ def test_each_planted_fault_is_found(tmp_path: Path, boxes: list[list[float]], s
     found = inspect(write_shots(tmp_path / "d", {"train": train, "val": [shot(seed) for seed in range(6, 10)]}))
     (finding,) = [f for f in labels(found) if message in f.message]
     assert (finding.severity, finding.splits) == (severity, ("train",))
-    assert "3.png" in finding.examples[0] or "over the border" in finding.examples[0]
+    assert len(finding.examples) == 1
+    assert finding.examples[0].startswith(f"3.png, box at {boxes[-1][0]}, {boxes[-1][1]} of ")
 
 
 def test_a_size_stated_larger_than_the_file_is_a_fault(tmp_path: Path) -> None:
@@ -192,13 +196,13 @@ def edit(table: Path, change: Callable[[dict[str, str]], dict[str, str]]) -> Non
 
 def test_what_the_reader_refuses_is_a_fault_and_the_other_splits_go_on(tmp_path: Path) -> None:
     root = write_drone_csv_domain(tmp_path / "d", splits={"train": 2, "val": 2}, frames=4)
-    edit(root / "labels" / "VAL_001.csv", lambda row: row | ({"x": "500"} if row["frame"] == "2" else {}))
+    edit(root / "labels" / "VAL_001.csv", lambda row: row | ({"x": "nan"} if row["frame"] == "2" else {}))
     found = inspect(root)
     assert list(found.splits) == ["train"]
     (finding,) = [f for f in found.findings if f.severity == "fault"]
     assert finding.message.startswith("split 'val' cannot be read, mend this first: ")
     assert "VAL_001.csv, frame 2: box" in finding.message
-    assert "lies outside the 96 x 64 frame" in finding.message
+    assert "is not finite" in finding.message
 
 
 def test_a_track_that_jumps_is_named(tmp_path: Path) -> None:

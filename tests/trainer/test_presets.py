@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from loddis_runtime.command import run
+from loddis_runtime.intensity import FullRange, Percentile
 from loddis_trainer.cli import Fit, Trainer
 from loddis_trainer.config import FitConfig
 from loddis_trainer.data import AugmentConfig
@@ -65,6 +66,26 @@ def test_what_a_preset_gives_can_be_taken_back(parsed: list[Fit]) -> None:
     assert run(Trainer, [*words, "--crop-hw", "none", "--final-task-share", "none", "--share-per-epoch", "0.3"]) == 0
     (fit,) = parsed
     assert (fit.crop_hw, fit.final_task_share, fit.share_per_epoch, fit.steps_per_epoch) == (None, None, 0.3, 0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "policy"),
+    [
+        (["--intensity.kind", "full_range"], FullRange()),
+        (["--intensity.kind", "full_range", "--intensity.low", "7", "--intensity.high", "9"], FullRange(low=7, high=9)),
+        (["--intensity.kind", "percentile"], Percentile(low=0.5, high=99.5)),
+        (["--intensity.kind", "percentile", "--intensity.low", "2"], Percentile(low=2, high=99.5)),
+        ([], Percentile(low=0.5, high=99.5)),
+    ],
+)
+def test_limits_of_one_intensity_are_none_of_another(
+    parsed: list[Fit], tmp_path: Path, flags: list[str], policy: FullRange | Percentile
+) -> None:
+    """As grey levels, percentiles would make every pixel white."""
+    file = tmp_path / "mine.yaml"
+    file.write_text("intensity: {kind: percentile, low: 0.5, high: 99.5}\n")
+    assert run(Trainer, ["fit", "--preset", str(file), "--task", "a", *flags]) == 0
+    assert parsed[0].intensity == policy
 
 
 def test_a_file_may_hold_all_of_it(parsed: list[Fit], tmp_path: Path) -> None:

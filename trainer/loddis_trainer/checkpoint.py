@@ -1,6 +1,6 @@
 """Checkpoints: a folder of weights (safetensors) and JSON, no pickles.
 
-    best/ or last/
+    best/, last/ or stopped/
         checkpoint.json         what the weights are, how they came about, how good they are
         weights.safetensors     `detector.*` and `branches.*`: the averaged weights
         state.safetensors       what a resume needs besides (last/ only): live weights, optimiser moments
@@ -41,6 +41,7 @@ __all__ = [
     "read_state",
     "read_weight_sizes",
     "read_weights",
+    "remove_checkpoint",
     "restore_checkpoint",
     "save_checkpoint",
     "save_weights",
@@ -58,10 +59,19 @@ class DomainInfo(BaseModel):
 
     name: str
     role: Literal["task", "auxiliary"]
-    fraction: float = Field(description="Share of the frames of its train split, by whole sequences.", gt=0, le=1)
-    sequences: int
-    frames: int
+    fraction: float = Field(description="Share of the frames of its train split that was asked for.", gt=0, le=1)
+    sequences: int = Field(description="Of its train split, taken whole.")
+    frames: int = Field(description="In these sequences.")
+    sequences_there: int | None = Field(
+        default=None, description="Of the whole train split; none: an earlier version did not record it.", ge=1
+    )
+    frames_there: int | None = Field(default=None, description="In all of these, likewise.", ge=1)
     digest: str | None = Field(default=None, description="Of the names and lengths of its sequences.")
+
+    @property
+    def share(self) -> float:
+        """Share of the frames of its train split that was taken; the one asked for where that was not recorded."""
+        return self.fraction if self.frames_there is None else self.frames / self.frames_there
 
 
 class CheckpointInfo(BaseModel):
@@ -164,6 +174,12 @@ def restore_checkpoint(folder: Path) -> None:
     if old.exists() and not folder.exists():
         with contextlib.suppress(OSError):  # the writer was quicker: one of the two is in place
             old.rename(folder)
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Remove a checkpoint, if it is there, and what a kill left of it."""
+    for one in (_set_aside(folder), folder):
+        shutil.rmtree(one, ignore_errors=True)
 
 
 def _set_aside(folder: Path) -> Path:

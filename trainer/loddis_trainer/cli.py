@@ -98,6 +98,7 @@ class Evaluate(SubCommand):
     def cli_cmd(self) -> None:
         """Measure."""
         from loddis_trainer.evaluate import evaluate_model
+        from loddis_trainer.exhaustion import names_the_file
 
         if self.out is not None and (self.out.is_dir() or not self.out.parent.is_dir()):
             raise TrainingError(f"--out must be a file in a folder that exists, got {self.out}")
@@ -112,7 +113,8 @@ class Evaluate(SubCommand):
         )
         document = json.dumps({name: m.to_dict() for name, m in metrics.items()}, indent=2)
         if self.out is not None:
-            self.out.write_text(document + "\n")
+            with names_the_file(self.out):
+                self.out.write_text(document + "\n")
         if self.as_json:
             print(document)
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loddis_runtime.errors import LoddisError
 
-__all__ = ["CheckpointError", "TrainingError"]
+__all__ = ["CheckpointError", "NotFiniteError", "TrainingError"]
 
 
 class CheckpointError(LoddisError):
@@ -13,3 +13,7 @@ class CheckpointError(LoddisError):
 
 class TrainingError(LoddisError):
     """A training that cannot go on."""
+
+
+class NotFiniteError(TrainingError):
+    """A step whose loss or gradient is not finite; the weights are as they were before it."""

@@ -1,15 +1,16 @@
-"""What a training says where the machine has too little memory for it."""
+"""What a training says where the machine has too little memory or disk for it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
 from loddis_trainer.errors import TrainingError
 
-__all__ = ["says_what_is_short"]
+__all__ = ["names_the_file", "says_what_is_short"]
 
 ADVICE = "lower batch_size, size_hw or crop_hw"
 
@@ -34,3 +35,18 @@ def says_what_is_short() -> Iterator[None]:
                 f"a loader process ended, perhaps killed for want of memory: lower workers, or {ADVICE}"
             ) from error
         raise
+
+
+@contextmanager
+def names_the_file(path: Path) -> Iterator[None]:
+    """Put the name of a file to an error of writing it, as that of a full disk names none by itself.
+
+    Raises:
+        OSError: The one from within, with the name.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error

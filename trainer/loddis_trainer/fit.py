@@ -9,7 +9,7 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -30,6 +30,7 @@ from loddis_trainer.checkpoint import (
     DomainInfo,
     is_whole,
     read_state,
+    remove_checkpoint,
     save_checkpoint,
 )
 from loddis_trainer.choices import CANDIDATES
@@ -37,14 +38,15 @@ from loddis_trainer.config import FitConfig
 from loddis_trainer.data import DomainDataset, Mixture
 from loddis_trainer.earlier import Start, check_domains, read_earlier_run, start_from
 from loddis_trainer.ema import WeightAverage
-from loddis_trainer.errors import TrainingError
+from loddis_trainer.errors import NotFiniteError, TrainingError
 from loddis_trainer.evidence import EvidenceRecorder
-from loddis_trainer.exhaustion import says_what_is_short
+from loddis_trainer.exhaustion import names_the_file, says_what_is_short
 from loddis_trainer.journal import Journal
 from loddis_trainer.progress import TrainingProgress
 from loddis_trainer.resume import restore_training, training_state
 from loddis_trainer.software import software_versions
 from loddis_trainer.step import set_schedules, train_step
+from loddis_trainer.stopping import STOPPED, save_stopped
 from loddis_trainer.training_model import TrainingModel
 from loddis_trainer.validation import Validation, frames_to_validate, validate
 
@@ -86,8 +88,11 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
     Raises:
         DataError: Domains that are missing, empty, or contradict each other.
         CheckpointError: Nothing to resume from, or a checkpoint that cannot be written.
-        TrainingError: `out` holds a run already, the run to resume was configured otherwise or had other frames, a loss
-            is not finite, or memory is short.
+        TrainingError: `out` holds a run already, the run to resume was configured otherwise or had other frames, or
+            memory is short.
+        NotFiniteError: A loss or its gradient is not finite; the averaged weights from before are in `out/stopped`,
+            until a resume has completed an epoch.
+        OSError: A file of the run cannot be written; it is named.
     """
     started = time.monotonic()
     before = read_earlier_run(config)
@@ -103,7 +108,7 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
     held_out = open_mixture(config, "val", progress=progress and speaks, task_only=True)
     _check_targets(config, mixture, held_out)
     if before is not None:
-        check_domains(before, _domains_of(mixture), out=config.out)
+        check_domains(before, _as_recorded(before, _domains_of(mixture)), out=config.out)
     loader = build_loader(config, mixture, fabric)
     total_steps = config.epochs * loader.steps_per_epoch
 
@@ -130,20 +135,25 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
     ) as journal:
         journal.note(f"{mixture.label}: {mixture.describe()}; {loader.steps_per_epoch} steps an epoch")
         if evidence is not None:
-            evidence.begin(average.average, epoch=done.epoch, step=done.step)
+            with names_the_file(config.out / "evidence"):
+                evidence.begin(average.average, epoch=done.epoch, step=done.step)
         while done.epoch < config.epochs and not done.exhausted(config.patience):
             model.train()
             journal.begin_epoch(done.step)
             for batch in loader.epoch(done.epoch):
                 rate = set_schedules(config, training, optimiser, step=done.step, total_steps=total_steps)
-                losses = train_step(
-                    fabric,
-                    model,
-                    optimiser,
-                    batch,
-                    clip_grad_norm=config.clip_grad_norm,
-                    gradients_may_overflow=config.precision == "16-mixed",
-                )
+                try:
+                    losses = train_step(
+                        fabric,
+                        model,
+                        optimiser,
+                        batch,
+                        clip_grad_norm=config.clip_grad_norm,
+                        gradients_may_overflow=config.precision == "16-mixed",
+                    )
+                except NotFiniteError as error:
+                    info = _describe(config, mixture, start, done=done, result=None)
+                    raise save_stopped(error, config.out, info, average.average, fabric=fabric) from error
                 average.update(training)
                 done.step += 1
                 journal.log_step(done.step, losses, learning_rate=rate, frames=len(batch.frames) * fabric.world_size)
@@ -163,8 +173,10 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
                     save_checkpoint(config.out / f"epoch-{done.epoch:03d}", info, average.average)
                 state = training_state(training, average, optimiser)
                 save_checkpoint(config.out / "last", info, average.average, state=state)
+                remove_checkpoint(config.out / STOPPED)  # of an earlier try at this epoch
                 if result is not None and evidence is not None:
-                    evidence.record(average.average, epoch=done.epoch, step=done.step)
+                    with names_the_file(config.out / "evidence"):
+                        evidence.record(average.average, epoch=done.epoch, step=done.step)
             done = fabric.broadcast(done)
         if done.epoch < config.epochs:
             journal.note(f"stopped: {done.stale} validations brought nothing better")
@@ -223,10 +235,20 @@ def _domains_of(mixture: Mixture) -> tuple[DomainInfo, ...]:
             fraction=d.fraction,
             sequences=len(d.dataset.sequences),
             frames=len(d.dataset),
+            sequences_there=d.sequences_there,
+            frames_there=d.frames_there,
             digest=_digest(d.dataset),
         )
         for d in mixture.domains
     )
+
+
+def _as_recorded(before: CheckpointInfo, now: Sequence[DomainInfo]) -> list[DomainInfo]:
+    """Give domains as an earlier run describes them: what is not taken may change, or was not recorded then."""
+    return [
+        there.model_copy(update={"sequences_there": then.sequences_there, "frames_there": then.frames_there})
+        for then, there in zip(before.domains, now, strict=True)
+    ]
 
 
 def _digest(dataset: DomainDataset) -> str:

@@ -7,14 +7,15 @@ import os
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
+from loddis_trainer.curves import Curves
+from loddis_trainer.exhaustion import names_the_file
 from loddis_trainer.training_model import TrainingLosses
 
 __all__ = ["Journal"]
@@ -50,18 +51,21 @@ class Journal:
         self.total_steps = total_steps
         self.epochs_done = epochs_done
         self._task: TaskID | None = None
-        self._writer: SummaryWriter | None = None
-        self._history: TextIO | None = None
+        self._curves: Curves | None = None
         self._sums: dict[str, tuple[Tensor, int]] = {}
         self._epoch_started = 0.0
         self._frames = 0
 
     def __enter__(self) -> Journal:
-        """Open the files."""
+        """Open the files.
+
+        Raises:
+            OSError: One cannot be written; it is named.
+        """
         if self.active:
             self.out.mkdir(parents=True, exist_ok=True)
-            self._writer = SummaryWriter(str(self.out))
-            self._history = self._open_history()
+            self._strike_history()
+            self._curves = Curves(self.out)
             self.progress.start()
             self._task = self.progress.add_task("training", total=self.total_steps, rate=0.0)
         return self
@@ -71,23 +75,21 @@ class Journal:
     ) -> None:
         """Close the files."""
         self.progress.stop()
-        if self._writer is not None:
-            self._writer.close()
-        if self._history is not None:
-            self._history.close()
+        if self._curves is not None:
+            self._curves.close()
 
-    def _open_history(self) -> TextIO:
+    def _strike_history(self) -> None:
         path = self.out / HISTORY
         text = path.read_text(errors="replace") if path.is_file() else ""
         wanted = "".join(f"{line}\n" for line in text.splitlines() if 0 < _epoch_of(line) <= self.epochs_done)
         if wanted != text:  # aside: what comes in between may be a kill or a full disk
             building = path.with_name(f".{HISTORY}.new")
-            with building.open("w") as file:
+            with names_the_file(building), building.open("w") as file:
                 file.write(wanted)
                 file.flush()
                 os.fsync(file.fileno())
             building.replace(path)
-        return path.open("a")
+        path.touch()
 
     def note(self, text: str) -> None:
         """Print a line for people."""
@@ -109,14 +111,17 @@ class Journal:
         for name, value in losses.detached().items():
             total, count = self._sums.get(name, (torch.zeros_like(value), 0))
             self._sums[name] = (total + value, count + 1)
-        if self._writer is None or step % STEPS_BETWEEN_LOGS:
+        if self._curves is None or step % STEPS_BETWEEN_LOGS:
             return
-        for name, number in losses.scalars().items():
-            self._writer.add_scalar(f"train/{name}", number, step)
-        self._writer.add_scalar("train/learning_rate", learning_rate, step)
+        figures = {f"train/{name}": number for name, number in losses.scalars().items()}
+        self._curves.add(figures | {"train/learning_rate": learning_rate}, step=step)
 
     def end_epoch(self, epoch: int, step: int, validation: dict[str, float]) -> None:
-        """Log an epoch: mean losses, frames a second, and what the validation gave, if there was one."""
+        """Log an epoch: mean losses, frames a second, and what the validation gave, if there was one.
+
+        Raises:
+            OSError: The history cannot be written; it is named.
+        """
         if not self.active:
             return
         seconds = time.monotonic() - self._epoch_started
@@ -124,13 +129,12 @@ class Journal:
         record["frames_per_second"] = round(self._frames / max(seconds, 1e-9), 1)
         record["train"] = {name: round(float(total) / count, 5) for name, (total, count) in self._sums.items()}
         record["validation"] = validation
-        if self._history is not None:
-            self._history.write(json.dumps(record) + "\n")
-            self._history.flush()
-        if self._writer is not None:
-            for name, value in validation.items():
-                self._writer.add_scalar(f"val/{name}", value, step)
-            self._writer.flush()
+        path = self.out / HISTORY
+        with names_the_file(path), path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        if self._curves is not None:
+            self._curves.add({f"val/{name}": value for name, value in validation.items()}, step=step)
+            self._curves.flush()
         train = "  ".join(f"{name} {value:.3f}" for name, value in record["train"].items())
         held_out = "  ".join(f"{name} {value:.4f}" for name, value in validation.items())
         self.note(f"epoch {epoch:>3}  {record['frames_per_second']:.0f} frames/s  {train}  |  {held_out}")

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from loddis_trainer.config import FitConfig
 from loddis_trainer.data import Batch
-from loddis_trainer.errors import TrainingError
+from loddis_trainer.errors import NotFiniteError
 from loddis_trainer.schedule import learning_rate_factor, reversal_factor
 from loddis_trainer.training_model import TrainingLosses, TrainingModel
 
@@ -51,7 +51,7 @@ def train_step(
     clip_grad_norm: float,
     gradients_may_overflow: bool = False,
 ) -> TrainingLosses:
-    """Take one step on a batch.
+    """Take one step on a batch; several processes take it together, or none does.
 
     Args:
         fabric: Device and precision.
@@ -62,7 +62,8 @@ def train_step(
         gradients_may_overflow: The scaler of 16-bit floats skips steps whose gradients are not finite: no fault.
 
     Raises:
-        TrainingError: The loss or its gradient is not finite; the weights are as they were before the step.
+        NotFiniteError: The loss or its gradient is not finite, in this process or in another one; the weights are as
+            they were before the step. The message is empty where it was in others alone.
     """
     device = fabric.device
     losses: TrainingLosses = model(
@@ -71,14 +72,25 @@ def train_step(
         batch.class_ids,
         batch.domain_ids,  # the host decides by them what goes where
     )
-    if not bool(torch.isfinite(losses.total)):
+    finite = bool(torch.isfinite(losses.total))
+    if not _in_all_processes(fabric, holds=finite):
+        if finite:
+            raise NotFiniteError
         parts = ", ".join(f"{name} {value:.4g}" for name, value in losses.scalars().items())
-        raise TrainingError(f"the loss is not finite ({parts}) on the frames {', '.join(batch.names)}")
+        raise NotFiniteError(f"the loss is not finite ({parts}) on the frames {', '.join(batch.names)}")
     optimiser.zero_grad(set_to_none=True)
     fabric.backward(losses.total)
     largest = clip_grad_norm if clip_grad_norm > 0 else math.inf
     norm = fabric.clip_gradients(model, optimiser, max_norm=largest, error_if_nonfinite=False)
     if norm is not None and not gradients_may_overflow and not bool(torch.isfinite(norm)):
-        raise TrainingError(f"the gradient is not finite on the frames {', '.join(batch.names)}")
+        raise NotFiniteError(f"the gradient is not finite on the frames {', '.join(batch.names)}")
     optimiser.step()
     return losses
+
+
+def _in_all_processes(fabric: Fabric, *, holds: bool) -> bool:
+    """Tell whether something holds in every process; without this, those where it does wait for the others for ever."""
+    if fabric.world_size == 1:
+        return holds
+    failures = fabric.all_reduce(torch.tensor(float(not holds), device=fabric.device), reduce_op="sum")
+    return float(failures) == 0  # type: ignore[arg-type]

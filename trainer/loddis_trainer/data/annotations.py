@@ -5,6 +5,7 @@ Legend: M ground truths of a frame.
 
 from __future__ import annotations
 
+import mimetypes
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,14 @@ class SequenceSource:
     records: tuple[FrameRecord, ...]
     files: tuple[Path, ...]
     decode: Callable[[], Iterator[NDArray[np.generic]]]
+
+    @property
+    def video(self) -> Path | None:
+        """The video that all frames come from, the labelled ones and others; none where each has a file."""
+        if len(self.files) != 1:
+            return None
+        kind = mimetypes.guess_type(self.files[0].name)[0] or ""
+        return self.files[0] if kind.startswith("video/") else None
 
     def where(self, place: int) -> str:
         """Name the file and the frame of a record, for messages."""

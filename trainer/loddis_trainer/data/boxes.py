@@ -6,16 +6,33 @@ Legend: M ground truths of a frame.
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from loddis_trainer.data.errors import DataError
+from loddis_trainer.data.errors import BoxError, DataError
 
-__all__ = ["boxes_from_xywh", "visible"]
+__all__ = ["boxes_as_annotated", "boxes_from_xywh", "visible"]
 
 SMALLEST_VISIBLE_SHARE = 0.5  # of a box's area; below it the target counts as gone
+_AS_ANNOTATED: ContextVar[bool] = ContextVar("as_annotated", default=False)
+
+
+@contextmanager
+def boxes_as_annotated() -> Iterator[None]:
+    """Let `boxes_from_xywh` take boxes wherever they lie and of whatever area, and leave them as they are.
+
+    For who counts what is wrong with the boxes of a domain, and so has to read on: as `numpy.errstate`, it holds for
+    what is called within the block, whichever reader that is.
+    """
+    token = _AS_ANNOTATED.set(True)
+    try:
+        yield
+    finally:
+        _AS_ANNOTATED.reset(token)
 
 
 def boxes_from_xywh(
@@ -24,7 +41,7 @@ def boxes_from_xywh(
     """Check annotated boxes and give them as corners, inside the frame.
 
     A box that leaves the frame in part is cut at the border; one that lies outside altogether is an error of the
-    annotation and stops the reading.
+    annotation and stops the reading. Within `boxes_as_annotated` neither is done.
 
     Args:
         boxes_xywh: M times left, top, width, height in frame pixels.
@@ -35,8 +52,8 @@ def boxes_from_xywh(
         ``(M, 4)`` float32 x1, y1, x2, y2; how many were cut.
 
     Raises:
-        DataError: Other than four numbers, ones that are not finite or too large, a side that is not positive, or a
-            box outside the frame.
+        DataError: Other than four numbers, or ones that are not finite or too large.
+        BoxError: A side that is not positive, or a box outside the frame.
     """
     xywh = np.array([_four_numbers(box, where) for box in boxes_xywh], dtype=np.float64).reshape(-1, 4)
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused
@@ -44,16 +61,18 @@ def boxes_from_xywh(
         finite = np.isfinite(xyxy.astype(np.float32)).all(axis=1)
     if not finite.all():
         raise DataError(f"{where}: box {xywh[~finite][0].tolist()} (x, y, width, height) is not finite or too large")
+    if _AS_ANNOTATED.get():
+        return xyxy.astype(np.float32), 0
     flat = (xywh[:, 2:] <= 0).any(axis=1)
     if flat.any():
-        raise DataError(f"{where}: box {xywh[flat][0].tolist()} (x, y, width, height) has no area")
+        raise BoxError(f"{where}: box {xywh[flat][0].tolist()} (x, y, width, height) has no area")
     cut = 0
     if size_hw is not None:
         limits = np.array([size_hw[1], size_hw[0]] * 2, dtype=np.float64)
         inside = np.clip(xyxy, 0, limits)
         outside = ((inside[:, 2:] - inside[:, :2]) <= 0).any(axis=1)
         if outside.any():
-            raise DataError(
+            raise BoxError(
                 f"{where}: box {xywh[outside][0].tolist()} (x, y, width, height) lies outside the"
                 f" {size_hw[1]} x {size_hw[0]} frame"
             )

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 from loddis_runtime.frames import Frame
 from loddis_trainer.data.annotations import FrameRecord, SequenceSource, SplitIndex
 from loddis_trainer.data.cache import FrameCache
-from loddis_trainer.data.errors import DataError
+from loddis_trainer.data.errors import BoxError, DataError
 from loddis_trainer.data.readers import read_split
+from loddis_trainer.data.unlabelled import LONGEST_WINDOW, UnlabelledFrames
 
 __all__ = ["DomainDataset", "find_domain"]
 
@@ -66,6 +68,7 @@ class DomainDataset:
     labels: tuple[NDArray[np.int64], ...]
     _cache: FrameCache
     _cached: tuple[int, ...]
+    _unlabelled: UnlabelledFrames
 
     @classmethod
     def open(
@@ -94,7 +97,10 @@ class DomainDataset:
             DataError: A domain that is missing, empty, corrupt, or annotated with a class not in `classes`.
         """
         root = find_domain(name_or_path, data_root=data_root)
-        index = read_split(root, split)
+        try:
+            index = read_split(root, split)
+        except BoxError as error:
+            raise BoxError(f"{error}; `loddis-trainer data inspect {root}` counts and names all such boxes") from None
         if sequences is not None:
             index = _only(index, tuple(sequences))
         for warning in index.warnings:
@@ -136,6 +142,7 @@ class DomainDataset:
             labels,
             cache,
             tuple(range(len(records))),
+            UnlabelledFrames(index, cache_dir=cache_dir, progress=progress),
         )
 
     @property
@@ -179,18 +186,78 @@ class DomainDataset:
             number: (name, place) for name, numbers in self.sequences.items() for place, number in enumerate(numbers)
         }
 
+    @cached_property
+    def _steps(self) -> dict[str, int]:
+        """By sequence, how far its frames are apart by index: 1 in videos, which have them all, else as the nearest."""
+        steps = {}
+        for name, numbers in self.sequences.items():
+            indices = [self.records[number].frame_index for number in numbers]
+            apart = [after - before for before, after in pairwise(indices) if after > before]
+            steps[name] = 1 if self._unlabelled.of_video(name) else min(apart, default=1)
+        return steps
+
     def evenly_spaced(self, count: int) -> list[int]:
         """Give the numbers of at most `count` frames, at least 1, from the first to the last."""
         spaced = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
         return [int(number) for number in spaced]
 
+    def prepare_windows(self, length: int) -> None:
+        """Decode what windows of `length` frames show beside labelled ones, unless it is in the cache.
+
+        Windows do so themselves, but without a bar, and in each process anew.
+
+        Raises:
+            DataError: A frame that cannot be decoded, or a disk that cannot hold the cache.
+        """
+        if length > 1:
+            self._unlabelled.prepare()
+
     def window(self, number: int, length: int) -> list[Frame]:
-        """Give `length` frames of a sequence that end with this one, oldest first; its start repeats the first."""
+        """Give the `length` frames of a sequence that end with this one, oldest first, as a stream would have them.
+
+        These are the frames that came just before, labelled or not: a video's frames without label are decoded for it.
+        Where the sequence starts, a frame is missing, or the dtype changes, the first frame after that stands for all
+        before it: the network never takes what moved over a hole for the motion of one frame. A `Stream` of the runtime
+        starts its window afresh there, too. A clip of every fifth image of a recording misses none: its frames are a
+        step apart, that between its nearest two.
+
+        Args:
+            number: Of the frame.
+            length: From 1 to 5.
+
+        Raises:
+            ValueError: A length that no model sees.
+            DataError: A frame without label that cannot be decoded.
+        """
+        if not 1 <= length <= LONGEST_WINDOW:
+            raise ValueError(f"a window has 1 to {LONGEST_WINDOW} frames, got {length}")
+        frames = [self.frame(number)]
         if length == 1:
-            return [self.frame(number)]
+            return frames
         name, place = self._places[number]
-        sequence = self.sequences[name]
-        return [self.frame(sequence[max(0, place - back)]) for back in range(length - 1, -1, -1)]
+        sequence, index, step = self.sequences[name], self.records[number].frame_index, self._steps[name]
+        while len(frames) < length:
+            index -= step
+            before: Frame | None
+            if place and self.records[sequence[place - 1]].frame_index == index:
+                place -= 1
+                before = self.frame(sequence[place])
+            else:
+                before = self._unlabelled.frame(name, index)
+            if before is None or before.dtype != frames[-1].dtype:
+                frames += [frames[-1]] * (length - len(frames))
+            else:
+                frames.append(before)
+        return frames[::-1]
+
+    def count_gaps(self) -> int:
+        """Count the frames that follow on a gap: the one just before is missing, an earlier one is there."""
+        return sum(
+            self.records[second].frame_index - self.records[first].frame_index != self._steps[name]
+            and not self._unlabelled.knows(name, self.records[second].frame_index - self._steps[name])
+            for name, numbers in self.sequences.items()
+            for first, second in pairwise(numbers)
+        )
 
     def take(self, fraction: float, *, seed: int) -> DomainDataset:
         """Keep a share of the frames by whole sequences, at least one: as near to the share as these allow.

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from loddis_runtime.errors import LoddisError
 
-__all__ = ["DataError"]
+__all__ = ["BoxError", "DataError"]
 
 
 class DataError(LoddisError):
     """A domain that cannot be used: missing, empty, corrupt, or annotated wrongly."""
+
+
+class BoxError(DataError):
+    """A box that is not on its image, or has no area."""

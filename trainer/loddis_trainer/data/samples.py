@@ -35,6 +35,8 @@ __all__ = ["Draw", "TrainingSamples"]
 
 log = logging.getLogger(__name__)
 
+MANY_GAPS = 0.1  # of a domain's frames: from here on its windows show too little motion to learn from
+
 
 class Draw(NamedTuple):
     """A frame to draw: domain id, frame number in the domain, the epoch that asks, and how often it drew it before."""
@@ -92,6 +94,10 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
         self.augmentation = augmentation
         self.seed = seed
         datasets = [domain.dataset for domain in mixture.domains]
+        for one in datasets:
+            one.prepare_windows(window)
+            if window > 1:
+                _warn_of_gaps(one)
         asks = augmentation.flip or augmentation.synthetic or augmentation.contrail
         self._box_offsets_px = [measure_box_offset(one) if asks else (0.0, 0.0) for one in datasets]
         self._with_targets = [
@@ -200,4 +206,17 @@ def _warn_of_large_targets(dataset: DomainDataset, *, size_hw: tuple[int, int], 
             large,
             crop_hw[1],
             crop_hw[0],
+        )
+
+
+def _warn_of_gaps(dataset: DomainDataset) -> None:
+    """Say how many windows show no motion because the frame before is missing, where they are many."""
+    gaps = dataset.count_gaps()
+    if gaps >= MANY_GAPS * len(dataset):
+        log.warning(
+            "%s: %d of %d frames follow on a gap in their clip, so their windows begin with them and show no motion;"
+            " add the frames that are missing, or count `frame_id` without steps if the camera takes none between",
+            dataset.label,
+            gaps,
+            len(dataset),
         )

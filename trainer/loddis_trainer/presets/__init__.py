@@ -42,9 +42,18 @@ def read_preset(name_or_path: str) -> dict[str, Any]:
 
 
 def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Lay one configuration over another; groups such as `augment` are merged field by field."""
+    """Lay one configuration over another; groups such as `augment` are merged field by field.
+
+    A group of another `kind`, such as `intensity`, takes the place of the one below: its fields mean something else.
+    """
     merged = dict(below)
     for key, value in above.items():
         under = merged.get(key)
-        merged[key] = merge(under, value) if isinstance(value, dict) and isinstance(under, dict) else value
+        if isinstance(value, dict) and isinstance(under, dict) and not _kinds_differ(under, value):
+            value = merge(under, value)
+        merged[key] = value
     return merged
+
+
+def _kinds_differ(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return "kind" in one and "kind" in other and one["kind"] != other["kind"]

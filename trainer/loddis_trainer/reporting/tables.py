@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loddis_trainer.config import FitConfig
+from loddis_trainer.domain_spec import describe_share
 from loddis_trainer.metrics import Metrics
 from loddis_trainer.metrics.groups import box_sides_px
 from loddis_trainer.metrics.images import pool_frames
@@ -99,7 +100,7 @@ def data_tables(findings: Findings) -> list[Table]:
             Cell(run.label, run=number),
             Cell(domain.name),
             Cell(domain.role),
-            Cell(f"{100 * domain.fraction:g} %"),
+            Cell(describe_share(domain.share, domain.fraction)),
             Cell(f"{domain.sequences}"),
             Cell(f"{domain.frames}"),
         )
@@ -126,7 +127,7 @@ def data_tables(findings: Findings) -> list[Table]:
             "Trained on",
             ("run", "domain", "role", "share", "sequences", "frames"),
             tuple(trained),
-            "Share of each domain's train split, by whole sequences.",
+            "Share taken of the frames of each domain's train split; only whole sequences are.",
             words=3,
         ),
         Table(

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from loddis_trainer.data.errors import DataError
-from loddis_trainer.data.importers.files import image_sizes
+from loddis_trainer.data.importers.files import SourceFiles, image_sizes
 from loddis_trainer.data.importers.records import BoxXywh, ImportedFrame, ImportedSet, inside_frame
 from loddis_trainer.data.importers.sequences import number_frames, sequence_of, split_of
 
-__all__ = ["LabelledImage", "VideoFrame", "build_set"]
+__all__ = ["LabelledImage", "VideoFrame", "build_set", "say_left_out"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +89,16 @@ def build_set(
     told_videos = any(image.video is not None for image in images)
     told = [f"{cut} boxes reached over the border and were cut"] if cut else []
     return ImportedSet(source, "images", tuple(frames) if told_videos else number_frames(frames), (*warnings, *told))
+
+
+def say_left_out(files: SourceFiles, images: Sequence[LabelledImage], *, because: str) -> list[str]:
+    """Say which images of a source no label names; nothing where there are none.
+
+    Args:
+        files: Of the source.
+        images: That labels name.
+        because: What the others lack, behind ``images``: ``are in no list``.
+    """
+    named = {image.file for image in images}
+    bare = [path for path in files.images if path not in named]
+    return [f"{len(bare)} images {because} and were left out, the first of them {bare[0]}"] if bare else []

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from loddis_trainer.data.errors import DataError
-from loddis_trainer.data.importers.assembling import LabelledImage, build_set
+from loddis_trainer.data.importers.assembling import LabelledImage, build_set, say_left_out
 from loddis_trainer.data.importers.class_names import NAME_FILES
 from loddis_trainer.data.importers.files import SourceFiles, common_tail, read_text
 from loddis_trainer.data.importers.records import BoxXywh, ImportedSet, ReadOptions
@@ -60,8 +60,7 @@ def read_centroids(source: Path, options: ReadOptions) -> ImportedSet:
         images += _read_table(files, path, folder, options)
     if not images:
         raise DataError(f"{source} has no centroids of images; there are: {files.describe()}")
-    bare = len(files.images) - len({image.file for image in images})
-    warnings = [f"{bare} images have no centroid and were left out"] if bare else []
+    warnings = say_left_out(files, images, because="have no centroid")
     return build_set(source, images, warnings=warnings, progress=options.progress)
 
 

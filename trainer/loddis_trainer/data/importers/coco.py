@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from loddis_trainer.data.errors import DataError
-from loddis_trainer.data.importers.assembling import LabelledImage, VideoFrame, build_set
+from loddis_trainer.data.importers.assembling import LabelledImage, VideoFrame, build_set, say_left_out
 from loddis_trainer.data.importers.files import SourceFiles, read_document
 from loddis_trainer.data.importers.records import BoxXywh, ImportedSet, ReadOptions
 from loddis_trainer.data.importers.sequences import split_of
@@ -69,6 +69,7 @@ def read_coco(source: Path, options: ReadOptions) -> ImportedSet:
         images.extend(listed)
         crowds += left_out
     warnings += [f"{crowds} crowds are no targets and were left out"] if crowds else []
+    warnings += say_left_out(files, images, because="are in no annotation file")
     return build_set(source, images, warnings=warnings, progress=options.progress)
 
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import reprlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-import av
 
 from loddis_trainer.data.errors import DataError
 from loddis_trainer.data.importers.files import SourceFiles, parts_of, progress_bar, read_document, read_text
@@ -30,6 +31,7 @@ from loddis_trainer.data.importers.records import (
 from loddis_trainer.data.importers.sequences import natural_key
 from loddis_trainer.data.readers.documents import whole_number
 from loddis_trainer.data.readers.drone_csv import COLUMNS
+from loddis_trainer.data.readers.videos import decode_frames, size_and_count
 
 __all__ = ["read_drone_csv_source", "recognise_drone_csv"]
 
@@ -42,11 +44,12 @@ def recognise_drone_csv(files: SourceFiles) -> str | None:
 
 
 def read_drone_csv_source(source: Path, options: ReadOptions) -> ImportedSet:
-    """Read the labels of all videos, or of those that `splits.json` names.
+    """Read the labels of all videos, or of those that `splits.json` names, and decode what they label.
 
     Raises:
         DataError: No labelled video, a missing one, a table without rows, or a row that cannot be read; names file and
-            line.
+            line. A video that is damaged up to its last labelled frame, or has one in true colour or of another size
+            than its header says; names file and frame.
     """
     files = SourceFiles(source)
     stated = _stated_splits(source)
@@ -55,26 +58,31 @@ def read_drone_csv_source(source: Path, options: ReadOptions) -> ImportedSet:
     unlisted = len(set(labelled).difference(names))
     if not names:
         raise DataError(f"{source} has no labels/NAME.csv; there are: {files.describe()}")
-    frames: list[ImportedFrame] = []
+    videos: list[list[ImportedFrame]] = []
     cut = 0
     with progress_bar(shown=options.progress) as bar:
         for name in bar.track(names, description="reading labels"):
-            found, cut_here = _read_video(source, name, stated.get(name))
-            frames.extend(found)
+            found, cut_here = _read_labels(source, name, stated.get(name))
+            videos.append(found)
             cut += cut_here
+    with progress_bar(shown=options.progress) as bar, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        decoded = pool.map(lambda labelled: _decode(source, labelled), videos)
+        for _ in bar.track(decoded, total=len(videos), description="decoding videos"):
+            pass
+    frames = tuple(frame for labelled in videos for frame in labelled)
     warnings = [f"{cut} boxes reached over the border and were cut"] if cut else []
     if unlisted:
         warnings.append(f"{unlisted} labelled videos are in no split of splits.json and were left out")
-    return ImportedSet(source, "videos", tuple(frames), tuple(warnings))
+    return ImportedSet(source, "videos", frames, tuple(warnings))
 
 
-def _read_video(source: Path, name: str, split: str | None) -> tuple[list[ImportedFrame], int]:
+def _read_labels(source: Path, name: str, split: str | None) -> tuple[list[ImportedFrame], int]:
     """Read one video's labels; also how many boxes were cut."""
     table, video = source / "labels" / f"{name}.csv", source / "videos" / f"{name}.mp4"
     if not video.is_file():
         raise DataError(f"{table} labels a video that is missing: {video}")
     rows = _read_rows(table)
-    size_hw, count = _size_and_frames(video)
+    size_hw, count = size_and_count(video)
     last = max(rows, default=-1)
     if 0 < count <= last:
         raise DataError(f"{table}, frame {last}: {video} has {count} frames")
@@ -86,6 +94,18 @@ def _read_video(source: Path, name: str, split: str | None) -> tuple[list[Import
         labels = tuple(label for label, _ in rows[index])
         frames.append(ImportedFrame(f"videos/{name}.mp4", name, index, size_hw, boxes, labels, split))
     return frames, cut
+
+
+def _decode(source: Path, labelled: Sequence[ImportedFrame]) -> None:
+    """Decode the labelled frames of a video as the trainer will, to see that it can."""
+    video = source / labelled[0].file
+    wanted = tuple(frame.frame_index for frame in labelled)
+    for frame, pixels in zip(labelled, decode_frames(video, wanted), strict=True):
+        if pixels.shape != frame.size_hw:
+            raise DataError(
+                f"{video}, frame {frame.frame_index}: is {pixels.shape[1]} x {pixels.shape[0]} px, but the video's"
+                f" header says {frame.size_hw[1]} x {frame.size_hw[0]} px"
+            )
 
 
 def _read_rows(table: Path) -> dict[int, list[tuple[str, BoxXywh]]]:
@@ -138,13 +158,3 @@ def _plain_name(name: object, path: Path) -> str:
     if "/".join(parts_of(str(name), where=str(path))) != str(name):
         raise DataError(f"{path}: a name is a plain path below videos, as day/clip, got '{name}'")
     return str(name)
-
-
-def _size_and_frames(video: Path) -> tuple[tuple[int, int], int]:
-    """Read height and width from a video's header, and how many frames it promises, 0 where it does not."""
-    try:
-        with av.open(str(video)) as container:
-            stream = container.streams.video[0]
-            return (int(stream.height), int(stream.width)), int(stream.frames)
-    except (av.FFmpegError, IndexError, OSError) as error:
-        raise DataError(f"{video} is no video that can be read: {error}") from error

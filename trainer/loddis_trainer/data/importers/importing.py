@@ -11,8 +11,13 @@ from pathlib import Path
 from loddis_trainer.data.errors import DataError
 from loddis_trainer.data.importers import FORMATS, Format, ImportedFrame, ImportedSet, ReadOptions, recognise
 from loddis_trainer.data.importers.files import check_utf8
-from loddis_trainer.data.importers.sequences import as_stills, sequences_by_pattern
+from loddis_trainer.data.importers.sequences import (
+    as_stills,
+    check_frames_of_sequences,
+    sequences_by_pattern,
+)
 from loddis_trainer.data.importers.splitting import (
+    advice_on_too_few,
     check_whole_sequences,
     split_by_lists,
     split_by_shares,
@@ -79,6 +84,7 @@ def import_domain(source: Path, out: Path, settings: ImportSettings, options: Re
     kept = tuple(frame for frame in frames if frame.split is not None)
     if not kept:
         raise DataError(f"{source} has no frame in any split")
+    check_frames_of_sequences(kept)
     if len(kept) < len(frames):
         warnings.append(f"{len(frames) - len(kept)} frames are in no split and were left out")
     if dropped:
@@ -170,5 +176,12 @@ def _with_splits(
     if not any(frame.split == "train" for frame in frames):
         warnings.append("there is no split 'train', which a training needs: the domain serves for evaluation alone")
     if not any(frame.split == "val" for frame in frames):
-        warnings.append("there is no split 'val', which a training needs: --val-from-train makes one")
+        missing = "there is no split 'val', which a training needs"
+        train = tuple(frame for frame in frames if frame.split == "train")
+        groups = {frame.group for frame in train}
+        if len(groups) > 1:
+            missing += ": --val-from-train makes one"
+        elif groups:
+            missing += f", and train has nothing to spare for it: {advice_on_too_few(train)}"
+        warnings.append(missing)
     return frames, warnings

@@ -48,9 +48,14 @@ class ImportedFrame:
         return self.file if self.sequence is None else self.sequence
 
     @property
+    def is_of_video(self) -> bool:
+        """Whether its file is a video, which holds others too."""
+        return self.file.endswith(".mp4")
+
+    @property
     def name(self) -> str:
         """The frame, for messages."""
-        return f"{self.file}, frame {self.frame_index}" if self.file.endswith(".mp4") else self.file
+        return f"{self.file}, frame {self.frame_index}" if self.is_of_video else self.file
 
 
 @dataclass(frozen=True, slots=True)

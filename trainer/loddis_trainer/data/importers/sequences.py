@@ -12,7 +12,15 @@ from loddis_trainer.data.importers.files import IMAGE_FOLDERS
 from loddis_trainer.data.importers.records import SPLITS, ImportedFrame
 from loddis_trainer.data.readers.documents import MOST
 
-__all__ = ["as_stills", "natural_key", "number_frames", "sequence_of", "sequences_by_pattern", "split_of"]
+__all__ = [
+    "as_stills",
+    "check_frames_of_sequences",
+    "natural_key",
+    "number_frames",
+    "sequence_of",
+    "sequences_by_pattern",
+    "split_of",
+]
 
 # Folders that say of which split a file is: no sequence is called so.
 SPLIT_FOLDERS = {
@@ -84,3 +92,30 @@ def sequences_by_pattern(frames: Sequence[ImportedFrame], pattern: re.Pattern[st
 def as_stills(frames: Sequence[ImportedFrame]) -> tuple[ImportedFrame, ...]:
     """Let every image stand alone."""
     return tuple(replace(frame, sequence=None, frame_index=0) for frame in frames)
+
+
+def check_frames_of_sequences(frames: Sequence[ImportedFrame]) -> None:
+    """Refuse what no reader takes for a sequence: frames of several sizes, or two in one place.
+
+    Raises:
+        DataError: Names the sequence, and a frame of each size or both frames of the place.
+    """
+    first: dict[str, ImportedFrame] = {}
+    taken: dict[tuple[str, int], ImportedFrame] = {}
+    remedy = "say by --sequence-from what a sequence is, or let every image stand alone by --stills"
+    for frame in frames:
+        if frame.sequence is None:
+            continue
+        known = first.setdefault(frame.sequence, frame)
+        if known.size_hw != frame.size_hw:
+            raise DataError(
+                f"the frames of sequence '{frame.sequence}' must be of one size, but {known.file} is"
+                f" {known.size_hw[1]} x {known.size_hw[0]} px and {frame.file} is"
+                f" {frame.size_hw[1]} x {frame.size_hw[0]} px: {remedy}"
+            )
+        other = taken.setdefault((frame.sequence, frame.frame_index), frame)
+        if other is not frame:
+            raise DataError(
+                f"{other.file} and {frame.file} are both frame {frame.frame_index} of sequence '{frame.sequence}':"
+                f" {remedy}"
+            )

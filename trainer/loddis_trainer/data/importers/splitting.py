@@ -17,22 +17,33 @@ from loddis_trainer.data.importers.files import common_tail, parts_of, read_line
 from loddis_trainer.data.importers.records import SPLITS, ImportedFrame
 from loddis_trainer.data.importers.sequences import natural_key
 
-__all__ = ["check_whole_sequences", "deal", "split_by_lists", "split_by_shares", "take_val_from_train"]
+__all__ = [
+    "advice_on_too_few",
+    "check_whole_sequences",
+    "deal",
+    "split_by_lists",
+    "split_by_shares",
+    "take_val_from_train",
+]
 
 
-def deal(groups: Sequence[str], shares: Mapping[str, float], *, seed: int) -> dict[str, str]:
+def deal(
+    groups: Sequence[str], shares: Mapping[str, float], *, seed: int, kind: str = "sequence", advice: str = ""
+) -> dict[str, str]:
     """Deal groups to splits at random, each split its share to within one group.
 
     Args:
         groups: Names, each once.
         shares: Split to share, in (0, 1], together at most 1; what is over is dealt to none.
         seed: Of the order.
+        kind: What a group is, in errors.
+        advice: What to do where there are fewer groups than splits, in errors.
 
     Returns:
         Group to split.
 
     Raises:
-        DataError: A split that so few groups leave empty.
+        DataError: Fewer groups than splits, or a split that its share leaves empty.
     """
     names = sorted(groups, key=natural_key)
     exact = {split: share * len(names) for split, share in shares.items()}
@@ -41,10 +52,17 @@ def deal(groups: Sequence[str], shares: Mapping[str, float], *, seed: int) -> di
     by_remainder = sorted(exact, key=lambda split: (counts[split] - exact[split], list(exact).index(split)))
     for split in by_remainder[: max(0, total - sum(counts.values()))]:
         counts[split] += 1
+    if len(names) < len(shares):
+        wanted = ", ".join(shares)
+        amount = f"there is {len(names)} {kind}" if len(names) == 1 else f"there are {len(names)} {kind}s"
+        raise DataError(
+            f"{amount} for {len(shares)} splits ({wanted}), and each needs one" + (advice and f": {advice}")
+        )
     for split, count in counts.items():
         if count == 0:
+            enough = math.ceil(1000 / len(names)) / 1000
             raise DataError(
-                f"{shares[split]:g} of {len(names)} sequences is none for '{split}': give it a larger share, or none"
+                f"{shares[split]:g} of {len(names)} {kind}s is none for '{split}': it takes a share of {enough:g}"
             )
     order = np.random.default_rng(seed).permutation(len(names))
     dealt: dict[str, str] = {}
@@ -63,7 +81,7 @@ def split_by_shares(
     Raises:
         DataError: As `deal`.
     """
-    dealt = deal(sorted({frame.group for frame in frames}), shares, seed=seed)
+    dealt = _deal(frames, shares, seed=seed)
     return tuple(replace(frame, split=dealt.get(frame.group)) for frame in frames)
 
 
@@ -71,13 +89,34 @@ def take_val_from_train(frames: Sequence[ImportedFrame], share: float, *, seed: 
     """Move a share of the train split's sequences to `val`, for sets that come with train and test alone.
 
     Raises:
-        DataError: There is a `val` already, or too few sequences.
+        DataError: There is a `val` already, no `train`, or too few sequences.
     """
     if any(frame.split == "val" for frame in frames):
         raise DataError("there is a split 'val' already: --val-from-train is for sets without one")
-    groups = sorted({frame.group for frame in frames if frame.split == "train"})
-    dealt = deal(groups, {"train": 1 - share, "val": share}, seed=seed)
+    train = tuple(frame for frame in frames if frame.split == "train")
+    if not train:
+        raise DataError("there is no split 'train' from which --val-from-train could take")
+    dealt = _deal(train, {"train": 1 - share, "val": share}, seed=seed)
     return tuple(replace(frame, split=dealt[frame.group]) if frame.split == "train" else frame for frame in frames)
+
+
+def advice_on_too_few(frames: Sequence[ImportedFrame]) -> str:
+    """Say what can be done about fewer sequences, or stills, than splits."""
+    if any(frame.is_of_video for frame in frames):
+        return "a video is one sequence, never torn apart: cut it into several clips, each with labels of its own"
+    if any(frame.sequence is not None for frame in frames):
+        return (
+            "a sequence is never torn apart: --sequence-from can name stretches of it; --stills splits image by image,"
+            " but then near-duplicates cross from one split to another and scores come out too good"
+        )
+    return "label more images"
+
+
+def _deal(frames: Sequence[ImportedFrame], shares: Mapping[str, float], *, seed: int) -> dict[str, str]:
+    """Deal the groups of frames, and say in errors what they are."""
+    kind = "sequence" if any(frame.sequence is not None for frame in frames) else "image"
+    groups = sorted({frame.group for frame in frames})
+    return deal(groups, shares, seed=seed, kind=kind, advice=advice_on_too_few(frames))
 
 
 def split_by_lists(frames: Sequence[ImportedFrame], lists: Mapping[str, Path]) -> tuple[ImportedFrame, ...]:

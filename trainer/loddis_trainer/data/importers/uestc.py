@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from loddis_trainer.data.errors import DataError
-from loddis_trainer.data.importers.assembling import LabelledImage, build_set
+from loddis_trainer.data.importers.assembling import LabelledImage, build_set, say_left_out
 from loddis_trainer.data.importers.class_names import class_name, find_class_names
 from loddis_trainer.data.importers.files import IMAGE_SUFFIXES, SourceFiles, read_lines, read_text
 from loddis_trainer.data.importers.records import BoxXywh, ImportedSet, ReadOptions
@@ -60,8 +60,7 @@ def read_uestc(source: Path, options: ReadOptions) -> ImportedSet:
         for split, path in lists
         for number, line in read_lines(path)
     ]
-    unlisted = len(files.images) - len({image.file for image in images})
-    warnings += [f"{unlisted} images are in no list and were left out"] if unlisted else []
+    warnings += say_left_out(files, images, because="are in no list")
     return build_set(source, images, warnings=warnings, progress=options.progress)
 
 

@@ -19,7 +19,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path, PurePosixPath
 
 from loddis_trainer.data.errors import DataError
-from loddis_trainer.data.importers.assembling import LabelledImage, build_set
+from loddis_trainer.data.importers.assembling import LabelledImage, build_set, say_left_out
 from loddis_trainer.data.importers.files import SourceFiles, read_text
 from loddis_trainer.data.importers.records import BoxXywh, ImportedSet, ReadOptions
 from loddis_trainer.data.readers.documents import whole_number
@@ -48,7 +48,8 @@ def read_voc(source: Path, options: ReadOptions) -> ImportedSet:
     if not documents:
         raise DataError(f"{source} has no XML files; there are: {files.describe()}")
     images = [_read(files, path, one_based=options.voc_one_based) for path in documents]
-    return build_set(source, images, progress=options.progress)
+    warnings = say_left_out(files, images, because="have no annotation")
+    return build_set(source, images, warnings=warnings, progress=options.progress)
 
 
 def _read(files: SourceFiles, path: PurePosixPath, *, one_based: bool) -> LabelledImage:

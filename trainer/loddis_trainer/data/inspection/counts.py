@@ -24,7 +24,10 @@ class SplitCounts:
     Attributes:
         sequences: Runs of frames; a single image is one.
         frames: Labelled ones, those looked at and found empty included.
-        targets: Boxes.
+        targets: Boxes that lie on their image, in part at least.
+        boxes_off_image: Wholly outside of it: no targets, and left out of all other figures.
+        boxes_over_edge: In part outside of it: targets of what is inside.
+        boxes_of_no_area: Of a width or height that is not positive: left out as well.
         frames_without_targets: Labelled as empty.
         unlabelled_frames: Frames of videos without a row, and gaps in the counting of clips: neither learned from nor
             measured on.
@@ -37,6 +40,9 @@ class SplitCounts:
     sequences: int
     frames: int
     targets: int
+    boxes_off_image: int
+    boxes_over_edge: int
+    boxes_of_no_area: int
     frames_without_targets: int
     unlabelled_frames: int
     unlabelled_by_sequence: dict[str, int]
@@ -52,16 +58,20 @@ def count_split(split: OpenSplit, headers: dict[str, VideoHeader]) -> SplitCount
         split: Opened.
         headers: Of its videos, by sequence.
     """
-    dataset = split.dataset
+    dataset, misplaced = split.dataset, split.misplaced
     per_frame = [len(dataset.boxes(number)) for number in range(len(dataset))]
     missing = Counter({source.name: _unlabelled(source, headers.get(source.name)) for source in split.sources})
     missing = +missing
+    lacking = misplaced.lacking
     categories = Counter(label for record in dataset.records for label in record.labels)
     return SplitCounts(
         sequences=len(dataset.sequences),
         frames=len(dataset),
         targets=sum(per_frame),
-        frames_without_targets=per_frame.count(0),
+        boxes_off_image=len(misplaced.off_image),
+        boxes_over_edge=len(misplaced.over_edge),
+        boxes_of_no_area=len(misplaced.no_area),
+        frames_without_targets=sum(not count and i not in lacking for i, count in enumerate(per_frame)),
         unlabelled_frames=missing.total(),
         unlabelled_by_sequence=dict(missing.most_common()),
         categories=dict(categories.most_common()),

@@ -1,4 +1,4 @@
-"""Boxes that cannot be right: over the edge of the frame, slivers, as large as the frame, or drawn twice.
+"""Boxes that cannot be right: off the image or over its edge, slivers, as large as the frame, or drawn twice.
 
 Legend: N boxes of a split, M of a frame.
 """
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from loddis_trainer.data.domain import DomainDataset
 from loddis_trainer.data.inspection.findings import MOST_EXAMPLES, Finding, Severity
 from loddis_trainer.data.inspection.frames import name_frame
+from loddis_trainer.data.inspection.misplaced import PlacedBox
 from loddis_trainer.data.inspection.sizes import all_boxes
 from loddis_trainer.data.inspection.splits import OpenSplit
 
@@ -23,6 +24,7 @@ TOLERANCE_PX = 0.01
 SLIVER_PX = 1.0
 WHOLE = 0.9  # of the frame in both directions
 LARGE = 0.25  # of the frame's area
+REFUSED = "which no training or measurement takes, and no other figure here counts: correct them or take them out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,9 @@ class LabelFaults:
     """Boxes of one split by what is wrong with them, each as the frame's name and the box.
 
     Attributes:
+        off_image: Wholly outside of the frame; as `no_area`, none of the others, and in no other figure.
+        no_area: Of a width or height that is not positive.
+        over_edge: In part outside of the frame, as annotated; the others are what is inside.
         slivers: Under 1 px wide or high.
         whole_frame: Nine tenths of the frame or more in both directions.
         large: A quarter of the frame's area or more, and not those.
@@ -37,6 +42,9 @@ class LabelFaults:
         at_border: How many end at the border: cut there, or drawn so.
     """
 
+    off_image: tuple[str, ...]
+    no_area: tuple[str, ...]
+    over_edge: tuple[str, ...]
     slivers: tuple[str, ...]
     whole_frame: tuple[str, ...]
     large: tuple[str, ...]
@@ -64,7 +72,13 @@ def find_label_faults(split: OpenSplit) -> LabelFaults:
     def name(wrong: NDArray[np.bool_]) -> tuple[str, ...]:
         return tuple(_name(dataset, int(numbers[i]), boxes[i]) for i in np.flatnonzero(wrong))
 
+    def name_as_annotated(placed: tuple[PlacedBox, ...]) -> tuple[str, ...]:
+        return tuple(_name(dataset, number, box) for number, box in placed)
+
     return LabelFaults(
+        off_image=name_as_annotated(split.misplaced.off_image),
+        no_area=name_as_annotated(split.misplaced.no_area),
+        over_edge=name_as_annotated(split.misplaced.over_edge),
         slivers=name(~_each(sides >= SLIVER_PX)),
         whole_frame=name(whole),
         large=name(large),
@@ -93,8 +107,11 @@ def label_findings(labels: dict[str, LabelFaults]) -> list[Finding]:
     """Say which boxes are wrong."""
     findings = []
     kinds: tuple[tuple[str, Severity, str, str], ...] = (
+        ("off_image", "fault", "lie off the image", REFUSED),
+        ("no_area", "fault", "have no area", REFUSED),
         ("whole_frame", "fault", "are as large as the frame", "take them out"),
         ("repeated", "warning", "stand twice in their frame", "take one of each out, or its target counts double"),
+        ("over_edge", "warning", "reach over the edge of the image", "they are cut to it: correct them at the source"),
         ("slivers", "warning", "are under 1 px wide or high", "take them out or draw them anew"),
         ("large", "warning", "fill a quarter of the frame or more", "those are no small targets, take them out"),
     )

@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loddis_trainer.data.annotations import SequenceSource
+from loddis_trainer.data.boxes import boxes_as_annotated
 from loddis_trainer.data.domain import DomainDataset
 from loddis_trainer.data.errors import DataError
 from loddis_trainer.data.inspection.findings import MOST_EXAMPLES, Finding, Severity, named
+from loddis_trainer.data.inspection.misplaced import MisplacedBoxes, set_apart
 from loddis_trainer.data.readers import read_split
 from loddis_trainer.data.readers.documents import read_json
 
@@ -37,13 +39,15 @@ class OpenSplit:
 
     Attributes:
         name: ``train``, ``val`` or ``test``.
-        dataset: Its frames and boxes.
-        sources: Its sequences as the reader gives them.
+        dataset: Its frames, and the boxes that lie on them.
+        sources: Its sequences as the reader gives them, with the same boxes.
+        misplaced: The other boxes.
     """
 
     name: str
     dataset: DomainDataset
     sources: tuple[SequenceSource, ...]
+    misplaced: MisplacedBoxes
 
     @cached_property
     def sizes_hw(self) -> NDArray[np.int64]:
@@ -64,7 +68,7 @@ class OpenSplit:
 def open_splits(
     root: Path, *, cache_dir: Path | None = None, progress: bool = True
 ) -> tuple[list[OpenSplit], list[Finding]]:
-    """Open train, val and test, decoding frames that are not in the cache.
+    """Open train, val and test, decoding frames that are not in the cache. Boxes off their frames are set apart.
 
     Args:
         root: The domain's folder.
@@ -90,13 +94,14 @@ def open_splits(
             findings.append(Finding(severity, SUBJECT, (name,), message))
             continue
         try:
-            index = read_split(root, name)
+            with boxes_as_annotated():
+                index, misplaced = set_apart(read_split(root, name))
             dataset = DomainDataset.of_index(index, root=root, cache_dir=cache_dir, progress=progress)
         except DataError as error:
             message = f"split '{name}' cannot be read, mend this first: {error}"
             findings.append(Finding("fault", SUBJECT, (name,), message))
             continue
-        opened.append(OpenSplit(name, dataset, index.sequences))
+        opened.append(OpenSplit(name, dataset, index.sequences, misplaced))
         if index.warnings:
             findings.append(_mended(name, index.warnings))
     others = sorted(set(listed) - set(SPLITS))
@@ -147,6 +152,5 @@ def _sequences(count: int) -> str:
 
 
 def _mended(split: str, warnings: tuple[str, ...]) -> Finding:
-    files = "1 label file has" if len(warnings) == 1 else f"{len(warnings)} label files have"
-    message = f"{files} boxes in '{split}' that reach over the border and are cut to it: correct them at the source"
-    return Finding("warning", "labels", (split,), message, warnings[:MOST_EXAMPLES])
+    message = f"'{split}' was mended while it was read: correct it at the source"
+    return Finding("warning", SUBJECT, (split,), message, warnings[:MOST_EXAMPLES])

@@ -101,6 +101,9 @@ SECTIONS: tuple[tuple[tuple[str, Cell], ...], ...] = (
             "a frame: mean, most",
             lambda s: f"{s.counts.targets_per_frame_mean:.2f}, {s.counts.targets_per_frame_max}",
         ),
+        ("boxes off the image", lambda s: f"{s.counts.boxes_off_image}"),
+        ("boxes over its edge", lambda s: f"{s.counts.boxes_over_edge}"),
+        ("boxes of no area", lambda s: f"{s.counts.boxes_of_no_area}"),
         ("categories", lambda s: _list(s.counts.categories)),
     ),
     (

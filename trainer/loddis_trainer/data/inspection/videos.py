@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,11 +32,7 @@ def video_headers(sources: tuple[SequenceSource, ...]) -> dict[str, VideoHeader]
     Raises:
         DataError: A video that cannot be opened.
     """
-    return {
-        source.name: _header(source.files[0])
-        for source in sources
-        if len(source.files) == 1 and (mimetypes.guess_type(source.files[0].name)[0] or "").startswith("video/")
-    }
+    return {source.name: _header(source.video) for source in sources if source.video is not None}
 
 
 def _header(path: Path) -> VideoHeader:

@@ -15,12 +15,7 @@ from __future__ import annotations
 import csv
 import io
 import reprlib
-from collections.abc import Iterator
 from pathlib import Path
-
-import av
-import numpy as np
-from numpy.typing import NDArray
 
 from loddis_trainer.data.annotations import FrameRecord, SequenceSource, SplitIndex
 from loddis_trainer.data.boxes import boxes_from_xywh
@@ -28,11 +23,11 @@ from loddis_trainer.data.errors import DataError
 from loddis_trainer.data.readers.documents import read_json, whole_number
 from loddis_trainer.data.readers.names import check_file_name
 from loddis_trainer.data.readers.splits import check_disjoint
+from loddis_trainer.data.readers.videos import decode_frames, size_and_count
 
 __all__ = ["is_drone_csv", "read_drone_csv"]
 
 COLUMNS = ("frame", "label", "x", "y", "width", "height")
-STRICT = {"err_detect": "crccheck+bitstream+buffer+explode"}  # of FFmpeg: fail on damage, do not paint over it
 
 
 def is_drone_csv(root: Path) -> bool:
@@ -69,7 +64,7 @@ def _read_sequence(root: Path, name: str, warnings: list[str]) -> SequenceSource
     for path in (video, table):
         if not path.is_file():
             raise DataError(f"{root / 'splits.json'} names '{name}', but {path} is missing")
-    size_hw = _video_size(video)
+    size_hw, _ = size_and_count(video)
     rows = _read_rows(table)
     records = []
     cut = 0
@@ -81,7 +76,7 @@ def _read_sequence(root: Path, name: str, warnings: list[str]) -> SequenceSource
     if cut:
         warnings.append(f"{table}: {cut} boxes reached over the border and were cut")
     wanted = tuple(record.frame_index for record in records)
-    return SequenceSource(name, tuple(records), (video,), lambda: _decode(video, wanted))
+    return SequenceSource(name, tuple(records), (video,), lambda: decode_frames(video, wanted))
 
 
 def _read_rows(table: Path) -> dict[int, list[tuple[str, list[float]]]]:
@@ -110,37 +105,3 @@ def _read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise DataError(f"{path}, line {line}: byte 0x{error.object[error.start]:02x} is not UTF-8") from error
-
-
-def _video_size(path: Path) -> tuple[int, int]:
-    """Read height and width from the header."""
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            return int(stream.height), int(stream.width)
-    except (av.FFmpegError, IndexError, OSError) as error:
-        raise DataError(f"{path} is no video that can be read: {error}") from error
-
-
-def _decode(path: Path, wanted: tuple[int, ...]) -> Iterator[NDArray[np.generic]]:
-    """Decode the luma of the wanted frames, in order."""
-    left = iter(wanted)
-    target = next(left, None)
-    index = -1
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "NONE"  # one video a thread is faster than threads in a video
-            stream.codec_context.options = STRICT
-            for index, frame in enumerate(container.decode(video=0)):
-                if frame.is_corrupt:
-                    raise DataError(f"{path} is corrupt: its frame {index} does not decode as a whole")
-                if index == target:
-                    yield frame.to_ndarray(format="gray")
-                    target = next(left, None)
-                    if target is None:
-                        return
-    except (av.FFmpegError, OSError) as error:
-        raise DataError(f"{path} is corrupt near frame {index + 1}: {error}") from error
-    if target is not None:
-        raise DataError(f"{path} ends before frame {target}, which its labels name")

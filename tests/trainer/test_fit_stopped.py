@@ -1,0 +1,161 @@
+"""A step that cannot be taken costs no step that was: the averaged weights from before it are left."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from loddis_trainer import fit as fit_module
+from loddis_trainer import stopping
+from loddis_trainer.averaging import average_checkpoints
+from loddis_trainer.checkpoint import INFO, STATE, load_detector, read_info, read_state, read_weights
+from loddis_trainer.config import FitConfig
+from loddis_trainer.data import Batch
+from loddis_trainer.ema import WeightAverage
+from loddis_trainer.errors import CheckpointError, NotFiniteError, TrainingError
+from loddis_trainer.fit import fit
+from loddis_trainer.training_model import TrainingLosses
+from support.domains import write_coco_domain, write_drone_csv_domain
+from support.fitting import short_run
+
+
+@pytest.fixture(scope="module")
+def domains(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("stopped")
+    write_drone_csv_domain(root / "dark", splits={"train": 4, "val": 1}, frames=4)
+    write_coco_domain(root / "bright")
+    return root
+
+
+def make_config(domains: Path, out: Path, **changes: object) -> FitConfig:
+    return short_run(domains, out, **({"epochs": 1, "steps_per_epoch": 2, "batch_size": 4} | changes))
+
+
+@pytest.fixture(scope="module")
+def first(domains: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a run of one epoch of two steps."""
+    out = tmp_path_factory.mktemp("runs") / "first"
+    fit(make_config(domains, out), progress=False)
+    return out
+
+
+@dataclass
+class Fault:
+    """Spoils a step of the next training, and knows the averaged weights from before it.
+
+    Attributes:
+        at: Steps that succeed.
+        kind: What is not finite.
+        averaged: Of the last step that was taken.
+    """
+
+    at: int
+    kind: Literal["loss", "gradient"]
+    averaged: dict[str, Tensor] = field(default_factory=dict)
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> Fault:
+        take, update, taken = fit_module.train_step, WeightAverage.update, 0
+
+        def spoilt(fabric: Any, model: nn.Module, optimiser: Any, batch: Batch, **options: Any) -> TrainingLosses:
+            nonlocal taken
+            taken += 1
+            if taken <= self.at:
+                return take(fabric, model, optimiser, batch, **options)
+            if self.kind == "loss":
+                batch = replace(batch, frames=batch.frames * torch.nan)
+            else:
+                next(model.parameters()).register_hook(lambda gradient: gradient * torch.inf)
+            return take(fabric, model, optimiser, batch, **options)
+
+        def remembered(average: WeightAverage, model: nn.Module) -> None:
+            update(average, model)
+            self.averaged = {name: value.clone() for name, value in average.average.state_dict().items()}
+
+        monkeypatch.setattr(fit_module, "train_step", spoilt)
+        monkeypatch.setattr(WeightAverage, "update", remembered)
+        return self
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def assert_equal(some: dict[str, Tensor], others: dict[str, Tensor]) -> None:
+    assert some.keys() == others.keys()
+    assert all(torch.equal(value, others[name]) for name, value in some.items())
+
+
+@pytest.mark.parametrize("kind", ["loss", "gradient"])
+def test_a_fault_in_the_first_epoch_leaves_what_was_learnt(
+    domains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Literal["loss", "gradient"]
+) -> None:
+    out = tmp_path / "run"
+    fault = Fault(at=2, kind=kind).install(monkeypatch)
+    told = (
+        rf"^the {kind} is not finite .*on the frames .*dark/.*; the averaged weights of the 2 steps before are in \S*"
+    )
+    with pytest.raises(NotFiniteError, match=told + r"run/stopped$"):
+        fit(make_config(domains, out, steps_per_epoch=4), progress=False)
+    weights = read_weights(out / "stopped")
+    assert all(bool(torch.isfinite(value).all()) for value in weights.values())
+    assert_equal(weights, fault.averaged)
+    info = read_info(out / "stopped")
+    assert (info.epoch, info.step, info.metrics, info.best_map50) == (0, 2, {}, None)
+    assert not (out / "stopped" / STATE).exists()
+    assert not (out / "last").exists()
+
+    monkeypatch.undo()
+    load_detector(out / "stopped")
+    assert fit(make_config(domains, tmp_path / "next", init=out / "stopped"), progress=False).epochs == 1
+    average_checkpoints([out / "stopped", tmp_path / "next" / "last"], tmp_path / "mean")
+    with pytest.raises(TrainingError, match=r"run holds a run already, in stopped/; choose another --out$"):
+        fit(make_config(domains, out), progress=False)
+
+
+def test_a_fault_later_changes_neither_the_last_nor_the_best_and_a_resume_takes_its_place(
+    domains: Path, first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, straight = (shutil.copytree(first, tmp_path / name) for name in ("run", "straight"))
+    before = {name: contents(out / name) for name in ("last", "best")}
+    fault = Fault(at=1, kind="loss").install(monkeypatch)
+    with pytest.raises(NotFiniteError, match=r"of the 3 steps before are in \S*stopped$"):
+        fit(make_config(domains, out, resume=True, epochs=2), progress=False)
+    assert {name: contents(out / name) for name in ("last", "best")} == before
+    assert_equal(read_weights(out / "stopped"), fault.averaged)
+    assert (read_info(out / "stopped").epoch, read_info(out / "stopped").step) == (1, 3)
+
+    monkeypatch.undo()
+    for folder in (out, straight):
+        assert fit(make_config(domains, folder, resume=True, epochs=2), progress=False).epochs == 2
+    assert sorted(path.parent.name for path in out.glob(f"*/{INFO}")) == ["best", "last"]
+    assert_equal(read_state(out / "last"), read_state(straight / "last"))
+
+
+def test_a_fault_that_cannot_be_saved_either_is_told_first(
+    domains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(folder: Path, *_: object) -> None:
+        raise CheckpointError(f"checkpoint {folder} cannot be written: no space")
+
+    Fault(at=1, kind="loss").install(monkeypatch)
+    monkeypatch.setattr(stopping, "save_checkpoint", full)
+    with pytest.raises(NotFiniteError, match=r"^the loss is not finite .*; nothing is left of the .*: no space$"):
+        fit(make_config(domains, tmp_path / "run"), progress=False)
+    assert not (tmp_path / "run" / "stopped").exists()
+
+
+def test_weights_that_learnt_nothing_are_not_left(
+    domains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Fault(at=0, kind="loss").install(monkeypatch)
+    with pytest.raises(NotFiniteError, match=r"; nothing was learnt before$"):
+        fit(make_config(domains, tmp_path / "run"), progress=False)
+    assert not list((tmp_path / "run").glob(f"*/{INFO}"))
+    monkeypatch.undo()
+    assert fit(make_config(domains, tmp_path / "run"), progress=False).epochs == 1
