@@ -29,8 +29,9 @@ from loddis_runtime.errors import FrameError
 __all__ = ["Structure", "camera_shift", "measured_shift", "register", "shift_between", "shifted", "structure_of"]
 
 LARGEST_SIDE_PX = 192  # frames are reduced to it: faster, and less of the noise
-LARGEST_EDGE = 4.0  # of the mean edge, itself of limited ones
-LIMITING_STEPS = 3  # a bright target raises the first mean; after some, it weighs as its size is
+LARGEST_EDGE = 3.0  # of the mean edge
+LEAST_EDGE = 0.01  # likewise: less is the far foot of a target in a sky without noise
+EVENING_STEPS = 3  # a bright target raises the mean; limited again, it weighs as its size is
 SMALLEST_RESPONSE = 0.2  # height of the peak: scenes and real frames give 0.6 to 1
 NOISE_RESPONSE = 25.0  # noise gives up to this over the root of the number of pixels: 0.15 of a full-size frame
 SMALLEST_SIDE_PX = 16  # of frames that have structure to speak of
@@ -38,6 +39,7 @@ SMALLEST_REDUCED_PX = 8  # of the shorter side: fewer rows show no motion across
 LARGEST_SHARE = 0.25  # of a side; a larger shift is a wrong peak, or another scene
 REFINING_STEPS = 2  # at most; a third changes nothing
 LARGEST_CORRECTION_PX = 1.0  # of the reduced frame: what leads farther from a peak is another one
+CLEAR_CORRELATION = 0.5  # of scenes, but for targets
 REST_CORRELATION = 13.0  # but for targets, noise correlates by up to that over the root of the number of pixels
 SMALLEST_REST = 1e-4  # of the energy: less is what rounding leaves
 PLACES_OF_TARGETS = 3  # that may move alike without being the scene
@@ -51,10 +53,12 @@ class Structure:
 
     Attributes:
         edges: Gradient magnitude of the reduced frame, float32; None where the frame is too small for any.
+        even_edges: The same, limited until bright targets do not outshine a scene; nor does a skyline the noise.
         size_hw: H, W of the frame.
     """
 
     edges: NDArray[np.float32] | None
+    even_edges: NDArray[np.float32] | None
     size_hw: tuple[int, int]
 
 
@@ -62,12 +66,12 @@ def structure_of(frame: NDArray[np.float32]) -> Structure:
     """Give what `shift_between` compares of a frame ``(H, W)`` float32."""
     height, width = frame.shape
     if min(height, width) < SMALLEST_SIDE_PX:
-        return Structure(None, (height, width))
+        return Structure(None, None, (height, width))
     scale = min(1.0, LARGEST_SIDE_PX / max(height, width))
-    edges = _edges(frame, scale)
+    edges, even_edges = _edges(frame, scale)
     if min(edges.shape) < SMALLEST_REDUCED_PX:  # long and narrow
-        return Structure(None, (height, width))
-    return Structure(edges, (height, width))
+        return Structure(None, None, (height, width))
+    return Structure(edges, even_edges, (height, width))
 
 
 def measured_shift(past: Structure, key: Structure) -> tuple[float, float] | None:
@@ -81,12 +85,17 @@ def measured_shift(past: Structure, key: Structure) -> tuple[float, float] | Non
     """
     if past.size_hw != key.size_hw:
         raise FrameError(f"frames of a window must be of one size, got {past.size_hw} and {key.size_hw}")
-    if past.edges is None or key.edges is None:
+    if past.edges is None or past.even_edges is None or key.edges is None or key.even_edges is None:
         return None
     height, width = key.size_hw
     reduced_height, reduced_width = key.edges.shape
-    found = _shift_of_scene(past.edges, key.edges)
-    return None if found is None else (found[0] * width / reduced_width, found[1] * height / reduced_height)
+    found, agreement = _shift_of_scene(past.edges, key.edges)
+    if agreement < CLEAR_CORRELATION:  # a target may have outshone a scene
+        even, even_agreement = _shift_of_scene(past.even_edges, key.even_edges)
+        found, agreement = max((found, agreement), (even, even_agreement), key=lambda one: one[1])
+    if agreement < REST_CORRELATION / math.sqrt(key.edges.size):
+        return None
+    return found[0] * width / reduced_width, found[1] * height / reduced_height
 
 
 def shift_between(past: Structure, key: Structure) -> tuple[float, float]:
@@ -147,31 +156,40 @@ def shifted(frame: NDArray[np.float32], x: float, y: float) -> NDArray[np.float3
     return np.asarray(moved, dtype=np.float32)
 
 
-def _edges(image: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
-    """Give the reduced image's gradient magnitude, limited so that a few strong edges do not decide alone."""
+def _edges(image: NDArray[np.float32], scale: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Give the reduced image's gradient magnitude, limited so that a few strong edges do not decide alone.
+
+    Returns:
+        Limited by their mean, and by the mean of what is limited already; both less their mean.
+    """
     reduced = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
     smooth = cv2.GaussianBlur(reduced, (0, 0), 1.0)
     magnitude = cv2.magnitude(cv2.Scharr(smooth, cv2.CV_32F, 1, 0), cv2.Scharr(smooth, cv2.CV_32F, 0, 1))
-    edges = magnitude
-    for _ in range(LIMITING_STEPS):
-        edges = np.minimum(magnitude, np.float32(LARGEST_EDGE) * edges.mean())
-    edges = edges - edges.mean()
-    # Limits are sharp: smoothed, the edges are much the same after a shift by half a pixel as after one by a whole.
-    return np.asarray(cv2.GaussianBlur(edges, (3, 3), 0.85), dtype=np.float32)
+    mean = magnitude.mean()
+    once = even = np.minimum(magnitude, np.float32(LARGEST_EDGE) * mean)
+    for _ in range(EVENING_STEPS):
+        even = np.minimum(magnitude, np.maximum(np.float32(LARGEST_EDGE) * even.mean(), np.float32(LEAST_EDGE) * mean))
+    return _smoothed(once), _smoothed(even)
 
 
-def _shift_of_scene(past: NDArray[np.float32], key: NDArray[np.float32]) -> tuple[float, float] | None:
-    """Find the shift that edges agree on in more than a few places, x, y in their pixels; None if there is none."""
-    found = _common_shift(past, key)
-    if found is None or _agreement_but_for_targets(past, key, *found) < REST_CORRELATION / math.sqrt(key.size):
-        return None
-    return found
+def _smoothed(edges: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Take the mean and sharp limits out of edges: after a shift by half a pixel they are much the same then."""
+    return np.asarray(cv2.GaussianBlur(edges - edges.mean(), (3, 3), 0.85), dtype=np.float32)
 
 
-def _common_shift(past: NDArray[np.float32], key: NDArray[np.float32]) -> tuple[float, float] | None:
+def _shift_of_scene(past: NDArray[np.float32], key: NDArray[np.float32]) -> tuple[tuple[float, float], float]:
+    """Find the shift that edges agree on, in their pixels, and how well they do but for a few places, in [-1, 1]."""
+    fade = _fade(key)
+    found = _common_shift(past, key, fade)
+    return ((0.0, 0.0), -1.0) if found is None else (found, _agreement_but_for_targets(past, key, fade, *found))
+
+
+def _common_shift(
+    past: NDArray[np.float32], key: NDArray[np.float32], fade: NDArray[np.float32]
+) -> tuple[float, float] | None:
     """Find the shift that most of the edges agree on, be they the scene's or a target's; None if it is not clear."""
     height, width = key.shape
-    fade = _fade(key)  # not left to phaseCorrelate, which would write the product into what it is given
+    # Not left to phaseCorrelate, which would write the product into what it is given.
     (x, y), response = cv2.phaseCorrelate(past * fade, key * fade)
     smallest = max(SMALLEST_RESPONSE, NOISE_RESPONSE / math.sqrt(key.size))
     clear = response >= smallest  # no number, of frames with levels beyond float32's, is not clear either
@@ -211,14 +229,16 @@ def _refined(past: NDArray[np.float32], key: NDArray[np.float32], x: float, y: f
     return x + float(best[0]), y + float(best[1])
 
 
-def _agreement_but_for_targets(past: NDArray[np.float32], key: NDArray[np.float32], x: float, y: float) -> float:
+def _agreement_but_for_targets(
+    past: NDArray[np.float32], key: NDArray[np.float32], fade: NDArray[np.float32], x: float, y: float
+) -> float:
     """Give how well edges agree after a shift, in [-1, 1], where those places are left out that agree best.
 
     Scenes of 320 x 256 give 0.85 to 1.
     """
     side = min(LARGEST_PLACE_PX, LARGEST_PLACE_SHARE * min(key.shape))
     reach = max(1, round(side / 2))
-    moved, weight = shifted(past, x, y), _fade(key)
+    moved, weight = shifted(past, x, y), fade.copy()
     agreeing = cv2.GaussianBlur(moved * key * weight, (0, 0), side / 8)
     of_all = _norm(moved, key, weight)
     for _ in range(PLACES_OF_TARGETS):
