@@ -12,8 +12,9 @@ Five tables, every figure with its spread over seeds, and one for those who look
 - windows of three frames against single ones, where there are sequences;
 - parts of the recipe, each left out of half of 32 cells in four settings.
 
-Where there is no GPU, `--small` asks for the part of it that a CPU finishes overnight: the six settings of two domains
-as task domain only, plain and Loddis, the ablation, and domains never seen. `--only` narrows every table.
+Where there is no GPU, `--small` asks for a part of it: the six settings of two domains as task domain only, plain and
+Loddis, the ablation, and domains never seen: 46 cells of four to five minutes each, two at once on two cores. `--only`
+narrows every table.
 
 Every cell takes the same number of steps. A grid that was stopped goes on where it was: each finished cell leaves its
 figures in its folder, with what it was asked, and is run anew if that has changed. `--jobs` trains several cells at
@@ -66,7 +67,8 @@ from loddis_trainer.presets import merge, read_preset
 FIGURES = "figures.json"
 TABLES = ("mixtures", "ablation", "unseen", "windows")
 EXTRA_TABLES = ("parts",)
-SMALL: dict[str, Any] = {"arms": ["only", "plain", "loddis"], "tables": ["mixtures", "ablation", "unseen"]}
+SMALL_ARMS: tuple[Arm, ...] = ("only", "plain", "loddis")
+SMALL_TABLES = ("mixtures", "ablation", "unseen")
 
 
 def main() -> None:
@@ -121,22 +123,21 @@ def alone_in(folder: Path) -> Iterator[int]:
 
 def parse_options() -> argparse.Namespace:
     """Read the flags."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None, allow_abbrev=False)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, default=Path("runs/mixed-domain"), help="folder of the cells")
     parser.add_argument("--preset", default="edge", help="recipe of every cell: a preset or a YAML file")
     parser.add_argument("--steps", type=int, default=1000, help="steps of every training")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--seeds", type=lambda text: [int(s) for s in text.split(",")], default=[0])
-    parser.add_argument("--arms", type=lambda text: text.split(","), default=list(ARMS), help=f"of {','.join(ARMS)}")
+    parser.add_argument("--arms", type=lambda text: text.split(","), help=f"of {','.join(ARMS)}")
     parser.add_argument("--shares", type=lambda text: [float(s) for s in text.split(",")], default=list(TASK_SHARES))
     parser.add_argument("--only", action="append", help="only rows whose label has this in it: 3SK+7GR→SK, →CI")
     parser.add_argument(
         "--tables",
         type=lambda text: text.split(","),
-        default=list(TABLES),
         help=f"of {','.join((*TABLES, *EXTRA_TABLES))}; by default all but the last",
     )
-    parser.add_argument("--ablate", help="setting of the ablation; the first of those there are by default")
+    parser.add_argument("--ablate", help="setting of the ablation; the first wanted one by default")
     parser.add_argument("--small", action="store_true", help="what a CPU finishes overnight, see above")
     parser.add_argument("--split", choices=("val", "unused", "test"), default="val", help="what figures are of")
     parser.add_argument("--evaluate-frames", type=int, default=0, help="most frames of a split, evenly spaced; 0: all")
@@ -147,8 +148,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--table", type=Path, help="file for the Markdown tables")
     parser.add_argument("--cell", help=argparse.SUPPRESS)  # a process of its own: the cell, as JSON
-    parser.set_defaults(**(SMALL if "--small" in sys.argv else {}))
     options = parser.parse_args()
+    options.arms = options.arms or (SMALL_ARMS if options.small else ARMS)
+    options.tables = options.tables or (SMALL_TABLES if options.small else TABLES)
     unknown = set(options.arms) - set(get_args(Arm))
     if unknown:
         parser.error(f"--arms: no such arm: {', '.join(sorted(unknown))}")
@@ -168,9 +170,10 @@ def parse_options() -> argparse.Namespace:
 def planned(options: argparse.Namespace) -> dict[str, list[Row]]:
     """Give the rows of every table."""
     settings = {mix.label: mix for share in options.shares for mix in mixes(share)}
-    ablated = options.ablate or next(iter(settings))
-    if ablated not in settings:
-        sys.exit(f"--ablate: no setting {ablated}; there are {', '.join(settings)}")
+    candidates = [label for label in settings if wanted(label, options)]
+    ablated = options.ablate or next(iter(candidates), None)
+    if options.ablate and options.ablate not in candidates:
+        sys.exit(f"--ablate: no setting {options.ablate}; there are {', '.join(candidates) or 'none'}")
     tables: dict[str, list[Row]] = {}
     if "mixtures" in options.tables:
         for share in options.shares:
@@ -178,7 +181,7 @@ def planned(options: argparse.Namespace) -> dict[str, list[Row]]:
             if options.small:
                 rows = (row for row in rows if len(settings[row.label].auxiliary) == 1)
             tables[f"{100 * share:g} % of the task domain"] = list(rows)
-    if "ablation" in options.tables and wanted(ablated, options):
+    if "ablation" in options.tables and ablated is not None:
         tables[f"Ablation, {ablated}"] = list(ablation(settings[ablated], options.seeds))
     if "unseen" in options.tables:
         tables["Never seen"] = [row for row in leave_one_out(options.seeds) if wanted(row.label, options)]

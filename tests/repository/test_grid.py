@@ -164,12 +164,15 @@ def test_a_small_grid_and_a_narrowed_one_have_no_more_than_was_asked(monkeypatch
     assert {len(small[f"{share} % of the task domain"]) for share in (30, 5)} == {6}
     assert len(every["30 % of the task domain"]) == 9
     only = planned(monkeypatch, "--only", "→CI")
-    assert all("CI" in label.split("→")[1] for labels in only.values() for label in labels)
-    assert set(only) == set(every) - {"Ablation, 3SK+7GR→SK"}
+    settings = {label for title, labels in only.items() if not title.startswith("Ablation") for label in labels}
+    assert {label.split("→")[1] for label in settings} == {"CI"}
+    assert set(only) == {*every, "Ablation, 3CI+7SK→CI"} - {"Ablation, 3SK+7GR→SK"}
     assert planned(monkeypatch, "--only", "3SK+7GR→SK").keys() == {"30 % of the task domain", "Ablation, 3SK+7GR→SK"}
     assert "Ablation, 0.5SK+7GR→SK" in planned(monkeypatch, "--shares", "0.05")
     with pytest.raises(SystemExit, match="--ablate: no setting 9SK→SK; there are 3SK"):
         planned(monkeypatch, "--ablate", "9SK→SK")
+    with pytest.raises(SystemExit, match="--ablate: no setting 3SK"):
+        planned(monkeypatch, "--ablate", "3SK+7GR→SK", "--only", "→CI")
 
 
 def test_tables_say_means_spreads_gains_and_who_was_hurt(grid: ModuleType, tables: ModuleType) -> None:
