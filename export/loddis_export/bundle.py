@@ -316,7 +316,7 @@ def _splits_of_tasks(stripped: StrippedCheckpoint, split: str, flag: str) -> lis
 
 def _open(name: str, stripped: StrippedCheckpoint, settings: ExportSettings, *, progress: bool) -> DomainDataset:
     domain, _, split = name.rpartition(":")
-    return DomainDataset.open(
+    dataset = DomainDataset.open(
         domain,
         split,
         data_root=settings.data_root,
@@ -324,3 +324,5 @@ def _open(name: str, stripped: StrippedCheckpoint, settings: ExportSettings, *, 
         classes=stripped.info.classes,
         progress=progress,
     )
+    dataset.prepare_windows(stripped.info.window)
+    return dataset

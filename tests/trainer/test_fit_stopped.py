@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from loddis_trainer import fit as fit_module
 from loddis_trainer import stopping
 from loddis_trainer.averaging import average_checkpoints
+from loddis_trainer.building import build_loader, build_norm_statistics, open_mixture
 from loddis_trainer.checkpoint import INFO, STATE, load_detector, read_info, read_state, read_weights
 from loddis_trainer.config import FitConfig
-from loddis_trainer.data import Batch
+from loddis_trainer.data import Batch, DataError
 from loddis_trainer.ema import WeightAverage
 from loddis_trainer.errors import CheckpointError, NotFiniteError, TrainingError
 from loddis_trainer.fit import fit
-from loddis_trainer.training_model import TrainingLosses
+from loddis_trainer.norm_statistics import NormStatistics
+from loddis_trainer.training_model import TrainingLosses, TrainingModel
 from support.domains import write_coco_domain, write_drone_csv_domain
 from support.fitting import short_run
 
@@ -52,12 +56,12 @@ class Fault:
     Attributes:
         at: Steps that succeed.
         kind: What is not finite.
-        averaged: Of the last step that was taken.
+        averaged: After the last step that was taken.
     """
 
     at: int
     kind: Literal["loss", "gradient"]
-    averaged: dict[str, Tensor] = field(default_factory=dict)
+    averaged: TrainingModel | None = None
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> Fault:
         take, update, taken = fit_module.train_step, WeightAverage.update, 0
@@ -75,11 +79,19 @@ class Fault:
 
         def remembered(average: WeightAverage, model: nn.Module) -> None:
             update(average, model)
-            self.averaged = {name: value.clone() for name, value in average.average.state_dict().items()}
+            self.averaged = cast(TrainingModel, copy.deepcopy(average.average))
 
         monkeypatch.setattr(fit_module, "train_step", spoilt)
         monkeypatch.setattr(WeightAverage, "update", remembered)
         return self
+
+    def weights(self, config: FitConfig | None = None, *, epoch: int = 0) -> dict[str, Tensor]:
+        """Give the averaged weights; for a run, with statistics of normalisation measured in that epoch."""
+        assert self.averaged is not None
+        if config is not None:
+            loader = build_loader(config, open_mixture(config, "train", progress=False), Fabric(accelerator="cpu"))
+            build_norm_statistics(config, loader).settle(self.averaged, epoch=epoch)
+        return self.averaged.state_dict()
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -99,12 +111,13 @@ def test_a_fault_in_the_first_epoch_leaves_what_was_learnt(
     fault = Fault(at=2, kind=kind).install(monkeypatch)
     told = (
         rf"^the {kind} is not finite .*on the frames .*dark/.*; the averaged weights of the 2 steps before are in \S*"
+        r"run/stopped; there is no last/ to resume: begin anew with another --out, .* --init \S*run/stopped$"
     )
-    with pytest.raises(NotFiniteError, match=told + r"run/stopped$"):
+    with pytest.raises(NotFiniteError, match=told):
         fit(make_config(domains, out, steps_per_epoch=4), progress=False)
     weights = read_weights(out / "stopped")
     assert all(bool(torch.isfinite(value).all()) for value in weights.values())
-    assert_equal(weights, fault.averaged)
+    assert_equal(weights, fault.weights(make_config(domains, out, steps_per_epoch=4)))
     info = read_info(out / "stopped")
     assert (info.epoch, info.step, info.metrics, info.best_map50) == (0, 2, {}, None)
     assert not (out / "stopped" / STATE).exists()
@@ -127,7 +140,7 @@ def test_a_fault_later_changes_neither_the_last_nor_the_best_and_a_resume_takes_
     with pytest.raises(NotFiniteError, match=r"of the 3 steps before are in \S*stopped$"):
         fit(make_config(domains, out, resume=True, epochs=2), progress=False)
     assert {name: contents(out / name) for name in ("last", "best")} == before
-    assert_equal(read_weights(out / "stopped"), fault.averaged)
+    assert_equal(read_weights(out / "stopped"), fault.weights(make_config(domains, out, epochs=2), epoch=1))
     assert (read_info(out / "stopped").epoch, read_info(out / "stopped").step) == (1, 3)
 
     monkeypatch.undo()
@@ -135,6 +148,27 @@ def test_a_fault_later_changes_neither_the_last_nor_the_best_and_a_resume_takes_
         assert fit(make_config(domains, folder, resume=True, epochs=2), progress=False).epochs == 2
     assert sorted(path.parent.name for path in out.glob(f"*/{INFO}")) == ["best", "last"]
     assert_equal(read_state(out / "last"), read_state(straight / "last"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "cause"), [(DataError("a frame is gone"), "a frame is gone"), (torch.nan, "they are not finite")]
+)
+def test_statistics_that_cannot_be_measured_stay_as_they_were_and_the_fault_is_told_first(
+    domains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Exception | float, cause: str
+) -> None:
+    def broken(_: NormStatistics, model: TrainingModel, **__: object) -> None:
+        for name, value in model.state_dict().items():
+            if name.endswith("running_var"):
+                value.fill_(spoil if isinstance(spoil, float) else 7.0)
+        if isinstance(spoil, Exception):
+            raise spoil
+
+    fault = Fault(at=1, kind="loss").install(monkeypatch)
+    monkeypatch.setattr(NormStatistics, "settle", broken)
+    told = r"^the loss is not finite .* steps before are in \S*stopped, their statistics .* cannot be measured: "
+    with pytest.raises(NotFiniteError, match=f"{told}{cause}; there is no last/"):
+        fit(make_config(domains, tmp_path / "run"), progress=False)
+    assert_equal(read_weights(tmp_path / "run" / "stopped"), fault.weights())
 
 
 def test_a_fault_that_cannot_be_saved_either_is_told_first(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from loddis_runtime.command import run
 from loddis_trainer import evaluate
 from loddis_trainer.cli import Trainer
 from loddis_trainer.curves import Curves
+from loddis_trainer.evidence import recorder
 from support.domains import write_coco_domain, write_drone_csv_domain
 
 FULL = Path("/dev/full")  # takes no byte, as a full disk
@@ -67,7 +69,14 @@ def test_curves_that_find_no_room_end_with_one_warning_and_the_training_goes_on(
     assert len((tmp_path / "run" / "history.jsonl").read_text().splitlines()) == 2
 
 
-@pytest.mark.parametrize(("link", "named"), [("history.jsonl", "history.jsonl"), (".evidence.jsonl.new", "evidence")])
+@pytest.mark.parametrize(
+    ("link", "named"),
+    [
+        ("history.jsonl", "history.jsonl"),
+        (".evidence.jsonl.new", "evidence.jsonl"),
+        ("evidence/.epoch-000.npz.new", "evidence/epoch-000.npz"),
+    ],
+)
 def test_a_full_disk_is_one_line_that_names_the_file(
     train: Callable[[], int],
     tmp_path: Path,
@@ -77,11 +86,22 @@ def test_a_full_disk_is_one_line_that_names_the_file(
     named: str,
 ) -> None:
     fill_up(monkeypatch, "tfevents")
-    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / link).parent.mkdir(parents=True)
     (tmp_path / "run" / link).symlink_to(FULL)
     assert train() == 1
     error = capsys.readouterr().err
     assert error == f"loddis-trainer: error: No space left on device: {tmp_path / 'run' / named}\n"
+
+
+def test_an_error_that_is_of_no_file_of_the_evidence_is_not_put_on_one(
+    train: Callable[[], int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def starved(*_: object, **__: object) -> None:
+        raise OSError(errno.EAGAIN, "no more threads")
+
+    monkeypatch.setattr(recorder, "extract_features", starved)
+    assert train() == 1
+    assert capsys.readouterr().err == "loddis-trainer: error: no more threads\n"
 
 
 def test_metrics_that_find_no_room_are_named(

@@ -448,6 +448,35 @@ def test_a_video_in_colour_stops_the_import(videos: Path, refusal: Refusal) -> N
     assert "videos/VAL_000.mp4, frame 0: true colour is refused" in refusal(videos)
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--only", "dron"), "no target is a 'dron'"),
+        (("--stills",), "a video is a sequence already"),
+        (("--split", "train=0.1,test=0.9"), "0.1 of 3 sequences is none for 'train'"),
+        (("--val-from-train", "0.5"), "there is a split 'val' already"),
+    ],
+)
+def test_no_video_is_decoded_before_all_else_is_settled(
+    videos: Path, refusal: Refusal, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.setattr("loddis_trainer.data.importers.videos.decode_frames", lambda *_: pytest.fail("decoded"))
+    assert message in refusal(videos, *flags)
+
+
+def test_frames_of_videos_that_are_left_out_stop_no_import(videos: Path, out: Path) -> None:
+    picture = np.full((HIGH, WIDE, 3), 90, np.uint8)
+    coloured = picture.copy()
+    coloured[..., 0] = 200
+    path = videos / "videos" / "TRAIN_000.mp4"
+    write_video(path, [picture, coloured], codec="libx264rgb", array_format="rgb24", options={"qp": "0"})
+    table = videos / "labels" / "TRAIN_000.csv"
+    head, first, second = table.read_text().splitlines()
+    table.write_text("\n".join([head, first, second.replace("DRONE", "BIRD")]) + "\n")
+    assert import_set(videos, out, "--only", "DRONE") == 0
+    assert len(boxes_seen(out, "train")["TRAIN_000"]) == 1
+
+
 def test_a_video_that_ends_before_its_labels_stops_the_import(videos: Path, refusal: Refusal) -> None:
     shorter = [spot_frame((20, 20), seed=1)]
     write_video(videos / "videos" / "VAL_000.mp4", shorter, array_format="gray", container_options=UNCOUNTED)

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,10 @@ import pytest
 from loddis_runtime.command import run
 from loddis_trainer.cli import Trainer
 from loddis_trainer.data import DataError, DomainDataset
-from loddis_trainer.data.boxes import boxes_as_annotated, boxes_from_xywh
+from loddis_trainer.data.boxes import boxes_from_xywh
 from loddis_trainer.data.inspection import InspectedDomain, inspect_domain
 from loddis_trainer.data.inspection.contact_sheet import contact_sheet
+from loddis_trainer.data.readers import read_split
 from support.domains import write_drone_csv_domain
 from support.views import Shot, clouds, spot_box, with_spot, write_shots
 
@@ -139,7 +141,6 @@ def refusal(work: Callable[[], object]) -> str:
 def test_a_training_refuses_the_domain_and_says_who_counts_them(
     planted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    inspect(planted)  # which leaves nothing behind by which they would be taken
     text = refusal(lambda: DomainDataset.open(planted, "train", cache_dir=tmp_path / "cache", progress=False))
     assert "image '0.png': box [170.0, 30.0, 9.0, 9.0] (x, y, width, height) lies outside the 160 x 128 frame" in text
     assert f"`loddis-trainer data inspect {planted}` counts and names all such boxes" in text
@@ -148,13 +149,14 @@ def test_a_training_refuses_the_domain_and_says_who_counts_them(
     assert "lies outside the 160 x 128 frame" in capsys.readouterr().err
 
 
-def test_boxes_are_taken_as_annotated_within_the_block_alone() -> None:
-    def read() -> list[list[float]]:
-        return boxes_from_xywh([OFF, OVER, FLAT], size_hw=(128, 160), where="here")[0].tolist()
+def test_boxes_are_taken_as_annotated_where_asked_for_alone(planted: Path) -> None:
+    def read(*boxes: list[float], as_annotated: bool = False) -> list[list[float]]:
+        return boxes_from_xywh(boxes, size_hw=(128, 160), where="here", as_annotated=as_annotated)[0].tolist()
 
-    with boxes_as_annotated():
-        assert read() == [[170, 30, 179, 39], [-4, 30, 5, 39], [40, 30, 40, 39]]
-        assert "is not finite" in refusal(
-            lambda: boxes_from_xywh([[0, 0, float("nan"), 1]], size_hw=None, where="here")
-        )
-    assert "has no area" in refusal(read)
+    assert read(OFF, OVER, FLAT, as_annotated=True) == [[170, 30, 179, 39], [-4, 30, 5, 39], [40, 30, 40, 39]]
+    assert "is not finite" in refusal(lambda: read([0, 0, float("nan"), 1], as_annotated=True))
+    assert "has no area" in refusal(lambda: read(OFF, OVER, FLAT))
+    with ThreadPoolExecutor(1) as pool:
+        index = pool.submit(read_split, planted, "train", as_annotated=True).result()
+    assert index.sequences[0].records[0].boxes_xyxy[1].tolist() == [170, 30, 179, 39]
+    assert index.warnings == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -57,6 +58,17 @@ def test_a_checkpoint_says_what_was_taken_of_what_is_there(run_folder: Path) -> 
 def test_report_and_card_show_what_was_taken(run_folder: Path) -> None:
     assert shown_in_report(run_folder) == ["33.3 % (1 % asked)", "50 %"]
     assert shown_on_card(read_info(run_folder / "best")) == ["33.3 % (1 % asked)", "50 %", "20 %"]
+
+
+def test_a_resume_keeps_what_was_recorded_of_a_split_that_has_grown_since(run_folder: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(run_folder, tmp_path / "run")
+    document = json.loads((out / "last" / INFO).read_text())
+    document["domains"][0] |= {"frames_there": 12, "sequences_there": 2}  # of which there are 18 and 3 by now
+    (out / "last" / INFO).write_text(json.dumps(document))
+    config = FitConfig.model_validate(document["config"] | {"resume": True, "epochs": 2, "out": out})
+    assert fit(config, progress=False).epochs == 2
+    dark = read_info(out / "last").domains[0]
+    assert (dark.frames_there, dark.sequences_there, dark.share) == (12, 2, 0.5)
 
 
 def test_a_run_of_a_version_that_recorded_what_was_asked_alone_is_read_and_goes_on(run_folder: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Iterator
+import pickle
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,8 +18,13 @@ from loddis_runtime.frames import Frame
 from loddis_runtime.intensity import FullRange
 from loddis_trainer.data import AugmentConfig, DataError, DomainDataset, MixedDomain, Mixture, TrainingSamples, join
 from loddis_trainer.data.samples import Draw
+from loddis_trainer.evaluate import collect_results
+from loddis_trainer.fit import fit
+from loddis_trainer.step import train_step
 from support.bundles import write_spot_bundle
-from support.domains import write_coco_domain, write_drone_csv_domain
+from support.domains import SIZE_HW, write_coco_domain, write_drone_csv_domain
+from support.fitting import short_run
+from support.recordings import write_video
 
 FRAMES = 12
 
@@ -98,9 +105,18 @@ def test_frames_before_the_first_label_are_seen_and_others_stay_unread(video: Pa
     dataset = open_domain(video)
     assert shown(dataset, whole, 3, "TRAIN_000") == {2: [0, 1, 2], 11: [9, 10, 11]}
     assert shown(dataset, whole, 5, "TRAIN_000") == {2: [0, 0, 0, 1, 2], 11: [7, 8, 9, 10, 11]}
-    (folder,) = (tmp_path / "cache").glob("video-train-unlabelled-*")
-    with np.load(folder / "index.npz") as index:
-        assert len(index["offsets"]) == 6  # 0, 1, 7, 8, 9 and 10: no window shows 3 to 6
+    assert stored(tmp_path) == {3: 4, 5: 6}  # 0, 1, 9, 10; for five also 7 and 8: no window shows 3 to 6
+    assert shown(open_domain(video), whole, 3, "TRAIN_000") == {2: [0, 1, 2], 11: [9, 10, 11]}
+    assert stored(tmp_path) == {3: 4, 5: 6}  # neither took the other's place
+
+
+def stored(folder: Path) -> dict[int, int]:
+    """Count the frames without label that caches of a video domain hold, by the length of the windows they are for."""
+    counts = {}
+    for cache in (folder / "cache").glob("video-train-unlabelled-*"):
+        with np.load(cache / "index.npz") as index:
+            counts[int(cache.name.split("-")[3])] = len(index["offsets"])
+    return counts
 
 
 def test_a_window_of_a_clip_begins_afresh_after_a_missing_frame(clip: Path) -> None:
@@ -171,7 +187,7 @@ def test_frames_without_label_are_decoded_once_and_only_for_windows(video: Path,
     (other,) = set((tmp_path / "cache").iterdir()) - {labelled}
     built = (other / "frames.bin").stat().st_mtime_ns
     again = open_domain(video)
-    again.window(1, 5)
+    again.window(1, 3)
     assert set((tmp_path / "cache").iterdir()) == {labelled, other}
     assert (labelled / "frames.bin").stat().st_mtime_ns == stamp
     assert (other / "frames.bin").stat().st_mtime_ns == built
@@ -209,6 +225,88 @@ def test_a_share_of_a_split_and_splits_as_one_keep_their_windows(video: Path, cl
     assert shown(kept, whole, 3, "TRAIN_001") == {0: [0, 0, 0], 5: [3, 4, 5], 9: [7, 8, 9]}
     joined = join([open_domain(clip), kept])
     assert places(joined.window(FRAMES + 1, 3), whole) == [3, 4, 5]
+
+
+def test_a_share_of_a_split_has_no_other_videos_decoded(video: Path, tmp_path: Path) -> None:
+    label_only(video, [0, 5, 9], "TRAIN_000")
+    label_only(video, [0, 6], "TRAIN_001")
+    dataset = open_domain(video)
+    dataset.keep(["TRAIN_001"]).prepare_windows(3)
+    assert stored(tmp_path) == {3: 2}
+    (tmp_path / "cache").rename(tmp_path / "other")
+    share = dataset.take(0.1, seed=0)
+    share.prepare_windows(3)
+    assert stored(tmp_path) == {3: {"TRAIN_000": 4, "TRAIN_001": 2}["".join(share.sequences)]}
+
+
+def colour(path: Path, first: int, last: int) -> None:
+    """Turn some frames of a video to colour."""
+    frames = [np.full((*SIZE_HW, 3), 100, np.uint8) for _ in range(FRAMES)]
+    for frame in frames[first : last + 1]:
+        frame[..., 0] = 200
+    write_video(path, frames, codec="libx264rgb", array_format="rgb24", options={"qp": "0"})
+
+
+def test_a_frame_that_no_window_shows_is_not_looked_at(video: Path) -> None:
+    label_only(video, range(6, FRAMES))
+    colour(video / "videos" / "TRAIN_000.mp4", 2, 3)
+    dataset = open_domain(video)
+    dataset.prepare_windows(3)
+    assert len(dataset.window(0, 3)) == 3
+    with pytest.raises(DataError, match=r"TRAIN_000\.mp4, frame 2: true colour is refused"):
+        dataset.window(0, 5)
+
+
+@pytest.mark.parametrize("kind", ["video", "clip"])
+def test_a_split_goes_to_processes_that_are_not_forked(
+    kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root: Path = request.getfixturevalue(kind)
+    if kind == "video":
+        label_only(root, [0, 4, 8])
+    dataset = open_domain(root)
+    sent = pickle.dumps(dataset)
+    assert len(sent) < sum(dataset.frame(number).nbytes for number in range(len(dataset))), "frames stay on the disk"
+    other: DomainDataset = pickle.loads(sent)
+    for number in range(len(dataset)):
+        assert np.array_equal(other.frame(number), dataset.frame(number))
+        assert all(map(np.array_equal, other.window(number, 3), dataset.window(number, 3)))
+    dataset.prepare_windows(3)
+    monkeypatch.setattr("loddis_trainer.data.cache.FrameCache.open", None)  # what is decoded is not asked for again
+    prepared: DomainDataset = pickle.loads(pickle.dumps(dataset))
+    assert all(map(np.array_equal, prepared.window(1, 3), dataset.window(1, 3)))
+
+
+def test_a_training_has_what_validations_see_before_its_first_step(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label_only(video, [0, 4, 8], "VAL_000")
+    there: list[int] = []
+
+    def step(*args: Any, **options: Any) -> Any:
+        there.append(len(list((tmp_path / "cache").glob("video-val-unlabelled-3-*"))))
+        return train_step(*args, **options)
+
+    monkeypatch.setattr("loddis_trainer.fit.train_step", step)
+    wanted = {"task": ["video"], "auxiliary": [], "window": 3, "epochs": 1, "steps_per_epoch": 1}
+    fit(short_run(tmp_path, tmp_path / "run", **wanted), progress=False)
+    assert there == [1]
+
+
+def test_a_measurement_decodes_what_windows_show_before_its_bar(
+    video: Path, clip: Path, tmp_path: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label_only(video, [0, 5, 9], "TRAIN_001")
+    there: list[int] = []
+
+    def bar(work: Iterable[int], **_: object) -> Iterable[int]:
+        there.append(len(stored(tmp_path)))
+        return work
+
+    monkeypatch.setattr("loddis_trainer.evaluate.track", bar)
+    dataset = join([open_domain(clip), open_domain(video)])
+    collect_results(detector, dataset, numbers=[0, FRAMES + 1], measure=False, progress=True)
+    assert there == [1]
 
 
 def test_samples_show_the_same_and_decode_before_loaders_are_forked(video: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from loddis_trainer.from_bundle import measure_norms, read_bundle_weights
 from loddis_trainer.norm_statistics import remembered_frames
 from loddis_trainer.training_model import TrainingModel
 
-__all__ = ["Start", "check_domains", "config_of", "read_earlier_run", "start_from"]
+__all__ = ["Start", "config_of", "keep_domains", "read_earlier_run", "start_from"]
 
 log = logging.getLogger(__name__)
 
@@ -86,18 +86,31 @@ def read_earlier_run(config: FitConfig) -> CheckpointInfo | None:
     return info
 
 
-def check_domains(before: CheckpointInfo, now: Sequence[DomainInfo], *, out: Path) -> None:
-    """Refuse to go on with other frames than the earlier epochs had.
+def keep_domains(before: CheckpointInfo, now: Sequence[DomainInfo], *, out: Path) -> tuple[DomainInfo, ...]:
+    """Refuse to go on with other frames than the earlier epochs had; give domains as the run recorded them first.
+
+    A split may have grown by frames that the run does not take. What an earlier version did not record is that of now.
 
     Raises:
         TrainingError: A domain has other sequences or frames by now.
     """
+    kept = []
     for then, there in zip(before.domains, now, strict=True):
-        if then.model_copy(update={"digest": then.digest or there.digest}) != there:
+        one = then.model_copy(
+            update={
+                "sequences_there": then.sequences_there or there.sequences_there,
+                "frames_there": then.frames_there or there.frames_there,
+                "digest": then.digest or there.digest,
+            }
+        )
+        of_then = {"sequences_there": one.sequences_there, "frames_there": one.frames_there}
+        if one != there.model_copy(update=of_then):
             raise TrainingError(
                 f"{out / 'last'} was trained on other data: {then.name} had {then.frames} frames of {then.sequences} "
                 f"sequences, now {there.frames} of {there.sequences}, or others of them"
             )
+        kept.append(one)
+    return tuple(kept)
 
 
 def config_of(info: CheckpointInfo, *, name: str) -> FitConfig:

@@ -83,6 +83,8 @@ def collect_results(
     chosen = list(range(len(dataset))) if numbers is None else list(numbers)
     starts = range(0, len(chosen), FRAMES_A_BATCH)
     results = []
+    if progress:  # before the bar, of which there can be one at a time; without, windows decode what they show
+        dataset.prepare_windows(detector.manifest.window)
     for start in track(starts, description=escape(dataset.label), disable=not progress, transient=True):
         batch = chosen[start : start + FRAMES_A_BATCH]
         prepared = [detector.prepare_window(dataset.window(number, detector.manifest.window)) for number in batch]

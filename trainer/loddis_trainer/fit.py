@@ -9,7 +9,7 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -36,11 +36,11 @@ from loddis_trainer.checkpoint import (
 from loddis_trainer.choices import CANDIDATES
 from loddis_trainer.config import FitConfig
 from loddis_trainer.data import DomainDataset, Mixture
-from loddis_trainer.earlier import Start, check_domains, read_earlier_run, start_from
+from loddis_trainer.earlier import Start, keep_domains, read_earlier_run, start_from
 from loddis_trainer.ema import WeightAverage
 from loddis_trainer.errors import NotFiniteError, TrainingError
 from loddis_trainer.evidence import EvidenceRecorder
-from loddis_trainer.exhaustion import names_the_file, says_what_is_short
+from loddis_trainer.exhaustion import says_what_is_short
 from loddis_trainer.journal import Journal
 from loddis_trainer.progress import TrainingProgress
 from loddis_trainer.resume import restore_training, training_state
@@ -107,9 +107,11 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
     mixture = open_mixture(config, "train", progress=progress and speaks)
     held_out = open_mixture(config, "val", progress=progress and speaks, task_only=True)
     _check_targets(config, mixture, held_out)
+    domains = _domains_of(mixture)
     if before is not None:
-        check_domains(before, _as_recorded(before, _domains_of(mixture)), out=config.out)
+        domains = keep_domains(before, domains, out=config.out)
     loader = build_loader(config, mixture, fabric)
+    held_out.prepare_windows(config.window)  # as the loader did for `mixture`: not in the midst of the first validation
     total_steps = config.epochs * loader.steps_per_epoch
 
     training = build_training_model(config, roles=[domain.role for domain in mixture.domains])
@@ -135,8 +137,7 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
     ) as journal:
         journal.note(f"{mixture.label}: {mixture.describe()}; {loader.steps_per_epoch} steps an epoch")
         if evidence is not None:
-            with names_the_file(config.out / "evidence"):
-                evidence.begin(average.average, epoch=done.epoch, step=done.step)
+            evidence.begin(average.average, epoch=done.epoch, step=done.step)
         while done.epoch < config.epochs and not done.exhausted(config.patience):
             model.train()
             journal.begin_epoch(done.step)
@@ -152,8 +153,11 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
                         gradients_may_overflow=config.precision == "16-mixed",
                     )
                 except NotFiniteError as error:
-                    info = _describe(config, mixture, start, done=done, result=None)
-                    raise save_stopped(error, config.out, info, average.average, fabric=fabric) from error
+                    info = _describe(config, domains, start, done=done, result=None)
+                    weights = _training_model(average.average)
+                    raise save_stopped(
+                        error, config.out, info, weights, statistics=statistics, fabric=fabric
+                    ) from error
                 average.update(training)
                 done.step += 1
                 journal.log_step(done.step, losses, learning_rate=rate, frames=len(batch.frames) * fabric.world_size)
@@ -166,7 +170,7 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
                     result = validate(_training_model(average.average).detector, config, held_out)
                 journal.end_epoch(done.epoch, done.step, result.headline() if result else {})
                 better = result is not None and done.judge(result.map50)
-                info = _describe(config, mixture, start, done=done, result=result)
+                info = _describe(config, domains, start, done=done, result=result)
                 if better:  # first: what `last` says of the best must be there
                     save_checkpoint(config.out / "best", info, average.average)
                 if config.keep_every and done.epoch % config.keep_every == 0:
@@ -175,8 +179,7 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
                 save_checkpoint(config.out / "last", info, average.average, state=state)
                 remove_checkpoint(config.out / STOPPED)  # of an earlier try at this epoch
                 if result is not None and evidence is not None:
-                    with names_the_file(config.out / "evidence"):
-                        evidence.record(average.average, epoch=done.epoch, step=done.step)
+                    evidence.record(average.average, epoch=done.epoch, step=done.step)
             done = fabric.broadcast(done)
         if done.epoch < config.epochs:
             journal.note(f"stopped: {done.stale} validations brought nothing better")
@@ -243,14 +246,6 @@ def _domains_of(mixture: Mixture) -> tuple[DomainInfo, ...]:
     )
 
 
-def _as_recorded(before: CheckpointInfo, now: Sequence[DomainInfo]) -> list[DomainInfo]:
-    """Give domains as an earlier run describes them: what is not taken may change, or was not recorded then."""
-    return [
-        there.model_copy(update={"sequences_there": then.sequences_there, "frames_there": then.frames_there})
-        for then, there in zip(before.domains, now, strict=True)
-    ]
-
-
 def _digest(dataset: DomainDataset) -> str:
     lengths = "\n".join(f"{name!a} {len(numbers)}" for name, numbers in dataset.sequences.items())
     return hashlib.sha256(lengths.encode()).hexdigest()[:16]
@@ -258,7 +253,7 @@ def _digest(dataset: DomainDataset) -> str:
 
 def _describe(
     config: FitConfig,
-    mixture: Mixture,
+    domains: tuple[DomainInfo, ...],
     start: Start,
     *,
     done: TrainingProgress,
@@ -273,7 +268,7 @@ def _describe(
         stride=config.stride,
         keep=CANDIDATES,
         intensity=config.intensity,
-        domains=_domains_of(mixture),
+        domains=domains,
         epoch=done.epoch,
         step=done.step,
         best_map50=done.best_map50 if math.isfinite(done.best_map50) else None,

@@ -5,29 +5,41 @@ from __future__ import annotations
 from pathlib import Path
 
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor
 
 from loddis_runtime.errors import LoddisError
-from loddis_trainer.checkpoint import CheckpointInfo, save_checkpoint
+from loddis_trainer.checkpoint import INFO, CheckpointInfo, save_checkpoint
 from loddis_trainer.errors import NotFiniteError
+from loddis_trainer.norm_statistics import NormStatistics
+from loddis_trainer.training_model import TrainingModel
 
 __all__ = ["STOPPED", "save_stopped"]
 
 STOPPED = "stopped"  # folder in that of the run
+FAULTS = (LoddisError, OSError, RuntimeError, MemoryError, ValueError)  # of which the error of the step is told first
 
 
 def save_stopped(
-    error: NotFiniteError, out: Path, info: CheckpointInfo, weights: nn.Module, *, fabric: Fabric
+    error: NotFiniteError,
+    out: Path,
+    info: CheckpointInfo,
+    weights: TrainingModel,
+    *,
+    statistics: NormStatistics | None,
+    fabric: Fabric,
 ) -> NotFiniteError:
     """Save weights as a checkpoint of their own, and give the one error that tells of the step and of what is left.
 
-    Every process comes here at once. The first saves, and the others wait for it, as the end of one ends all.
+    Every process comes here at once. The first saves, and the others wait for it, as the end of one ends all. What it
+    saves has statistics of normalisation of its own, as the other checkpoints have, or where these cannot be measured,
+    those that the training averaged.
 
     Args:
         error: Of the step, in this process.
         out: Folder of the run.
         info: What the weights are.
         weights: Averaged, as before the step.
+        statistics: Of their normalisation; the first process has them.
         fabric: Of the training.
 
     Returns:
@@ -36,10 +48,34 @@ def save_stopped(
     faults = [fabric.broadcast(str(error), src=rank) for rank in range(fabric.world_size)]
     what_is_left = "nothing was learnt before"
     if fabric.is_global_zero and info.step:
+        unsettled = _settle(weights, statistics, epoch=info.epoch)
         try:
             save_checkpoint(out / STOPPED, info, weights)
-            what_is_left = f"the averaged weights of the {info.step} steps before are in {out / STOPPED}"
-        except (LoddisError, OSError, RuntimeError, MemoryError) as cause:  # the first error is still the one to tell
+            what_is_left = f"the averaged weights of the {info.step} steps before are in {out / STOPPED}{unsettled}"
+            if not (out / "last" / INFO).is_file():
+                what_is_left += (
+                    f"; there is no last/ to resume: begin anew with another --out, from these weights with --init "
+                    f"{out / STOPPED}"
+                )
+        except FAULTS as cause:
             what_is_left = f"nothing is left of the steps since the last epoch: {' '.join(str(cause).split())}"
     what_is_left = fabric.broadcast(what_is_left)
     return NotFiniteError("; ".join([*dict.fromkeys(fault for fault in faults if fault), what_is_left]))
+
+
+def _settle(weights: TrainingModel, statistics: NormStatistics | None, *, epoch: int) -> str:
+    """Measure the statistics of weights in the middle of an epoch; say why, where the old ones had to be put back."""
+    if statistics is None:
+        return ""
+    before: dict[str, Tensor] = {}
+    try:
+        before = {name: value.clone() for name, value in weights.state_dict().items()}
+        statistics.settle(weights, epoch=epoch)
+        if all(bool(value.isfinite().all()) for value in weights.state_dict().values()):
+            return ""
+        cause = "they are not finite"
+    except FAULTS as error:
+        cause = " ".join(str(error).split())
+    if before:  # else there was no memory for them, and nothing was measured
+        weights.load_state_dict(before)
+    return f", their statistics of normalisation as the training averaged them, for they cannot be measured: {cause}"

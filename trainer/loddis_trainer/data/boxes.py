@@ -6,54 +6,39 @@ Legend: M ground truths of a frame.
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from loddis_trainer.data.errors import BoxError, DataError
 
-__all__ = ["boxes_as_annotated", "boxes_from_xywh", "visible"]
+__all__ = ["boxes_from_xywh", "visible"]
 
 SMALLEST_VISIBLE_SHARE = 0.5  # of a box's area; below it the target counts as gone
-_AS_ANNOTATED: ContextVar[bool] = ContextVar("as_annotated", default=False)
-
-
-@contextmanager
-def boxes_as_annotated() -> Iterator[None]:
-    """Let `boxes_from_xywh` take boxes wherever they lie and of whatever area, and leave them as they are.
-
-    For who counts what is wrong with the boxes of a domain, and so has to read on: as `numpy.errstate`, it holds for
-    what is called within the block, whichever reader that is.
-    """
-    token = _AS_ANNOTATED.set(True)
-    try:
-        yield
-    finally:
-        _AS_ANNOTATED.reset(token)
 
 
 def boxes_from_xywh(
-    boxes_xywh: Iterable[ArrayLike], *, size_hw: tuple[int, int] | None, where: str
+    boxes_xywh: Iterable[ArrayLike], *, size_hw: tuple[int, int] | None, where: str, as_annotated: bool = False
 ) -> tuple[NDArray[np.float32], int]:
     """Check annotated boxes and give them as corners, inside the frame.
 
     A box that leaves the frame in part is cut at the border; one that lies outside altogether is an error of the
-    annotation and stops the reading. Within `boxes_as_annotated` neither is done.
+    annotation and stops the reading.
 
     Args:
         boxes_xywh: M times left, top, width, height in frame pixels.
         size_hw: Of the frame; ``None`` skips the border.
         where: Names file and frame in errors.
+        as_annotated: Take boxes wherever they lie and of whatever area, and leave them as they are: for who counts what
+            is wrong with them.
 
     Returns:
         ``(M, 4)`` float32 x1, y1, x2, y2; how many were cut.
 
     Raises:
         DataError: Other than four numbers, or ones that are not finite or too large.
-        BoxError: A side that is not positive, or a box outside the frame.
+        BoxError: A side that is not positive, or a box outside the frame; not with `as_annotated`.
     """
     xywh = np.array([_four_numbers(box, where) for box in boxes_xywh], dtype=np.float64).reshape(-1, 4)
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused
@@ -61,7 +46,7 @@ def boxes_from_xywh(
         finite = np.isfinite(xyxy.astype(np.float32)).all(axis=1)
     if not finite.all():
         raise DataError(f"{where}: box {xywh[~finite][0].tolist()} (x, y, width, height) is not finite or too large")
-    if _AS_ANNOTATED.get():
+    if as_annotated:
         return xyxy.astype(np.float32), 0
     flat = (xywh[:, 2:] <= 0).any(axis=1)
     if flat.any():

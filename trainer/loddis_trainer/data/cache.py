@@ -56,6 +56,7 @@ class FrameCache:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         try:
             with (folder / "index.npz").open("rb") as handle, np.load(handle) as index:
                 self.offsets: NDArray[np.int64] = index["offsets"]
@@ -99,6 +100,10 @@ class FrameCache:
     def __len__(self) -> int:
         """Number of frames."""
         return len(self.offsets)
+
+    def __reduce__(self) -> tuple[type[FrameCache], tuple[Path]]:
+        """Send the place to other processes, not the frames: a memory map would be copied as a whole."""
+        return type(self), (self._folder,)
 
     def frame(self, number: int) -> Frame:
         """Give a frame ``(H, W)``, uint8 or uint16; a view, not to be written to."""

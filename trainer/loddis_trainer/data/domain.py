@@ -210,7 +210,7 @@ class DomainDataset:
             DataError: A frame that cannot be decoded, or a disk that cannot hold the cache.
         """
         if length > 1:
-            self._unlabelled.prepare()
+            self._unlabelled.prepare(length)
 
     def window(self, number: int, length: int) -> list[Frame]:
         """Give the `length` frames of a sequence that end with this one, oldest first, as a stream would have them.
@@ -243,7 +243,7 @@ class DomainDataset:
                 place -= 1
                 before = self.frame(sequence[place])
             else:
-                before = self._unlabelled.frame(name, index)
+                before = self._unlabelled.frame(name, index, length=length)
             if before is None or before.dtype != frames[-1].dtype:
                 frames += [frames[-1]] * (length - len(frames))
             else:
@@ -254,8 +254,8 @@ class DomainDataset:
         """Count the frames that follow on a gap: the one just before is missing, an earlier one is there."""
         return sum(
             self.records[second].frame_index - self.records[first].frame_index != self._steps[name]
-            and not self._unlabelled.knows(name, self.records[second].frame_index - self._steps[name])
             for name, numbers in self.sequences.items()
+            if not self._unlabelled.of_video(name)
             for first, second in pairwise(numbers)
         )
 
@@ -294,6 +294,7 @@ class DomainDataset:
             labels=tuple(self.labels[i] for i in kept),
             sequences=numbered,
             _cached=tuple(self._cached[i] for i in kept),
+            _unlabelled=self._unlabelled.keep(numbered),
         )
 
 

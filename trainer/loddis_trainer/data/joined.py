@@ -68,6 +68,11 @@ class JoinedSplits:
         part, own = self._locate(number)
         return part.record(own)
 
+    def prepare_windows(self, length: int) -> None:
+        """Decode what windows of `length` frames show beside labelled ones, unless it is in the cache."""
+        for part in self.parts:
+            part.prepare_windows(length)
+
     def window(self, number: int, length: int) -> list[Frame]:
         """Give `length` frames of a sequence that end with this one, oldest first."""
         part, own = self._locate(number)

@@ -122,6 +122,11 @@ class Mixture:
         """The mixture in the paper's notation, as ``3SK+7GR``: tenths that are taken of each, its first letters."""
         return "+".join(f"{d.share * 10:.2g}{d.dataset.name[:2].upper()}" for d in self.domains)
 
+    def prepare_windows(self, length: int) -> None:
+        """Decode what windows of `length` frames show beside labelled ones, unless it is in the cache."""
+        for domain in self.domains:
+            domain.dataset.prepare_windows(length)
+
     def describe(self) -> str:
         """Say what is in it, for a log."""
         return ", ".join(

@@ -94,9 +94,9 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
         self.augmentation = augmentation
         self.seed = seed
         datasets = [domain.dataset for domain in mixture.domains]
-        for one in datasets:
-            one.prepare_windows(window)
-            if window > 1:
+        mixture.prepare_windows(window)
+        if window > 1:
+            for one in datasets:
                 _warn_of_gaps(one)
         asks = augmentation.flip or augmentation.synthetic or augmentation.contrail
         self._box_offsets_px = [measure_box_offset(one) if asks else (0.0, 0.0) for one in datasets]

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from loddis_trainer.errors import TrainingError
+from loddis_trainer.exhaustion import names_the_file
 
 __all__ = [
     "EvidenceLine",
@@ -101,12 +102,20 @@ def read_evidence(run: Path) -> list[EvidenceLine]:
 
 
 def write_line(run: Path, line: EvidenceLine) -> None:
-    """Add a line, in place of one of the same epoch; the file is whole at any time."""
+    """Add a line, in place of one of the same epoch; the file is whole at any time.
+
+    Raises:
+        OSError: It cannot be written; it is named.
+    """
     _write_lines(run, [one for one in read_evidence(run) if one.epoch != line.epoch] + [line])
 
 
 def forget_after(run: Path, epoch: int) -> list[EvidenceLine]:
-    """Drop what lies beyond an epoch, as a resume finds it after a kill; give what is left."""
+    """Drop what lies beyond an epoch, as a resume finds it after a kill; give what is left.
+
+    Raises:
+        OSError: What is left cannot be written; the file is named.
+    """
     lines = read_evidence(run)
     kept = [line for line in lines if line.epoch <= epoch]
     for line in lines[len(kept) :]:
@@ -136,11 +145,15 @@ def read_snapshot(run: Path, epoch: int) -> FeatureSnapshot:
 
 
 def write_snapshot(run: Path, epoch: int, snapshot: FeatureSnapshot) -> None:
-    """Write the features of an epoch in half precision."""
+    """Write the features of an epoch in half precision.
+
+    Raises:
+        OSError: They cannot be written; the file is named.
+    """
     path = _snapshot_path(run, epoch)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.new")
-    with fresh.open("wb") as handle:
+    with names_the_file(path), fresh.open("wb") as handle:
         np.savez_compressed(
             handle,
             allow_pickle=False,
@@ -155,7 +168,7 @@ def write_snapshot(run: Path, epoch: int, snapshot: FeatureSnapshot) -> None:
 def _write_lines(run: Path, lines: list[EvidenceLine]) -> None:
     path = run / LINES
     fresh = path.with_name(f".{path.name}.new")
-    with fresh.open("w") as handle:
+    with names_the_file(path), fresh.open("w") as handle:
         handle.writelines(line.model_dump_json() + "\n" for line in lines)
         handle.flush()
         os.fsync(handle.fileno())

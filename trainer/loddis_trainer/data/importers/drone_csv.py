@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import reprlib
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from loddis_trainer.data.errors import DataError
@@ -31,7 +28,7 @@ from loddis_trainer.data.importers.records import (
 from loddis_trainer.data.importers.sequences import natural_key
 from loddis_trainer.data.readers.documents import whole_number
 from loddis_trainer.data.readers.drone_csv import COLUMNS
-from loddis_trainer.data.readers.videos import decode_frames, size_and_count
+from loddis_trainer.data.readers.videos import size_and_count
 
 __all__ = ["read_drone_csv_source", "recognise_drone_csv"]
 
@@ -44,12 +41,11 @@ def recognise_drone_csv(files: SourceFiles) -> str | None:
 
 
 def read_drone_csv_source(source: Path, options: ReadOptions) -> ImportedSet:
-    """Read the labels of all videos, or of those that `splits.json` names, and decode what they label.
+    """Read the labels of all videos, or of those that `splits.json` names; `check_videos` decodes.
 
     Raises:
         DataError: No labelled video, a missing one, a table without rows, or a row that cannot be read; names file and
-            line. A video that is damaged up to its last labelled frame, or has one in true colour or of another size
-            than its header says; names file and frame.
+            line.
     """
     files = SourceFiles(source)
     stated = _stated_splits(source)
@@ -58,22 +54,17 @@ def read_drone_csv_source(source: Path, options: ReadOptions) -> ImportedSet:
     unlisted = len(set(labelled).difference(names))
     if not names:
         raise DataError(f"{source} has no labels/NAME.csv; there are: {files.describe()}")
-    videos: list[list[ImportedFrame]] = []
+    frames: list[ImportedFrame] = []
     cut = 0
     with progress_bar(shown=options.progress) as bar:
         for name in bar.track(names, description="reading labels"):
             found, cut_here = _read_labels(source, name, stated.get(name))
-            videos.append(found)
+            frames.extend(found)
             cut += cut_here
-    with progress_bar(shown=options.progress) as bar, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        decoded = pool.map(lambda labelled: _decode(source, labelled), videos)
-        for _ in bar.track(decoded, total=len(videos), description="decoding videos"):
-            pass
-    frames = tuple(frame for labelled in videos for frame in labelled)
     warnings = [f"{cut} boxes reached over the border and were cut"] if cut else []
     if unlisted:
         warnings.append(f"{unlisted} labelled videos are in no split of splits.json and were left out")
-    return ImportedSet(source, "videos", frames, tuple(warnings))
+    return ImportedSet(source, "videos", tuple(frames), tuple(warnings))
 
 
 def _read_labels(source: Path, name: str, split: str | None) -> tuple[list[ImportedFrame], int]:
@@ -94,18 +85,6 @@ def _read_labels(source: Path, name: str, split: str | None) -> tuple[list[Impor
         labels = tuple(label for label, _ in rows[index])
         frames.append(ImportedFrame(f"videos/{name}.mp4", name, index, size_hw, boxes, labels, split))
     return frames, cut
-
-
-def _decode(source: Path, labelled: Sequence[ImportedFrame]) -> None:
-    """Decode the labelled frames of a video as the trainer will, to see that it can."""
-    video = source / labelled[0].file
-    wanted = tuple(frame.frame_index for frame in labelled)
-    for frame, pixels in zip(labelled, decode_frames(video, wanted), strict=True):
-        if pixels.shape != frame.size_hw:
-            raise DataError(
-                f"{video}, frame {frame.frame_index}: is {pixels.shape[1]} x {pixels.shape[0]} px, but the video's"
-                f" header says {frame.size_hw[1]} x {frame.size_hw[0]} px"
-            )
 
 
 def _read_rows(table: Path) -> dict[int, list[tuple[str, BoxXywh]]]:

@@ -24,6 +24,7 @@ from loddis_trainer.data.importers.splitting import (
     take_val_from_train,
 )
 from loddis_trainer.data.importers.summary import ImportReport, summarise
+from loddis_trainer.data.importers.videos import check_videos
 from loddis_trainer.data.importers.writing import write_domain
 from loddis_trainer.data.readers.names import check_text
 
@@ -96,6 +97,8 @@ def import_domain(source: Path, out: Path, settings: ImportSettings, options: Re
         check_text(category, kind="category", where=str(source))
     for sequence in sorted({frame.sequence for frame in kept if frame.sequence is not None}):
         check_text(sequence, kind="sequence", where=str(source))
+    if imported.pixels == "videos":  # last, for it takes long: all else is settled
+        check_videos(source, kept, progress=options.progress)
     write_domain(replace(imported, frames=kept), out, link=settings.link, progress=options.progress)
     return ImportReport(out, form.name, reason, categories, summarise(kept), (*imported.warnings, *warnings))
 

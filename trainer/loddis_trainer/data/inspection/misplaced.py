@@ -42,7 +42,7 @@ def set_apart(index: SplitIndex) -> tuple[SplitIndex, MisplacedBoxes]:
     """Leave out boxes off the image or of no area, and cut those over its edge, as a training would.
 
     Args:
-        index: Read within `boxes_as_annotated`.
+        index: Read with `as_annotated`.
 
     Returns:
         The same frames with the boxes that are left; what was wrong with the others.

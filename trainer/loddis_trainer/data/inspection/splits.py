@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loddis_trainer.data.annotations import SequenceSource
-from loddis_trainer.data.boxes import boxes_as_annotated
 from loddis_trainer.data.domain import DomainDataset
 from loddis_trainer.data.errors import DataError
 from loddis_trainer.data.inspection.findings import MOST_EXAMPLES, Finding, Severity, named
@@ -94,16 +93,13 @@ def open_splits(
             findings.append(Finding(severity, SUBJECT, (name,), message))
             continue
         try:
-            with boxes_as_annotated():
-                index, misplaced = set_apart(read_split(root, name))
+            index, misplaced = set_apart(read_split(root, name, as_annotated=True))
             dataset = DomainDataset.of_index(index, root=root, cache_dir=cache_dir, progress=progress)
         except DataError as error:
             message = f"split '{name}' cannot be read, mend this first: {error}"
             findings.append(Finding("fault", SUBJECT, (name,), message))
             continue
         opened.append(OpenSplit(name, dataset, index.sequences, misplaced))
-        if index.warnings:
-            findings.append(_mended(name, index.warnings))
     others = sorted(set(listed) - set(SPLITS))
     if others:
         message = f"splits of other names are not looked at: {named(others)}"
@@ -149,8 +145,3 @@ def _listed_twice(listed: dict[str, tuple[str, ...]]) -> list[Finding]:
 
 def _sequences(count: int) -> str:
     return "1 sequence is" if count == 1 else f"{count} sequences are"
-
-
-def _mended(split: str, warnings: tuple[str, ...]) -> Finding:
-    message = f"'{split}' was mended while it was read: correct it at the source"
-    return Finding("warning", SUBJECT, (split,), message, warnings[:MOST_EXAMPLES])

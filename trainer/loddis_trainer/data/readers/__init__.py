@@ -17,8 +17,13 @@ FORMATS = (
 )
 
 
-def read_split(root: Path, split: str) -> SplitIndex:
+def read_split(root: Path, split: str, *, as_annotated: bool = False) -> SplitIndex:
     """Read the annotations of a domain's split, whatever its format.
+
+    Args:
+        root: The domain's folder.
+        split: ``train``, ``val`` or ``test``.
+        as_annotated: Leave boxes as they are, as of `boxes_from_xywh`.
 
     Raises:
         DataError: A folder that is missing or of no known format, or what the format's reader finds wrong.
@@ -27,7 +32,7 @@ def read_split(root: Path, split: str) -> SplitIndex:
         raise DataError(f"domain folder {root} does not exist")
     for _, matches, read in FORMATS:
         if matches(root):
-            index = read(root, split)
+            index = read(root, split, as_annotated=as_annotated)
             if not any(sequence.records for sequence in index.sequences):
                 raise DataError(f"domain '{root.name}' is empty: its split '{split}' has no labelled frame")
             return index

@@ -10,6 +10,7 @@ References:
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -40,8 +41,10 @@ def is_coco(root: Path) -> bool:
     return any(root.glob(f"{PREFIX}*.json"))
 
 
-def read_coco(root: Path, split: str) -> SplitIndex:
+def read_coco(root: Path, split: str, *, as_annotated: bool = False) -> SplitIndex:
     """Read the annotations of a split. Images of one video form a sequence; others are sequences of one.
+
+    Boxes are as `boxes_from_xywh` takes them.
 
     Raises:
         DataError: No such split, an image or video that it lists twice or shares with another split, an image that is
@@ -67,7 +70,7 @@ def read_coco(root: Path, split: str) -> SplitIndex:
     check_disjoint(path, split, videos, kind="video")
     check_disjoint(path, split, images, kind="image")
     with _faults_named(path):
-        return _index(root, split, path, document)
+        return _index(root, split, path, document, as_annotated=as_annotated)
 
 
 @contextmanager
@@ -100,7 +103,7 @@ def _by_id(entries: Iterable[dict[str, Any]], *, path: Path, kind: str) -> dict[
     return found
 
 
-def _index(root: Path, split: str, path: Path, document: Document) -> SplitIndex:
+def _index(root: Path, split: str, path: Path, document: Document, *, as_annotated: bool) -> SplitIndex:
     images = _by_id(document["images"], path=path, kind="image")
     categories = _by_id(document["categories"], path=path, kind="category")
     videos = _by_id(document.get("videos", ()), path=path, kind="video")
@@ -125,9 +128,8 @@ def _index(root: Path, split: str, path: Path, document: Document) -> SplitIndex
             raise DataError(f"{path} names image '{image['file_name']}', but {file} is missing")
         where = f"{path}, image '{image['file_name']}'"
         height, width = (whole_number(image[side], name=side, least=1, where=where) for side in ("height", "width"))
-        boxes, cut_here = boxes_from_xywh(
-            [annotation["bbox"] for annotation in of_image[image_id]], size_hw=(height, width), where=where
-        )
+        given = [annotation["bbox"] for annotation in of_image[image_id]]
+        boxes, cut_here = boxes_from_xywh(given, size_hw=(height, width), where=where, as_annotated=as_annotated)
         cut += cut_here
         labels = tuple(str(categories[annotation["category_id"]]["name"]) for annotation in of_image[image_id])
         in_video = image.get("video_id") in videos
@@ -152,7 +154,7 @@ def _sequence(path: Path, name: str, frames: list[tuple[FrameRecord, Path]]) -> 
                 f" is {_size(record)} and {other}, frame {following.frame_index}, is {_size(following)}"
             )
     files = tuple(file for _, file in ordered)
-    return SequenceSource(name, tuple(record for record, _ in ordered), files, lambda: _decode(files))
+    return SequenceSource(name, tuple(record for record, _ in ordered), files, functools.partial(_decode, files))
 
 
 def _size(record: FrameRecord) -> str:

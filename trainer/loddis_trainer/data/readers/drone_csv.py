@@ -13,6 +13,7 @@ References:
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import reprlib
 from pathlib import Path
@@ -35,8 +36,8 @@ def is_drone_csv(root: Path) -> bool:
     return (root / "splits.json").is_file() and (root / "labels").is_dir()
 
 
-def read_drone_csv(root: Path, split: str) -> SplitIndex:
-    """Read the annotations of a split.
+def read_drone_csv(root: Path, split: str, *, as_annotated: bool = False) -> SplitIndex:
+    """Read the annotations of a split; boxes as `boxes_from_xywh` takes them.
 
     Raises:
         DataError: No such split, a file that is missing or outside of the domain, or a row that cannot be read; names
@@ -52,13 +53,15 @@ def read_drone_csv(root: Path, split: str) -> SplitIndex:
     check_disjoint(path, split, listed, kind="sequence")
     warnings: list[str] = []
     try:
-        sequences = tuple(_read_sequence(root, name, warnings) for name in sorted(listed[split]))
+        sequences = tuple(
+            _read_sequence(root, name, warnings, as_annotated=as_annotated) for name in sorted(listed[split])
+        )
     except (OSError, ValueError) as error:  # a name that no file can have
         raise DataError(f"{path} names a file that cannot be read: {error}") from error
     return SplitIndex(root.name, split, sequences, tuple(warnings))
 
 
-def _read_sequence(root: Path, name: str, warnings: list[str]) -> SequenceSource:
+def _read_sequence(root: Path, name: str, warnings: list[str], *, as_annotated: bool) -> SequenceSource:
     check_file_name(name, folder="videos", kind="sequence", where=str(root / "splits.json"))
     video, table = root / "videos" / f"{name}.mp4", root / "labels" / f"{name}.csv"
     for path in (video, table):
@@ -70,13 +73,14 @@ def _read_sequence(root: Path, name: str, warnings: list[str]) -> SequenceSource
     cut = 0
     for index in sorted(rows):
         where = f"{table}, frame {index}"
-        boxes, cut_here = boxes_from_xywh([box for _, box in rows[index]], size_hw=size_hw, where=where)
+        given = [box for _, box in rows[index]]
+        boxes, cut_here = boxes_from_xywh(given, size_hw=size_hw, where=where, as_annotated=as_annotated)
         cut += cut_here
         records.append(FrameRecord(index, size_hw, boxes, tuple(label for label, _ in rows[index])))
     if cut:
         warnings.append(f"{table}: {cut} boxes reached over the border and were cut")
     wanted = tuple(record.frame_index for record in records)
-    return SequenceSource(name, tuple(records), (video,), lambda: decode_frames(video, wanted))
+    return SequenceSource(name, tuple(records), (video,), functools.partial(decode_frames, video, wanted))
 
 
 def _read_rows(table: Path) -> dict[int, list[tuple[str, list[float]]]]:
