@@ -37,7 +37,7 @@ __all__ = ["FrameCache", "default_cache_dir"]
 
 log = logging.getLogger(__name__)
 
-FORMAT_VERSION = "2"
+FORMAT_VERSION = "3"
 
 
 def default_cache_dir() -> Path:
