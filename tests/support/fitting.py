@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from loddis_trainer.config import FitConfig
+from support.domains import write_coco_domain, write_drone_csv_domain
 
-__all__ = ["short_run"]
+__all__ = ["short_run", "two_step_run", "write_dark_and_bright"]
 
 
 def short_run(domains: Path, out: Path | None = None, **changes: object) -> FitConfig:
@@ -34,3 +35,15 @@ def short_run(domains: Path, out: Path | None = None, **changes: object) -> FitC
         "threads": 1,
     }
     return FitConfig.model_validate(values | ({} if out is None else {"out": out}) | changes)
+
+
+def two_step_run(domains: Path, out: Path, **changes: object) -> FitConfig:
+    """Configure a run of one epoch of two steps; `changes` replace settings."""
+    return short_run(domains, out, **({"epochs": 1, "steps_per_epoch": 2, "batch_size": 4} | changes))
+
+
+def write_dark_and_bright(root: Path, *, videos: int, frames: int) -> Path:
+    """Write the domain `dark`, of so many videos to train on, and `bright`, of single frames; give their folder."""
+    write_drone_csv_domain(root / "dark", splits={"train": videos, "val": 1}, frames=frames)
+    write_coco_domain(root / "bright")
+    return root

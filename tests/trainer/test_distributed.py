@@ -11,15 +11,12 @@ from pathlib import Path
 import pytest
 
 from loddis_trainer.checkpoint import read_info, read_weights
-from support.domains import write_coco_domain, write_drone_csv_domain
+from support.fitting import write_dark_and_bright
 
 
 @pytest.fixture(scope="module")
 def domains(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("distributed")
-    write_drone_csv_domain(root / "dark", splits={"train": 4, "val": 1}, frames=6)
-    write_coco_domain(root / "bright")
-    return root
+    return write_dark_and_bright(tmp_path_factory.mktemp("distributed"), videos=4, frames=6)
 
 
 def train(domains: Path, out: Path, *, processes: int, batch_size: int, more: tuple[str, ...] = ()) -> str:

@@ -25,26 +25,19 @@ from loddis_trainer.fit import fit
 from loddis_trainer.journal import HISTORY
 from loddis_trainer.step import train_step
 from support.domains import write_coco_domain, write_drone_csv_domain
-from support.fitting import short_run
+from support.fitting import two_step_run, write_dark_and_bright
 
 
 @pytest.fixture(scope="module")
 def domains(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("recovery")
-    write_drone_csv_domain(root / "dark", splits={"train": 4, "val": 1}, frames=4)
-    write_coco_domain(root / "bright")
-    return root
-
-
-def make_config(domains: Path, out: Path, **changes: object) -> FitConfig:
-    return short_run(domains, out, **({"epochs": 1, "steps_per_epoch": 2, "batch_size": 4} | changes))
+    return write_dark_and_bright(tmp_path_factory.mktemp("recovery"), videos=4, frames=4)
 
 
 @pytest.fixture(scope="module")
 def first(domains: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a run of one epoch."""
     out = tmp_path_factory.mktemp("runs") / "first"
-    fit(make_config(domains, out), progress=False)
+    fit(two_step_run(domains, out), progress=False)
     return out
 
 
@@ -63,7 +56,7 @@ def test_a_run_of_an_earlier_version_goes_on(domains: Path, first: Path, tmp_pat
     del info["config"]["steps_per_epoch"], info["config"]["augment"]["paste"]
     info["config"]["share_per_epoch"] = 0.4
     (out / "last" / INFO).write_text(json.dumps(info))
-    again = make_config(domains, out, resume=True, epochs=2, steps_per_epoch=0, share_per_epoch=0.4)
+    again = two_step_run(domains, out, resume=True, epochs=2, steps_per_epoch=0, share_per_epoch=0.4)
     assert fit(again, progress=False).epochs == 2
     with pytest.raises(TrainingError, match=r"share_per_epoch was 0\.4, is 0\.5"):
         fit(again.model_copy(update={"share_per_epoch": 0.5}), progress=False)
@@ -74,9 +67,9 @@ def test_a_kill_between_two_renames_costs_nothing(domains: Path, first: Path, tm
     (out / "last").rename(out / ".last.old")
     shutil.copytree(out / ".last.old", out / ".last.new")
     with pytest.raises(TrainingError, match="holds a run already"):
-        fit(make_config(domains, out), progress=False)
+        fit(two_step_run(domains, out), progress=False)
     (out / "last").rename(out / ".last.old")
-    assert fit(make_config(domains, out, resume=True, epochs=2), progress=False).epochs == 2
+    assert fit(two_step_run(domains, out, resume=True, epochs=2), progress=False).epochs == 2
     assert checkpoints_of(out) == ["best", "last"]
 
 
@@ -94,7 +87,7 @@ def test_an_interrupted_save_leaves_the_old_checkpoint_and_nothing_else(
 
     monkeypatch.setattr(Path, "write_text", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        fit(make_config(domains, out, resume=True, epochs=2), progress=False)
+        fit(two_step_run(domains, out, resume=True, epochs=2), progress=False)
     assert checkpoints_of(out) == ["best", "last"]
     assert (out / "last" / INFO).read_bytes() == before
 
@@ -113,7 +106,7 @@ def test_a_kill_just_after_going_on_keeps_the_history(
 
     monkeypatch.setattr(fit_module, "train_step", killed)
     with pytest.raises(KeyboardInterrupt):
-        fit(make_config(domains, out, resume=True, epochs=2), progress=False)
+        fit(two_step_run(domains, out, resume=True, epochs=2), progress=False)
     assert seen == [[1]]
 
 
@@ -121,14 +114,14 @@ def test_a_run_is_not_written_over_whatever_is_left_of_it(domains: Path, first: 
     out = tmp_path / "run"
     shutil.copytree(first / "best", out / "epoch-003")
     with pytest.raises(TrainingError, match=r"run holds a run already, in epoch-003/; choose another --out$"):
-        fit(make_config(domains, out), progress=False)
+        fit(two_step_run(domains, out), progress=False)
 
 
 def test_a_run_goes_on_with_the_frames_it_had_only(domains: Path, first: Path, tmp_path: Path) -> None:
     out = shutil.copytree(first, tmp_path / "run")
     shutil.copytree(domains / "bright", tmp_path / "data" / "bright")
     write_drone_csv_domain(tmp_path / "data" / "dark", splits={"train": 5, "val": 1}, frames=4)
-    changed = make_config(tmp_path / "data", out, resume=True, epochs=2)
+    changed = two_step_run(tmp_path / "data", out, resume=True, epochs=2)
     with pytest.raises(TrainingError, match="dark had 16 frames of 4 sequences, now 20 of 5"):
         fit(changed, progress=False)
     shutil.rmtree(tmp_path / "data" / "dark")
@@ -146,7 +139,7 @@ def test_a_run_goes_on_with_the_frames_it_had_only(domains: Path, first: Path, t
 def test_what_a_kill_left_hidden_keeps_no_run_from_starting(domains: Path, first: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     shutil.copytree(first / "last", out / ".last.new")
-    assert fit(make_config(domains, out), progress=False).epochs == 1
+    assert fit(two_step_run(domains, out), progress=False).epochs == 1
 
 
 def test_a_best_that_cannot_be_read_is_replaced(
@@ -157,7 +150,7 @@ def test_a_best_that_cannot_be_read_is_replaced(
     weights.write_bytes(weights.read_bytes()[:1000])
     info = json.loads((out / "last" / INFO).read_text())
     (out / "last" / INFO).write_text(json.dumps(info | {"best_map50": 0.99}))
-    fit(make_config(domains, out, resume=True, epochs=2), progress=False)
+    fit(two_step_run(domains, out, resume=True, epochs=2), progress=False)
     assert read_info(out / "best").epoch == 2
     assert is_whole(out / "best")
     assert "best cannot be read any more" in caplog.text
@@ -171,7 +164,7 @@ def test_validations_that_look_at_no_target_are_refused(domains: Path, tmp_path:
     kept = sorted(image["id"] for image in document["images"])[1]
     document["annotations"] = [one for one in document["annotations"] if one["image_id"] == kept]
     file.write_text(json.dumps(document))
-    config = make_config(tmp_path, tmp_path / "run", task=["sparse"], auxiliary=[], validate_frames=2)
+    config = two_step_run(tmp_path, tmp_path / "run", task=["sparse"], auxiliary=[], validate_frames=2)
     with pytest.raises(TrainingError, match="the 2 frames of sparse that validations look at have no target: raise"):
         fit(config, progress=False)
     assert fit(config.model_copy(update={"validate_frames": 0}), progress=False).best_map50 >= 0
@@ -198,7 +191,7 @@ def test_a_lack_of_memory_says_what_helps(
 
     monkeypatch.setattr(fit_module, "train_step", fails)
     with pytest.raises(TrainingError, match=message):
-        fit(make_config(domains, tmp_path / "run"), progress=False)
+        fit(two_step_run(domains, tmp_path / "run"), progress=False)
 
 
 def test_a_fault_in_a_loader_process_is_no_lack_of_memory(
@@ -209,7 +202,7 @@ def test_a_fault_in_a_loader_process_is_no_lack_of_memory(
 
     monkeypatch.setattr(TrainingSamples, "__getitem__", fails)
     with pytest.raises(RuntimeError, match="a plain fault"):
-        fit(make_config(domains, tmp_path / "run", workers=1), progress=False)
+        fit(two_step_run(domains, tmp_path / "run", workers=1), progress=False)
 
 
 def test_evidence_that_a_kill_cut_off_is_made_up_for(domains: Path, first: Path, tmp_path: Path) -> None:
@@ -217,7 +210,7 @@ def test_evidence_that_a_kill_cut_off_is_made_up_for(domains: Path, first: Path,
     lines = (out / "evidence.jsonl").read_text().splitlines()
     assert len(lines) == 2  # before the first epoch, and after it
     (out / "evidence.jsonl").write_text(lines[0] + "\n")
-    fit(make_config(domains, out, resume=True, epochs=2), progress=False)
+    fit(two_step_run(domains, out, resume=True, epochs=2), progress=False)
     assert [json.loads(line)["epoch"] for line in (out / "evidence.jsonl").read_text().splitlines()] == [0, 1, 2]
 
 
@@ -231,7 +224,7 @@ def test_features_that_are_not_finite_leave_no_evidence_and_no_traceback(
         return replace(features, z=np.full_like(features.z, np.nan))
 
     monkeypatch.setattr(recorder, "extract_features", diverged)
-    assert fit(make_config(domains, tmp_path / "run"), progress=False).epochs == 1
+    assert fit(two_step_run(domains, tmp_path / "run"), progress=False).epochs == 1
     assert "epoch 1 leaves no evidence: features are not finite" in caplog.text
 
 
@@ -241,7 +234,7 @@ def test_the_best_is_never_better_than_what_is_there(domains: Path, first: Path,
     shutil.rmtree(out / "best")
     info = json.loads((out / "last" / INFO).read_text())
     (out / "last" / INFO).write_text(json.dumps(info | {"best_map50": 0.99}))
-    result = fit(make_config(domains, out, resume=True, epochs=2), progress=False)
+    result = fit(two_step_run(domains, out, resume=True, epochs=2), progress=False)
     assert result.best_map50 < 0.99
     assert read_info(out / "best").epoch == 2
 
@@ -256,7 +249,7 @@ def test_the_best_is_saved_before_the_last(domains: Path, tmp_path: Path, monkey
 
     monkeypatch.setattr(fit_module, "save_checkpoint", full)
     with pytest.raises(CheckpointError, match="no space left"):
-        fit(make_config(domains, tmp_path / "run"), progress=False)
+        fit(two_step_run(domains, tmp_path / "run"), progress=False)
     assert read_info(tmp_path / "run" / "best").epoch == 1
 
 
@@ -264,13 +257,13 @@ def test_epochs_that_were_never_saved_are_struck_from_the_history(domains: Path,
     out = shutil.copytree(first, tmp_path / "run")
     with (out / "history.jsonl").open("a") as file:
         file.write(json.dumps({"epoch": 2, "step": 4}) + '\n{"epoch": 3, "st')
-    fit(make_config(domains, out, resume=True, epochs=3), progress=False)
+    fit(two_step_run(domains, out, resume=True, epochs=3), progress=False)
     assert epochs_of(out) == [1, 2, 3]
     for name in ("last", "best"):
         with pytest.raises(TrainingError, match="holds a run already"):
-            fit(make_config(domains, out), progress=False)
+            fit(two_step_run(domains, out), progress=False)
         shutil.rmtree(out / name)
-    fit(make_config(domains, out), progress=False)
+    fit(two_step_run(domains, out), progress=False)
     assert epochs_of(out) == [1]
 
 
@@ -312,7 +305,7 @@ def test_a_start_needs_all_of_the_detector(domains: Path, first: Path, tmp_path:
     del weights["detector.head.box_offsets.weight"]
     save_file(weights, broken / "weights.safetensors")
     with pytest.raises(CheckpointError, match=r"has no weight 'detector\.head\.box_offsets\.weight'"):
-        fit(make_config(domains, tmp_path / "run", init=broken), progress=False)
+        fit(two_step_run(domains, tmp_path / "run", init=broken), progress=False)
 
 
 @pytest.mark.parametrize(
@@ -331,5 +324,5 @@ def test_a_task_without_targets_is_refused_at_the_start(tmp_path: Path) -> None:
     file = tmp_path / "empty" / "instances_train.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"annotations": []}))
     with pytest.raises(TrainingError, match="'train' of empty has no target: there is nothing to learn from"):
-        fit(make_config(tmp_path, tmp_path / "run", task=["empty"], auxiliary=[]), progress=False)
+        fit(two_step_run(tmp_path, tmp_path / "run", task=["empty"], auxiliary=[]), progress=False)
     assert not (tmp_path / "run").exists()

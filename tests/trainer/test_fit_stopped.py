@@ -25,27 +25,19 @@ from loddis_trainer.errors import CheckpointError, NotFiniteError, TrainingError
 from loddis_trainer.fit import fit
 from loddis_trainer.norm_statistics import NormStatistics
 from loddis_trainer.training_model import TrainingLosses, TrainingModel
-from support.domains import write_coco_domain, write_drone_csv_domain
-from support.fitting import short_run
+from support.fitting import two_step_run, write_dark_and_bright
 
 
 @pytest.fixture(scope="module")
 def domains(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("stopped")
-    write_drone_csv_domain(root / "dark", splits={"train": 4, "val": 1}, frames=4)
-    write_coco_domain(root / "bright")
-    return root
-
-
-def make_config(domains: Path, out: Path, **changes: object) -> FitConfig:
-    return short_run(domains, out, **({"epochs": 1, "steps_per_epoch": 2, "batch_size": 4} | changes))
+    return write_dark_and_bright(tmp_path_factory.mktemp("stopped"), videos=4, frames=4)
 
 
 @pytest.fixture(scope="module")
 def first(domains: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a run of one epoch of two steps."""
     out = tmp_path_factory.mktemp("runs") / "first"
-    fit(make_config(domains, out), progress=False)
+    fit(two_step_run(domains, out), progress=False)
     return out
 
 
@@ -114,10 +106,10 @@ def test_a_fault_in_the_first_epoch_leaves_what_was_learnt(
         r"run/stopped; there is no last/ to resume: begin anew with another --out, .* --init \S*run/stopped$"
     )
     with pytest.raises(NotFiniteError, match=told):
-        fit(make_config(domains, out, steps_per_epoch=4), progress=False)
+        fit(two_step_run(domains, out, steps_per_epoch=4), progress=False)
     weights = read_weights(out / "stopped")
     assert all(bool(torch.isfinite(value).all()) for value in weights.values())
-    assert_equal(weights, fault.weights(make_config(domains, out, steps_per_epoch=4)))
+    assert_equal(weights, fault.weights(two_step_run(domains, out, steps_per_epoch=4)))
     info = read_info(out / "stopped")
     assert (info.epoch, info.step, info.metrics, info.best_map50) == (0, 2, {}, None)
     assert not (out / "stopped" / STATE).exists()
@@ -125,10 +117,10 @@ def test_a_fault_in_the_first_epoch_leaves_what_was_learnt(
 
     monkeypatch.undo()
     load_detector(out / "stopped")
-    assert fit(make_config(domains, tmp_path / "next", init=out / "stopped"), progress=False).epochs == 1
+    assert fit(two_step_run(domains, tmp_path / "next", init=out / "stopped"), progress=False).epochs == 1
     average_checkpoints([out / "stopped", tmp_path / "next" / "last"], tmp_path / "mean")
     with pytest.raises(TrainingError, match=r"run holds a run already, in stopped/; choose another --out$"):
-        fit(make_config(domains, out), progress=False)
+        fit(two_step_run(domains, out), progress=False)
 
 
 def test_a_fault_later_changes_neither_the_last_nor_the_best_and_a_resume_takes_its_place(
@@ -138,14 +130,14 @@ def test_a_fault_later_changes_neither_the_last_nor_the_best_and_a_resume_takes_
     before = {name: contents(out / name) for name in ("last", "best")}
     fault = Fault(at=1, kind="loss").install(monkeypatch)
     with pytest.raises(NotFiniteError, match=r"of the 3 steps before are in \S*stopped$"):
-        fit(make_config(domains, out, resume=True, epochs=2), progress=False)
+        fit(two_step_run(domains, out, resume=True, epochs=2), progress=False)
     assert {name: contents(out / name) for name in ("last", "best")} == before
-    assert_equal(read_weights(out / "stopped"), fault.weights(make_config(domains, out, epochs=2), epoch=1))
+    assert_equal(read_weights(out / "stopped"), fault.weights(two_step_run(domains, out, epochs=2), epoch=1))
     assert (read_info(out / "stopped").epoch, read_info(out / "stopped").step) == (1, 3)
 
     monkeypatch.undo()
     for folder in (out, straight):
-        assert fit(make_config(domains, folder, resume=True, epochs=2), progress=False).epochs == 2
+        assert fit(two_step_run(domains, folder, resume=True, epochs=2), progress=False).epochs == 2
     assert sorted(path.parent.name for path in out.glob(f"*/{INFO}")) == ["best", "last"]
     assert_equal(read_state(out / "last"), read_state(straight / "last"))
 
@@ -167,7 +159,7 @@ def test_statistics_that_cannot_be_measured_stay_as_they_were_and_the_fault_is_t
     monkeypatch.setattr(NormStatistics, "settle", broken)
     told = r"^the loss is not finite .* steps before are in \S*stopped, their statistics .* cannot be measured: "
     with pytest.raises(NotFiniteError, match=f"{told}{cause}; there is no last/"):
-        fit(make_config(domains, tmp_path / "run"), progress=False)
+        fit(two_step_run(domains, tmp_path / "run"), progress=False)
     assert_equal(read_weights(tmp_path / "run" / "stopped"), fault.weights())
 
 
@@ -180,7 +172,7 @@ def test_a_fault_that_cannot_be_saved_either_is_told_first(
     Fault(at=1, kind="loss").install(monkeypatch)
     monkeypatch.setattr(stopping, "save_checkpoint", full)
     with pytest.raises(NotFiniteError, match=r"^the loss is not finite .*; nothing is left of the .*: no space$"):
-        fit(make_config(domains, tmp_path / "run"), progress=False)
+        fit(two_step_run(domains, tmp_path / "run"), progress=False)
     assert not (tmp_path / "run" / "stopped").exists()
 
 
@@ -189,7 +181,7 @@ def test_weights_that_learnt_nothing_are_not_left(
 ) -> None:
     Fault(at=0, kind="loss").install(monkeypatch)
     with pytest.raises(NotFiniteError, match=r"; nothing was learnt before$"):
-        fit(make_config(domains, tmp_path / "run"), progress=False)
+        fit(two_step_run(domains, tmp_path / "run"), progress=False)
     assert not list((tmp_path / "run").glob(f"*/{INFO}"))
     monkeypatch.undo()
-    assert fit(make_config(domains, tmp_path / "run"), progress=False).epochs == 1
+    assert fit(two_step_run(domains, tmp_path / "run"), progress=False).epochs == 1

@@ -16,7 +16,7 @@ from loddis_trainer import evaluate
 from loddis_trainer.cli import Trainer
 from loddis_trainer.curves import Curves
 from loddis_trainer.evidence import recorder
-from support.domains import write_coco_domain, write_drone_csv_domain
+from support.fitting import write_dark_and_bright
 
 FULL = Path("/dev/full")  # takes no byte, as a full disk
 
@@ -25,10 +25,7 @@ pytestmark = pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full
 
 @pytest.fixture(scope="module")
 def domains(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("full")
-    write_drone_csv_domain(root / "dark", splits={"train": 2, "val": 1}, frames=4)
-    write_coco_domain(root / "bright")
-    return root
+    return write_dark_and_bright(tmp_path_factory.mktemp("full"), videos=2, frames=4)
 
 
 @pytest.fixture
