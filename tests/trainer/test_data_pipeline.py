@@ -338,8 +338,8 @@ def test_a_batch_too_small_for_the_domains_says_so(root: Path) -> None:
     assert make_loader(root, plan=EpochPlan(batch_size=2)).steps_per_epoch > 0
 
 
-DIGESTS = """
-import hashlib, sys
+OPENED = """
+import hashlib, os, resource, sys
 from pathlib import Path
 from loddis_runtime.intensity import FullRange
 from loddis_trainer.data import AugmentConfig, EpochPlan, Mixture, TrainingLoader, TrainingSamples
@@ -351,25 +351,42 @@ changes = AugmentConfig(flip=0.5, scale=0.2, shift=0.1, gain=0.2, offset=0.1, no
 samples = TrainingSamples(
     mixture, size_hw=(64, 64), window=1, intensity=FullRange(), augmentation=changes, seed=0
 )
+"""
+DIGESTS = """
 for workers in (0, 1, 2):
     digest = hashlib.sha256()
     for batch in TrainingLoader(samples, EpochPlan(batch_size=5, share_per_epoch=0.4), workers=workers).epoch(1):
         digest.update(batch.frames.numpy().tobytes() + "".join(batch.names).encode())
-        for boxes in batch.boxes_xyxy:
-            digest.update(boxes.numpy().tobytes())
+        for boxes, labels in zip(batch.boxes_xyxy, batch.class_ids, strict=True):
+            digest.update(boxes.numpy().tobytes() + labels.numpy().tobytes())
+        digest.update(batch.domain_ids.numpy().tobytes())
     print(digest.hexdigest())
+"""
+FEW_FILES = """
+opened = len(os.listdir("/proc/self/fd"))
+resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 40, opened + 40))
+for batch in TrainingLoader(samples, EpochPlan(batch_size=48, steps_per_epoch=3), workers=1).epoch(0):
+    print(len(batch.boxes_xyxy))
 """
 
 
-def test_batches_do_not_depend_on_the_number_of_loader_processes(root: Path) -> None:
-    """In a process of its own: loader processes are forked, and the one of the tests is full of threads."""
+def in_own_process(script: str, root: Path) -> list[str]:
+    """Loader processes are forked, and the one of the tests is full of threads."""
     done = subprocess.run(
-        [sys.executable, "-c", DIGESTS, str(root)], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", OPENED + script, str(root)], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
-    digests = done.stdout.split()
+    return done.stdout.split()
+
+
+def test_batches_do_not_depend_on_the_number_of_loader_processes(root: Path) -> None:
+    digests = in_own_process(DIGESTS, root)
     assert len(digests) == 3
     assert len(set(digests)) == 1
+
+
+def test_a_large_batch_needs_no_open_file_for_each_of_its_frames(root: Path) -> None:
+    assert in_own_process(FEW_FILES, root) == ["48"] * 3
 
 
 def test_boxes_follow_the_frame_into_the_network(root: Path) -> None:
@@ -455,6 +472,24 @@ def test_frames_move_by_whole_pixels_and_only_some_are_resized() -> None:
     assert len(moves) > 10
     sizes = [augment([frame], box, AugmentConfig(scale=0.3), generator)[1][0] for _ in range(200)]
     assert 70 < sum(np.array_equal(size, box[0]) for size in sizes) < 130
+
+
+def test_noise_is_normal_and_each_frame_of_a_window_has_its_own() -> None:
+    window = [np.full((64, 80), 0.5, dtype=np.float32)] * 3
+    none = np.empty((0, 4), dtype=np.float32)
+    sigmas = []
+    for seed in range(200):
+        noisy, _, _ = augment(window, none, AugmentConfig(noise=0.1), np.random.default_rng(seed))
+        cv2.setRNGSeed(7)  # whoever else draws in this thread does not matter
+        again, _, _ = augment(window, none, AugmentConfig(noise=0.1), np.random.default_rng(seed))
+        assert all(map(np.array_equal, noisy, again))
+        noises = [frame.ravel() - 0.5 for frame in noisy]
+        sigmas.append(np.std(noises))
+        if sigmas[-1] > 1e-4:  # below, steps of float32 around a half show
+            assert abs(np.corrcoef(noises) - np.eye(3)).max() < 0.08
+            assert np.mean(np.abs(noises) < sigmas[-1]) == pytest.approx(0.683, abs=0.02)
+    assert max(sigmas) == pytest.approx(0.1, rel=0.05)
+    assert np.median(sigmas) == pytest.approx(0.025, abs=0.007)
 
 
 def test_frames_become_wider_or_higher_and_targets_with_them() -> None:

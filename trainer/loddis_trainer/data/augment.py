@@ -58,10 +58,8 @@ def augment(
         level = np.float32(frames[-1].mean())
         frames = [np.clip((frame - level) * gain + (level + offset), 0, 1) for frame in frames]
     if config.noise > 0:
-        sigma = np.float32(config.noise * generator.random() ** 2)  # half of the frames get less than a quarter
-        frames = [
-            np.clip(frame + generator.standard_normal(frame.shape, dtype=np.float32) * sigma, 0, 1) for frame in frames
-        ]
+        sigma = config.noise * generator.random() ** 2  # half of the frames get less than a quarter
+        frames = [_with_noise(frame, sigma, generator) for frame in frames]
     return frames, *visible(boxes, (height, width))
 
 
@@ -84,3 +82,12 @@ def _move(frame: NDArray[np.float32], factors: NDArray[np.float64], shift: NDArr
         frame, matrix, (frame.shape[1], frame.shape[0]), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     return np.asarray(moved, dtype=np.float32)
+
+
+def _with_noise(frame: NDArray[np.float32], sigma: float, generator: np.random.Generator) -> NDArray[np.float32]:
+    """Add normal noise. OpenCV draws it four times as fast as NumPy, from a state that each thread has of its own."""
+    cv2.setRNGSeed(int(generator.integers(2**31)))
+    noisy = np.empty_like(frame)
+    cv2.randn(noisy, np.zeros(1), np.full(1, sigma))
+    noisy += frame
+    return np.clip(noisy, 0, 1, out=noisy)

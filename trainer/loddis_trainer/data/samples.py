@@ -118,8 +118,9 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
         dataset = self.mixture.domains[draw.domain].dataset
         frames = self._window(draw.domain, draw.number)
         boxes, labels = dataset.boxes(draw.number), dataset.class_ids(draw.number)
+        chances = self._chances(draw)
         if self.augmentation.active:
-            frames, boxes, labels = self._change(draw, frames, boxes, labels)
+            frames, boxes, labels = self._change(draw.domain, frames, boxes, labels, chances)
         stacked = np.empty((self.window, *self.size_hw), dtype=np.float32)
         for target, frame in zip(stacked, frames, strict=True):
             letterbox(frame, self.size_hw, out=target)
@@ -127,8 +128,9 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
         network_boxes = transform.to_network(boxes).astype(np.float32)
         if self.crop_hw is not None:
             inside = transform.to_network(np.array([[0, 0, *frames[-1].shape[::-1]]]))[0]
-            generator = self._chances(draw).cropping
-            stacked, network_boxes, seen = crop(stacked, network_boxes, self.crop_hw, generator, inside_xyxy=inside)
+            stacked, network_boxes, seen = crop(
+                stacked, network_boxes, self.crop_hw, chances.cropping, inside_xyxy=inside
+            )
             labels = labels[seen]
         name = f"{dataset.name}/{dataset.sequence_of(draw.number)}/{dataset.records[draw.number].frame_index}"
         return torch.from_numpy(stacked), torch.from_numpy(network_boxes), torch.from_numpy(labels), draw.domain, name
@@ -143,23 +145,30 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
         frames = [normalise(frame, self.intensity) for frame in window]
         return register(frames) if self.register_window else frames
 
-    def _change(self, draw: Draw, frames: Window, boxes: NDArray[np.float32], labels: NDArray[np.int64]) -> Labelled:
+    def _change(
+        self,
+        domain: int,
+        frames: Window,
+        boxes: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        chances: _Chances,
+    ) -> Labelled:
         """Change a window: copies of targets first, then places and levels, rendered targets last.
 
         What is rendered so has its SNR in the noise that the frame ends up with.
         """
-        ask, offset_px = self.augmentation, self._box_offsets_px[draw.domain]
-        copying, changing, rendering, repeating, _ = self._chances(draw)
+        ask, offset_px = self.augmentation, self._box_offsets_px[domain]
+        copying, changing, rendering, repeating, _ = chances
         if copying.random() < ask.paste:
-            frames, boxes, labels = self._copy_target(draw.domain, frames, boxes, labels, copying)
+            frames, boxes, labels = self._copy_target(domain, frames, boxes, labels, copying)
         frames, boxes, seen = augment(frames, boxes, ask, changing, box_offset_x_px=offset_px[0])
         labels = labels[seen]
-        if rendering.random() < ask.synthetic and (donor := self._some_target(draw.domain, rendering)):
-            x1, y1, x2, y2 = self.mixture.domains[draw.domain].dataset.boxes(donor[0])[donor[1]].tolist()
+        if rendering.random() < ask.synthetic and (donor := self._some_target(domain, rendering)):
+            x1, y1, x2, y2 = self.mixture.domains[domain].dataset.boxes(donor[0])[donor[1]].tolist()
             frames, boxes, labels = add_synthetic_target(
                 frames, boxes, labels, box_size_px=(x2 - x1, y2 - y1), box_offset_px=offset_px, generator=rendering
             )
-        if self.mixture.domains[draw.domain].role == "task" and rendering.random() < ask.contrail:
+        if self.mixture.domains[domain].role == "task" and rendering.random() < ask.contrail:
             frames, boxes, labels = add_contrail(frames, boxes, labels, box_offset_px=offset_px, generator=rendering)
         if repeating.random() < ask.single:
             frames = [frames[-1]] * len(frames)
