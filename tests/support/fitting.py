@@ -33,6 +33,7 @@ def short_run(domains: Path, out: Path | None = None, **changes: object) -> FitC
         "accelerator": "cpu",
         "precision": "32-true",
         "threads": 1,
+        "workers": 0,  # they are forked, and the process of the tests is full of threads
     }
     return FitConfig.model_validate(values | ({} if out is None else {"out": out}) | changes)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from lightning_fabric import Fabric
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from loddis_trainer.config import FitConfig
 from loddis_trainer.data import EpochPlan, Mixture, Role, TrainingLoader, TrainingSamples
+from loddis_trainer.data.loader_processes import suggest_loader_processes
 from loddis_trainer.losses.branches import BranchLoss, LoddisBranches
 from loddis_trainer.models import build_detector
 from loddis_trainer.norm_statistics import NormStatistics
@@ -54,7 +56,12 @@ def build_loader(config: FitConfig, mixture: Mixture, fabric: Fabric) -> Trainin
         epochs=config.epochs,
         seed=config.seed,
     )
-    return TrainingLoader(samples, plan, rank=fabric.global_rank, world_size=fabric.world_size, workers=config.workers)
+    height, width = config.crop_hw or config.size_hw
+    batch_bytes = config.batch_size * config.window * height * width * torch.float32.itemsize
+    workers = config.workers
+    if workers is None:
+        workers = suggest_loader_processes(batch_bytes, trainings=fabric.world_size)
+    return TrainingLoader(samples, plan, rank=fabric.global_rank, world_size=fabric.world_size, workers=workers)
 
 
 def build_norm_statistics(config: FitConfig, loader: TrainingLoader) -> NormStatistics:

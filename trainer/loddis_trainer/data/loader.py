@@ -66,8 +66,8 @@ def _arrived(
     per_frame = counts.tolist()
     return Batch(
         frames,
-        list(torch.from_numpy(boxes).split(per_frame)),
-        list(torch.from_numpy(labels).split(per_frame)),
+        list(torch.split(torch.from_numpy(boxes), per_frame)),
+        list(torch.split(torch.from_numpy(labels), per_frame)),
         torch.from_numpy(domain_ids),
         names,
     )

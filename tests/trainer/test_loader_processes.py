@@ -1,0 +1,51 @@
+"""How many loader processes a training has where nobody says."""
+
+from __future__ import annotations
+
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+from lightning_fabric import Fabric
+
+from loddis_trainer.building import build_loader, open_mixture
+from loddis_trainer.data import loader_processes
+from loddis_trainer.data.loader_processes import suggest_loader_processes
+from support.fitting import short_run, write_dark_and_bright
+
+MIB = 2**20
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture
+def roomy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(64 * MIB, 0, 64 * MIB))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("cores", "trainings", "expected"), [(1, 1, 0), (2, 1, 1), (16, 1, 8), (64, 1, 8), (16, 4, 2)])
+def test_half_of_the_cores_prepare_frames_and_trainings_share_them(
+    roomy: Path, cores: int, trainings: int, expected: int
+) -> None:
+    found = suggest_loader_processes(MIB // 2, trainings=trainings, cores=cores, shared_memory=roomy)
+    assert found == expected
+
+
+@pytest.mark.parametrize(("batch_mib", "expected"), [(2, 8), (8, 3), (16, 1), (17, 0), (100, 0)])
+def test_as_many_as_their_batches_fit_into_shared_memory(roomy: Path, batch_mib: int, expected: int) -> None:
+    """A container's 64 MiB would else end the training with a bus error."""
+    assert suggest_loader_processes(batch_mib * MIB, cores=32, shared_memory=roomy) == expected
+
+
+def test_a_machine_without_a_place_for_shared_memory_has_no_limit(tmp_path: Path) -> None:
+    assert suggest_loader_processes(2**50, cores=8, shared_memory=tmp_path / "none") == 4
+
+
+def test_a_training_takes_what_it_is_told_or_else_what_suits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader_processes, "available_cores", lambda: 6)
+    write_dark_and_bright(tmp_path, videos=2, frames=6)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    for asked, expected in ((None, 3), (0, 0), (5, 5)):
+        config = short_run(tmp_path, workers=asked)
+        assert build_loader(config, open_mixture(config, "train", progress=False), fabric).workers == expected
