@@ -13,7 +13,6 @@ process, and all of their preparation is waiting.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from rich.table import Table
 from loddis_trainer.building import build_loader, build_optimiser, build_training_model
 from loddis_trainer.config import FitConfig
 from loddis_trainer.data import Batch, Mixture, TrainingLoader
+from loddis_trainer.data.loader_processes import suggest_loader_processes
 from loddis_trainer.presets import merge, read_preset
 from loddis_trainer.step import train_step
 
@@ -89,7 +89,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--preset", default="edge", help="configuration that both sides are given")
     parser.add_argument("--variant", default="nano", help="size of the detector")
     parser.add_argument("--accelerator", default="auto", help="cpu, cuda or auto")
-    most = min(8, len(os.sched_getaffinity(0)))
+    most = max(1, suggest_loader_processes(1))
     parser.add_argument(
         "--workers",
         type=lambda text: [int(number) for number in text.split(",")],

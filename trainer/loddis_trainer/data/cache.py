@@ -28,6 +28,7 @@ import platformdirs
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from loddis_runtime.engines.threads import available_cores
 from loddis_runtime.errors import FrameError
 from loddis_runtime.frames import Frame, as_frame
 from loddis_trainer.data.annotations import SequenceSource, SplitIndex
@@ -204,7 +205,7 @@ def _build(index: SplitIndex, folder: Path, *, progress: bool) -> None:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
         (folder / "frames.bin").open("wb") as out,
-        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+        ThreadPoolExecutor(available_cores()) as pool,
         Progress(*columns, disable=not progress, transient=True) as bar,
     ):
         task = bar.add_task(f"decoding {index.domain} {index.split}", total=total)

@@ -15,6 +15,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from loddis_runtime.engines.threads import available_cores
 from loddis_runtime.errors import FrameError
 from loddis_runtime.frames import as_frame
 from loddis_trainer.data.errors import DataError
@@ -214,7 +215,7 @@ def image_sizes(
         DataError: An image that cannot be read, or is no frame (true colour, float); names it.
     """
     wanted = tuple(dict.fromkeys(files))
-    with progress_bar(shown=progress) as bar, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with progress_bar(shown=progress) as bar, ThreadPoolExecutor(available_cores()) as pool:
         sizes = pool.map(lambda file: _size_hw(source / file), wanted)
         return dict(zip(wanted, bar.track(sizes, total=len(wanted), description="reading images"), strict=True))
 

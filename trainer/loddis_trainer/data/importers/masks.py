@@ -13,7 +13,6 @@ Legend: H W pixels of the frame, M components.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -23,6 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from loddis_runtime.engines.threads import available_cores
 from loddis_trainer.data.errors import DataError
 from loddis_trainer.data.importers.assembling import LabelledImage, build_set
 from loddis_trainer.data.importers.files import IMAGE_FOLDERS, SourceFiles, image_sizes, progress_bar
@@ -56,7 +56,7 @@ def read_masks(source: Path, options: ReadOptions) -> ImportedSet:
         wanted = options.mask_folder or ", ".join(MASK_FOLDERS)
         raise DataError(f"{source} has no folder of masks ({wanted}) with images beside; there are: {files.describe()}")
     sizes = image_sizes(source, (image for image, _ in pairs), progress=options.progress)
-    with progress_bar(shown=options.progress) as bar, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with progress_bar(shown=options.progress) as bar, ThreadPoolExecutor(available_cores()) as pool:
         found = pool.map(lambda pair: _read(source, pair[1], sizes[pair[0]], options.min_pixels), pairs)
         components = list(bar.track(found, total=len(pairs), description="reading masks"))
     images = [

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from loddis_runtime.engines.threads import available_cores
 from loddis_trainer.data.errors import DataError
 from loddis_trainer.data.importers.files import progress_bar
 from loddis_trainer.data.importers.records import ImportedFrame
@@ -30,7 +30,7 @@ def check_videos(source: Path, frames: Iterable[ImportedFrame], *, progress: boo
     videos: dict[str, list[ImportedFrame]] = {}
     for frame in frames:
         videos.setdefault(frame.file, []).append(frame)
-    with progress_bar(shown=progress) as bar, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with progress_bar(shown=progress) as bar, ThreadPoolExecutor(available_cores()) as pool:
         decoded = pool.map(lambda labelled: _decode(source, labelled), videos.values())
         for _ in bar.track(decoded, total=len(videos), description="decoding videos"):
             pass
