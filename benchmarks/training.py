@@ -166,7 +166,7 @@ def measure_loader(config: FitConfig, mixture: Mixture, fabric: Fabric) -> dict[
         frames += len(batch.frames)
     seconds = time.perf_counter() - started
     return {
-        "workers": config.workers,
+        "workers": loader.workers,
         "share of time waiting": round(waited / seconds, 4),
         "frames per second": round(frames / seconds, 1),
         "starves the step": waited / seconds > STARVING,
