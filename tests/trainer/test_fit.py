@@ -171,6 +171,15 @@ def test_nothing_to_validate_on_is_refused_at_the_start(domains: Path, tmp_path:
     assert not (tmp_path / "run").exists()
 
 
+def test_a_class_that_no_domain_has_is_told_of(domains: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    changes = {"epochs": 1, "steps_per_epoch": 1, "evidence_frames": 0}
+    fit(make_config(domains, tmp_path / "known", **changes), progress=False)
+    assert "nothing can be learnt" not in caplog.text
+    labels = ("drone", "person", "bird", "balloon")
+    fit(make_config(domains, tmp_path / "unknown", classes=labels, **changes), progress=False)
+    assert "no domain has a target of bird, balloon: nothing can be learnt of it" in caplog.text
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has what is asked for")
 def test_a_device_that_is_not_there_is_said_in_one_line(
     domains: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from dataclasses import replace
@@ -175,6 +176,8 @@ def test_validations_that_look_at_no_target_are_refused(domains: Path, tmp_path:
     [
         (RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"), "a loader process ended"),
         (MemoryError(), "out of memory: lower batch_size"),
+        (OSError(errno.EMFILE, "Too many open files"), "too many open files: lower workers, or raise the limit"),
+        (RuntimeError("unable to open shared memory object </torch_1>: Too many open files (24)"), "too many open fil"),
         (torch.OutOfMemoryError("CUDA out of memory"), "out of memory: lower batch_size"),
         (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate"), "out of memory: lower"),
         (
@@ -192,6 +195,19 @@ def test_a_lack_of_memory_says_what_helps(
     monkeypatch.setattr(fit_module, "train_step", fails)
     with pytest.raises(TrainingError, match=message):
         fit(two_step_run(domains, tmp_path / "run"), progress=False)
+
+
+def test_a_loader_process_that_is_short_of_shared_memory_ends_the_training(
+    domains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that sends batches only prints such a fault, and the training waits for ever."""
+
+    def full(_: torch.Tensor) -> None:
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_7_1>: No space left on device (28)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    with pytest.raises(TrainingError, match=r"^out of shared memory: lower workers, or lower batch_size.* --shm-size$"):
+        fit(two_step_run(domains, tmp_path / "run", workers=1), progress=False)
 
 
 def test_a_fault_in_a_loader_process_is_no_lack_of_memory(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from lightning_fabric import Fabric
 
+from loddis_trainer import building
 from loddis_trainer.building import build_loader, open_mixture
 from loddis_trainer.data import loader_processes
-from loddis_trainer.data.loader_processes import suggest_loader_processes
+from loddis_trainer.data.loader_processes import interrupts_wait, suggest_loader_processes
 from support.fitting import short_run, write_dark_and_bright
 
 MIB = 2**20
@@ -32,14 +35,57 @@ def test_half_of_the_cores_prepare_frames_and_trainings_share_them(
     assert found == expected
 
 
-@pytest.mark.parametrize(("batch_mib", "expected"), [(2, 8), (8, 3), (16, 1), (17, 0), (100, 0)])
-def test_as_many_as_their_batches_fit_into_shared_memory(roomy: Path, batch_mib: int, expected: int) -> None:
-    """A container's 64 MiB would else end the training with a bus error."""
+@pytest.mark.parametrize(("batch_mib", "expected"), [(1, 8), (2, 7), (4, 3), (8, 1), (9, 0), (100, 0)])
+def test_as_many_as_their_batches_fit_into_half_of_shared_memory(roomy: Path, batch_mib: int, expected: int) -> None:
+    """A container has 64 MiB, and two trainings may start at once."""
     assert suggest_loader_processes(batch_mib * MIB, cores=32, shared_memory=roomy) == expected
 
 
 def test_a_machine_without_a_place_for_shared_memory_has_no_limit(tmp_path: Path) -> None:
     assert suggest_loader_processes(2**50, cores=8, shared_memory=tmp_path / "none") == 4
+
+
+def test_an_interrupt_waits_until_processes_have_started() -> None:
+    done = []
+
+    def start() -> None:
+        with interrupts_wait():
+            signal.raise_signal(signal.SIGINT)
+            done.append("the rest of the block")
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert done
+    assert signal.getsignal(signal.SIGINT) is before
+    with interrupts_wait():
+        pass
+    with pytest.raises(ValueError, match="a fault"), interrupts_wait():
+        raise ValueError("a fault")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_thread_beside_the_main_one_leaves_interrupts_alone() -> None:
+    with ThreadPoolExecutor(1) as pool:
+
+        def handler_within() -> object:
+            with interrupts_wait():
+                return signal.getsignal(signal.SIGINT)
+
+        assert pool.submit(handler_within).result() is signal.getsignal(signal.SIGINT)
+
+
+def test_more_processes_than_cores_are_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(building, "available_cores", lambda: 2)
+    write_dark_and_bright(tmp_path, videos=2, frames=6)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    for workers, told in ((2, ""), (3, "3 loader processes share 2 cores")):
+        config = short_run(tmp_path, workers=workers)
+        build_loader(config, open_mixture(config, "train", progress=False), fabric)
+        assert told in caplog.text
+        assert bool(told) == bool(caplog.text)
 
 
 def test_a_training_takes_what_it_is_told_or_else_what_suits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

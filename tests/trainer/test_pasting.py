@@ -100,6 +100,17 @@ def test_a_synthetic_target_is_boxed_as_the_domain_would() -> None:
     assert found > 15
 
 
+def test_where_boxes_are_of_a_single_pixel_a_synthetic_target_is_a_point() -> None:
+    generator = np.random.default_rng(3)
+    boxes = [
+        add_synthetic_target(empty(1), *NONE, box_size_px=(1.0, 1.5), box_offset_px=(0.0, 0.0), generator=generator)[1]
+        for _ in range(30)
+    ]
+    sizes = np.concatenate([box[:, 2:] - box[:, :2] for box in boxes])
+    assert len(sizes) > 20
+    np.testing.assert_allclose(sizes, np.tile((1.0, 1.5), (len(sizes), 1)), atol=1e-5)
+
+
 def test_a_synthetic_target_does_not_show_where_the_range_ends() -> None:
     white = [np.ones(SIZE_HW, np.float32)]
     after, boxes, _ = add_synthetic_target(

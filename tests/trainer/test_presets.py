@@ -62,10 +62,11 @@ def test_flags_win_over_the_preset_one_by_one(parsed: list[Fit]) -> None:
 
 
 def test_what_a_preset_gives_can_be_taken_back(parsed: list[Fit]) -> None:
-    words = ["fit", "--preset", "edge", "--task", "a", "--balance", "natural"]
+    words = ["fit", "--preset", "edge", "--task", "a", "--balance", "natural", "--workers", "none"]
     assert run(Trainer, [*words, "--crop-hw", "none", "--final-task-share", "none", "--share-per-epoch", "0.3"]) == 0
     (fit,) = parsed
     assert (fit.crop_hw, fit.final_task_share, fit.share_per_epoch, fit.steps_per_epoch) == (None, None, 0.3, 0)
+    assert fit.workers is None
 
 
 @pytest.mark.parametrize(

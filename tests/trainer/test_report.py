@@ -229,6 +229,21 @@ def test_runs_of_other_sequences_are_not_compared(root: Path, tmp_path: Path) ->
     assert not any("against P" in part for card in cards for part in card)
 
 
+def test_a_run_that_none_of_the_splits_is_for_is_named(root: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "runs" / "elsewhere"
+    shutil.copytree(root / "runs" / "loddis", elsewhere)
+    info = elsewhere / "best" / "checkpoint.json"
+    document = json.loads(info.read_text())
+    for domain in document["domains"]:
+        domain["role"] = "task" if domain["name"] == "bright" else "auxiliary"
+    info.write_text(json.dumps(document))
+    runs = [str(root / "runs" / "alone"), str(elsewhere)]
+    assert report(root, tmp_path / "page.html", *runs, "--on", "dark:test") == 0
+    tree = ET.fromstring((tmp_path / "page.html").read_text().partition("\n")[2])
+    shift = next(section for section in tree.iter("section") if section.attrib["id"] == "negative-shift")
+    assert "None of the splits is of a task domain of elsewhere: name one by --on." in text_of(shift)
+
+
 def test_a_figure_that_was_never_measured_is_left_out(root: Path, tmp_path: Path) -> None:
     run_folder = tmp_path / "blind"
     shutil.copytree(root / "runs" / "loddis", run_folder)

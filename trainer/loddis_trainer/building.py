@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -9,6 +10,7 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from loddis_runtime.engines.threads import available_cores
 from loddis_trainer.config import FitConfig
 from loddis_trainer.data import EpochPlan, Mixture, Role, TrainingLoader, TrainingSamples
 from loddis_trainer.data.loader_processes import suggest_loader_processes
@@ -18,6 +20,8 @@ from loddis_trainer.norm_statistics import NormStatistics
 from loddis_trainer.training_model import LossWeights, TrainingModel
 
 __all__ = ["build_loader", "build_norm_statistics", "build_optimiser", "build_training_model", "open_mixture"]
+
+log = logging.getLogger(__name__)
 
 
 def open_mixture(config: FitConfig, split: str, *, progress: bool, task_only: bool = False) -> Mixture:
@@ -61,6 +65,8 @@ def build_loader(config: FitConfig, mixture: Mixture, fabric: Fabric) -> Trainin
     workers = config.workers
     if workers is None:
         workers = suggest_loader_processes(batch_bytes, trainings=fabric.world_size)
+    elif fabric.is_global_zero and workers > (cores := available_cores()):
+        log.warning("%d loader processes share %d cores: more than one for each helps nothing", workers, cores)
     return TrainingLoader(samples, plan, rank=fabric.global_rank, world_size=fabric.world_size, workers=workers)
 
 

@@ -169,9 +169,10 @@ class FitConfig(BaseModel):
     threads: Annotated[int, Field(ge=0, le=1024)] = Field(
         default=0, description="CPU threads of torch; 0: all cores allowed."
     )
-    workers: Annotated[int, Field(ge=0)] | None = Field(
+    workers: Annotated[Annotated[int, Field(ge=0, le=64)] | None, BeforeValidator(_none_of_text)] = Field(
         default=None,
-        description="Loader processes; 0: in the training process; if none, one for every two cores, at most eight.",
+        description="Loader processes; 0: in the training process; if none, one for every two cores, at most eight, "
+        "as far as shared memory holds their batches.",
     )
     validate_every: Count = Field(default=1, description="Epochs between validations.")
     keep_every: Annotated[int, Field(ge=0)] = Field(

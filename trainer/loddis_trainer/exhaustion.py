@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,21 +14,32 @@ from loddis_trainer.errors import TrainingError
 __all__ = ["names_the_file", "says_what_is_short"]
 
 ADVICE = "lower batch_size, size_hw or crop_hw"
+TOO_MANY_FILES = "too many open files: lower workers, or raise the limit (ulimit -n)"
 
 
 @contextmanager
 def says_what_is_short() -> Iterator[None]:
-    """Turn a lack of memory, of this process or of one that loads for it, into an error that says what helps.
+    """Turn a lack of memory or files, here or in a process that loads for this one, into an error that says what helps.
 
     Raises:
-        TrainingError: There was too little memory, or a loader process was killed.
+        TrainingError: There was too little memory, too few files may be open, or a loader process was killed.
     """
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise TrainingError(f"out of memory: {ADVICE}") from error
+    except OSError as error:
+        if error.errno == errno.EMFILE:
+            raise TrainingError(TOO_MANY_FILES) from error
+        raise
     except RuntimeError as error:  # torch has no type of its own for these
         text = str(error)
+        if "Too many open files" in text:
+            raise TrainingError(TOO_MANY_FILES) from error
+        if "shared memory" in text:
+            raise TrainingError(
+                f"out of shared memory: lower workers, or {ADVICE}, or give a container more of it by --shm-size"
+            ) from error
         if "DefaultCPUAllocator" in text:
             raise TrainingError(f"out of memory: {ADVICE}") from error
         if "DataLoader worker (pid" in text:  # not what a worker raised, which says "in DataLoader worker process"

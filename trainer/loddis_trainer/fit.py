@@ -107,6 +107,7 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
     mixture = open_mixture(config, "train", progress=progress and speaks)
     held_out = open_mixture(config, "val", progress=progress and speaks, task_only=True)
     _check_targets(config, mixture, held_out)
+    _warn_of_unseen_classes(config, mixture)
     domains = _domains_of(mixture)
     if before is not None:
         domains = keep_domains(before, domains, out=config.out)
@@ -201,6 +202,18 @@ def _open_fabric(config: FitConfig) -> Fabric:
         wanted = f"{config.devices} of {config.accelerator} in {config.precision}"
         raise TrainingError(f"cannot train on {wanted}: {' '.join(str(error).split())}") from error
     return fabric
+
+
+def _warn_of_unseen_classes(config: FitConfig, mixture: Mixture) -> None:
+    """Say which classes have no target at all: a name of the labels may be meant, and nothing is learnt of it."""
+    seen = {
+        int(label)
+        for domain in mixture.domains
+        for number in range(len(domain.dataset))
+        for label in domain.dataset.class_ids(number)
+    }
+    if unseen := [name for number, name in enumerate(config.classes) if number not in seen]:
+        log.warning("no domain has a target of %s: nothing can be learnt of it", ", ".join(unseen))
 
 
 def _check_targets(config: FitConfig, mixture: Mixture, held_out: Mixture) -> None:

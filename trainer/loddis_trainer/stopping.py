@@ -16,6 +16,7 @@ from loddis_trainer.training_model import TrainingModel
 __all__ = ["STOPPED", "save_stopped"]
 
 STOPPED = "stopped"  # folder in that of the run
+NOT_FINITE = "they are not finite"
 FAULTS = (LoddisError, OSError, RuntimeError, MemoryError, ValueError)  # of which the error of the step is told first
 
 
@@ -48,14 +49,20 @@ def save_stopped(
     faults = [fabric.broadcast(str(error), src=rank) for rank in range(fabric.world_size)]
     what_is_left = "nothing was learnt before"
     if fabric.is_global_zero and info.step:
-        unsettled = _settle(weights, statistics, epoch=info.epoch)
+        why_unsettled = _settle(weights, statistics, epoch=info.epoch)
         try:
             save_checkpoint(out / STOPPED, info, weights)
-            what_is_left = f"the averaged weights of the {info.step} steps before are in {out / STOPPED}{unsettled}"
-            if not (out / "last" / INFO).is_file():
+            what_is_left = f"the averaged weights of the {info.step} steps before are in {out / STOPPED}"
+            if why_unsettled:
                 what_is_left += (
-                    f"; there is no last/ to resume: begin anew with another --out, from these weights with --init "
-                    f"{out / STOPPED}"
+                    ", their statistics of normalisation as the training averaged them, for they cannot be measured: "
+                    + why_unsettled
+                )
+            if not (out / "last" / INFO).is_file():
+                what_is_left += "; there is no last/ to resume: begin anew with another --out, " + (
+                    "but not from these weights, which are spoilt"
+                    if why_unsettled == NOT_FINITE
+                    else f"from these weights with --init {out / STOPPED}"
                 )
         except FAULTS as cause:
             what_is_left = f"nothing is left of the steps since the last epoch: {' '.join(str(cause).split())}"
@@ -64,7 +71,7 @@ def save_stopped(
 
 
 def _settle(weights: TrainingModel, statistics: NormStatistics | None, *, epoch: int) -> str:
-    """Measure the statistics of weights in the middle of an epoch; say why, where the old ones had to be put back."""
+    """Measure the statistics of weights in the middle of an epoch; say why, if the old ones had to be put back."""
     if statistics is None:
         return ""
     before: dict[str, Tensor] = {}
@@ -73,9 +80,9 @@ def _settle(weights: TrainingModel, statistics: NormStatistics | None, *, epoch:
         statistics.settle(weights, epoch=epoch)
         if all(bool(value.isfinite().all()) for value in weights.state_dict().values()):
             return ""
-        cause = "they are not finite"
+        cause = NOT_FINITE
     except FAULTS as error:
         cause = " ".join(str(error).split())
     if before:  # else there was no memory for them, and nothing was measured
         weights.load_state_dict(before)
-    return f", their statistics of normalisation as the training averaged them, for they cannot be measured: {cause}"
+    return cause

@@ -8,6 +8,7 @@ processes, and a training that is resumed with the same number of epochs sees wh
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -17,9 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 
 from loddis_trainer.data.errors import DataError
+from loddis_trainer.data.loader_processes import interrupts_wait
 from loddis_trainer.data.samples import Draw, TrainingSamples
 
 __all__ = ["Batch", "EpochPlan", "TrainingLoader", "collate"]
@@ -101,9 +103,14 @@ class EpochPlan:
 
 
 def collate(samples: list[tuple[Tensor, Tensor, Tensor, int, str]]) -> Batch:
-    """Put samples into a batch."""
+    """Put samples into a batch; in a loader process, where its frames can be handed over."""
     frames, boxes, labels, domains, names = zip(*samples, strict=True)
-    return Batch(torch.stack(frames), list(boxes), list(labels), torch.tensor(domains), list(names))
+    stacked = torch.stack(frames)
+    if get_worker_info() is not None:
+        # The thread that sends batches would do so too. But where memory is short it only prints that, and the training
+        # waits for ever; what fails here, the training hears of.
+        stacked.share_memory_()  # type: ignore[no-untyped-call]
+    return Batch(stacked, list(boxes), list(labels), torch.tensor(domains), list(names))
 
 
 class TrainingLoader:
@@ -143,13 +150,17 @@ class TrainingLoader:
 
     def epoch(self, epoch: int, *, only: slice = slice(None)) -> Iterator[Batch]:
         """Give the batches of an epoch, or `only` some of them."""
-        loader = DataLoader(
-            self.samples,
-            batch_sampler=self.draws(epoch)[only],
-            collate_fn=collate,
-            num_workers=self.workers,
-        )
-        yield from loader
+        with interrupts_wait(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="This DataLoader will create")  # more processes than cores
+            batches = iter(
+                DataLoader(
+                    self.samples,
+                    batch_sampler=self.draws(epoch)[only],
+                    collate_fn=collate,
+                    num_workers=self.workers,
+                )
+            )
+        yield from batches
 
     def draws(self, epoch: int) -> list[list[Draw]]:
         """Say which frames make the batches of an epoch, for this process."""

@@ -72,8 +72,10 @@ def add_synthetic_target(
     if found is None:
         return frames, boxes_xyxy, labels
     centre, box = found
-    kind = KINDS[generator.integers(len(KINDS))]
-    size = 0.0 if kind == "point" else float(generator.uniform(SIZES_PX[0], min(SIZES_PX[1], *box_size_px)))
+    kind, largest = KINDS[generator.integers(len(KINDS))], min(SIZES_PX[1], *box_size_px)
+    if largest < SIZES_PX[0]:  # the box of a point
+        kind = "point"
+    size = 0.0 if kind == "point" else float(generator.uniform(SIZES_PX[0], largest))
     snr = _evenly_in_logarithm(SNR, generator)
     heading = float(generator.uniform(0, 2 * np.pi))
     speed_px = float(generator.uniform(0, SPEED_PX))

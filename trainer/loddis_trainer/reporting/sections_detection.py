@@ -21,7 +21,8 @@ def negative_shift_section(findings: Findings) -> Section:
         )
         return section
     if not any(findings.task_splits(run) for run in with_auxiliary):
-        section.blocks.append(Note("None of the splits is of a task domain: name one by --on."))
+        labels = ", ".join(run.label for run in with_auxiliary)
+        section.blocks.append(Note(f"None of the splits is of a task domain of {labels}: name one by --on."))
         return section
     compared: set[str] = set()
     for base in alone:
