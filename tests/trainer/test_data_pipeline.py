@@ -31,6 +31,7 @@ from loddis_trainer.data import (
 )
 from loddis_trainer.data.augment import augment
 from loddis_trainer.data.cache import FrameCache, default_cache_dir
+from loddis_trainer.data.samples import Draw
 from loddis_trainer.domain_spec import DomainSpec, describe_share
 from support.domains import spot_frame, write_coco_domain, write_drone_csv_domain
 
@@ -315,15 +316,43 @@ def test_an_epoch_of_so_many_steps_draws_again_what_runs_out(root: Path, balance
 
 
 def test_processes_share_an_epoch_without_overlap(root: Path) -> None:
-    plan = EpochPlan(batch_size=4, share_per_epoch=1.0)
-    whole = {d for batch in make_loader(root, plan=plan, world_size=1).draws(0) for d in batch}
-    parts = [
-        {d for batch in make_loader(root, plan=plan, rank=rank, world_size=2).draws(0) for d in batch}
-        for rank in (0, 1)
-    ]
+    def drawn(**place: int) -> set[tuple[int, int]]:
+        loader = make_loader(root, plan=EpochPlan(batch_size=4, share_per_epoch=1.0), **place)
+        return {(draw.domain, draw.number) for batch in loader.draws(0) for draw in batch}
+
+    whole, *parts = drawn(world_size=1), drawn(rank=0, world_size=2), drawn(rank=1, world_size=2)
     assert parts[0].isdisjoint(parts[1])
     assert len(parts[0]) == len(parts[1])
     assert parts[0] | parts[1] <= whole
+
+
+@pytest.mark.parametrize("balance", ["natural", "domain"])
+def test_draws_know_how_far_the_training_is(root: Path, balance: Literal["natural", "domain"]) -> None:
+    plan = EpochPlan(batch_size=6, steps_per_epoch=20, balance=balance, task_share=0.5, epochs=2)
+    loader = make_loader(root, plan=plan)
+    progress = [draw.progress for epoch in (0, 1, 2) for batch in loader.draws(epoch) for draw in batch]
+    assert progress == sorted(progress)
+    assert progress[0] == 0
+    assert progress[120] == pytest.approx(0.5)
+    assert progress[240] == pytest.approx(1)
+
+
+def test_noise_grows_as_the_training_goes_on(root: Path) -> None:
+    """All at once, it hides dim targets from a detector that has not seen one yet, which then learns nothing at all."""
+
+    def noise(progress: float, **changes: float) -> float:
+        asked = AugmentConfig(noise=0.2, **changes)
+        samples = make_loader(root, plan=EpochPlan(batch_size=4), augmentation=asked).samples
+        draw = Draw(0, 3, 0, progress=progress)
+        return float((samples[draw][0] - samples.unchanged()[draw][0]).std())
+
+    full = noise(1.0)
+    assert full > 0.001
+    assert noise(0.0) == 0
+    assert noise(0.25) == pytest.approx(full / 4, rel=0.1)
+    assert noise(0.5) == noise(0.7) == full
+    assert noise(0.0, noise_ramp=0.0) == full
+    assert not AugmentConfig(noise_ramp=0.3).active
 
 
 def test_a_mixture_too_small_for_a_batch_says_so(root: Path) -> None:

@@ -36,6 +36,11 @@ class AugmentConfig(BaseModel):
         default=0.0,
         description="Largest sigma of added temporal noise, of the full range; most frames get far less of it.",
     )
+    noise_ramp: Probability = Field(
+        default=0.5,
+        description="Share of the training over which noise grows, slowly first, from none to all of it; 0: all of it "
+        "is there at once, and may hide dim targets of a pixel or two from a detector that has not seen one yet.",
+    )
     paste: Probability = Field(
         default=0.0, description="Probability of one more target, cut out of another frame of the domain, and dimmed."
     )
@@ -54,4 +59,10 @@ class AugmentConfig(BaseModel):
     @property
     def active(self) -> bool:
         """Whether anything is changed at all."""
-        return any(value > 0 for value in self.model_dump().values())
+        return any(value > 0 for value in self.model_dump(exclude={"noise_ramp"}).values())
+
+    def at(self, progress: float) -> AugmentConfig:
+        """Give what to change at a place of the training, in [0, 1]."""
+        if progress >= self.noise_ramp:
+            return self
+        return self.model_copy(update={"noise": self.noise * (progress / self.noise_ramp) ** 2})

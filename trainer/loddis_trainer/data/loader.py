@@ -88,7 +88,7 @@ class EpochPlan:
         task_share: Under ``domain``, in the first step.
         final_task_share: In the second half of all epochs, moving there evenly over the first; ``None``: it stays. 1
             ends on the task domains alone.
-        epochs: Of the training, halfway through which that share is reached.
+        epochs: Of the training, halfway through which that share is reached; more than these are as its end.
         seed: Of the order.
     """
 
@@ -172,7 +172,11 @@ class TrainingLoader:
         owners = np.repeat(np.arange(len(self._sizes)), self._sizes)
         numbers = np.concatenate([np.arange(size) for size in self._sizes])
         chosen = _shuffled(len(owners), count, np.random.default_rng((self.plan.seed, epoch)))
-        draws = [Draw(int(owners[i]), int(numbers[i]), epoch, turn) for i, turn in chosen]
+        progress = [self._progress(epoch, place / count) for place in range(count)]
+        draws = [
+            Draw(int(owners[i]), int(numbers[i]), epoch, turn, done)
+            for (i, turn), done in zip(chosen, progress, strict=True)
+        ]
         return [draws[i : i + self.plan.batch_size] for i in range(0, count, self.plan.batch_size)]
 
     def _by_domain(self, epoch: int) -> list[list[Draw]]:
@@ -184,19 +188,23 @@ class TrainingLoader:
         ]
         return [
             [
-                Draw(domain, number, epoch, turn)
+                Draw(domain, number, epoch, turn, self._progress(epoch, step / steps))
                 for domain, count in enumerate(per_batch)
                 for number, turn in islice(streams[domain], int(count))
             ]
-            for per_batch in counts
+            for step, per_batch in enumerate(counts)
         ]
 
-    def _task_share(self, epoch: int, progress: float) -> float:
-        """Give the share of the task domains in a batch at a place `progress`, in [0, 1), of an epoch."""
+    def _progress(self, epoch: int, part: float) -> float:
+        """Give the progress of the training at a part, in [0, 1), of an epoch."""
+        return (epoch + part) / self.plan.epochs
+
+    def _task_share(self, epoch: int, part: float) -> float:
+        """Give the share of the task domains in a batch at a part, in [0, 1), of an epoch."""
         first, last = self.plan.task_share, self.plan.final_task_share
         if last is None:
             return first
-        return first + (last - first) * min(1.0, 2 * (epoch + progress) / self.plan.epochs)
+        return first + (last - first) * min(1.0, 2 * self._progress(epoch, part))
 
     def _domain_counts(self, task_share: float) -> list[int]:
         """Share a batch out among the domains: largest remainders, at least one frame of each that has a share."""

@@ -39,12 +39,21 @@ MANY_GAPS = 0.1  # of a domain's frames: from here on its windows show too littl
 
 
 class Draw(NamedTuple):
-    """A frame to draw: domain id, frame number in the domain, the epoch that asks, and how often it drew it before."""
+    """A frame to draw.
+
+    Attributes:
+        domain: Domain id.
+        number: Of the frame in the domain.
+        epoch: That asks for it.
+        turn: How often the epoch drew it before.
+        progress: Of the training when it is seen, in [0, 1].
+    """
 
     domain: int
     number: int
     epoch: int
     turn: int = 0
+    progress: float = 1.0
 
 
 class _Chances(NamedTuple):
@@ -120,7 +129,7 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
         boxes, labels = dataset.boxes(draw.number), dataset.class_ids(draw.number)
         chances = self._chances(draw)
         if self.augmentation.active:
-            frames, boxes, labels = self._change(draw.domain, frames, boxes, labels, chances)
+            frames, boxes, labels = self._change(draw, frames, boxes, labels, chances)
         stacked = np.empty((self.window, *self.size_hw), dtype=np.float32)
         for target, frame in zip(stacked, frames, strict=True):
             letterbox(frame, self.size_hw, out=target)
@@ -137,7 +146,8 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
 
     def _chances(self, draw: Draw) -> _Chances:
         """Give a draw's generators: none of them knows what another one gave."""
-        return _Chances(*np.random.default_rng((self.seed, *draw)).spawn(len(_Chances._fields)))
+        drawn = (draw.domain, draw.number, draw.epoch, draw.turn)
+        return _Chances(*np.random.default_rng((self.seed, *drawn)).spawn(len(_Chances._fields)))
 
     def _window(self, domain: int, number: int) -> Window:
         """Give the T frames ``(H, W)`` float32 in [0, 1] that end with a frame, registered if asked for."""
@@ -147,7 +157,7 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
 
     def _change(
         self,
-        domain: int,
+        draw: Draw,
         frames: Window,
         boxes: NDArray[np.float32],
         labels: NDArray[np.int64],
@@ -157,7 +167,8 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
 
         What is rendered so has its SNR in the noise that the frame ends up with.
         """
-        ask, offset_px = self.augmentation, self._box_offsets_px[domain]
+        domain = draw.domain
+        ask, offset_px = self.augmentation.at(draw.progress), self._box_offsets_px[domain]
         copying, changing, rendering, repeating, _ = chances
         if copying.random() < ask.paste:
             frames, boxes, labels = self._copy_target(domain, frames, boxes, labels, copying)
