@@ -172,10 +172,9 @@ class TrainingLoader:
         owners = np.repeat(np.arange(len(self._sizes)), self._sizes)
         numbers = np.concatenate([np.arange(size) for size in self._sizes])
         chosen = _shuffled(len(owners), count, np.random.default_rng((self.plan.seed, epoch)))
-        progress = [self._progress(epoch, place / count) for place in range(count)]
         draws = [
-            Draw(int(owners[i]), int(numbers[i]), epoch, turn, done)
-            for (i, turn), done in zip(chosen, progress, strict=True)
+            Draw(int(owners[i]), int(numbers[i]), epoch, turn, self._progress(epoch, place / count))
+            for place, (i, turn) in enumerate(chosen)
         ]
         return [draws[i : i + self.plan.batch_size] for i in range(0, count, self.plan.batch_size)]
 
