@@ -207,6 +207,21 @@ def test_a_frame_without_targets_still_teaches_silence() -> None:
     assert (raw.objectness.grad > 0).all()
 
 
+def test_autocast_leaves_the_loss_its_precision() -> None:
+    """Sums over thousands of grid points in bfloat16 are good to one part in a hundred."""
+    target, label = torch.tensor([[24.0, 16.0, 36.0, 28.0]]), torch.zeros(1, dtype=torch.int64)
+    truth = pad_truth([target, target + 5], [label, label], device="cpu")
+    groups, auxiliary = torch.tensor([0, 1]), torch.tensor([False, True])
+    losses = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            losses.append(
+                detection_loss(quiet_predictions(2), truth, stride=STRIDE, groups=groups, auxiliary=auxiliary)
+            )
+    assert losses[0].total.dtype == losses[1].total.dtype == torch.float32
+    assert losses[0] == losses[1]
+
+
 def test_only_the_targets_class_is_asked_for() -> None:
     raw = quiet_predictions(1, classes=3)
     raw.classes.requires_grad_()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 from collections import namedtuple
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -45,6 +46,15 @@ def test_a_machine_without_a_place_for_shared_memory_has_no_limit(tmp_path: Path
     assert suggest_loader_processes(2**50, cores=8, shared_memory=tmp_path / "none") == 4
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Let Ctrl-C interrupt, as in a terminal; what a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 def test_an_interrupt_waits_until_processes_have_started() -> None:
     done = []
 
@@ -63,6 +73,16 @@ def test_an_interrupt_waits_until_processes_have_started() -> None:
     with pytest.raises(ValueError, match="a fault"), interrupts_wait():
         raise ValueError("a fault")
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_where_interrupts_are_ignored_they_stay_so() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interrupts_wait():
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_thread_beside_the_main_one_leaves_interrupts_alone() -> None:

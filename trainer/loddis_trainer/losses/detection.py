@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from loddis_trainer.assignment import PaddedTruth, assign
 from loddis_trainer.choices import BoxLoss
 from loddis_trainer.losses.boxes import BOX_LOSSES
+from loddis_trainer.losses.numerics import full_precision
 from loddis_trainer.models.head import RawPredictions, decode_boxes, grid_points
 
 __all__ = ["DetectionLoss", "detection_loss"]
@@ -73,26 +74,27 @@ def detection_loss(
         groups: ``(B,)`` int64 in [0, G); all frames are one group if none.
         auxiliary: ``(G,)`` bool, by group; given with `groups`.
     """
-    boxes = decode_boxes(raw, stride=stride)  # (B, A, 4)
-    objectness, classes = raw.objectness.float(), raw.classes.float()
-    grid = grid_points(raw.size_hw, device=boxes.device)
-    found = assign(boxes, objectness, classes, grid, truth, stride=stride, box_trust=box_trust)
-    weight = _frame_weights(found.foreground.sum(dim=1), groups, auxiliary)  # (B,)
+    with full_precision(raw.objectness):
+        boxes = decode_boxes(raw, stride=stride)  # (B, A, 4)
+        objectness, classes = raw.objectness.float(), raw.classes.float()
+        grid = grid_points(raw.size_hw, device=boxes.device)
+        found = assign(boxes, objectness, classes, grid, truth, stride=stride, box_trust=box_trust)
+        weight = _frame_weights(found.foreground.sum(dim=1), groups, auxiliary)  # (B,)
 
-    index = found.target_index
-    target_boxes = torch.gather(truth.boxes_xyxy, 1, index[..., None].expand(-1, -1, 4))  # (B, A, 4)
-    target_labels = torch.gather(truth.class_ids, 1, index)  # (B, A)
-    trust = torch.ones(len(boxes), device=boxes.device) if box_trust is None else box_trust.to(boxes.dtype)
-    trust = torch.where(found.foreground, trust[:, None], 0.0)  # (B, A)
-    # The class is asked for as strongly as the box overlaps: the score then ranks boxes by how good they are.
-    target_classes = F.one_hot(target_labels, classes.shape[-1]) * found.overlap[..., None]  # (B, A, C)
+        index = found.target_index
+        target_boxes = torch.gather(truth.boxes_xyxy, 1, index[..., None].expand(-1, -1, 4))  # (B, A, 4)
+        target_labels = torch.gather(truth.class_ids, 1, index)  # (B, A)
+        trust = torch.ones(len(boxes), device=boxes.device) if box_trust is None else box_trust.to(boxes.dtype)
+        trust = torch.where(found.foreground, trust[:, None], 0.0)  # (B, A)
+        # The class is asked for as strongly as the box overlaps: the score then ranks boxes by how good they are.
+        target_classes = F.one_hot(target_labels, classes.shape[-1]) * found.overlap[..., None]  # (B, A, C)
 
-    box = (trust * BOX_LOSSES[box_loss](boxes, target_boxes)).sum(dim=1) @ weight
-    per_point = F.binary_cross_entropy_with_logits(objectness, found.foreground.float(), reduction="none")
-    seen = per_point.sum(dim=1) @ weight
-    per_class = F.binary_cross_entropy_with_logits(classes, target_classes, reduction="none")
-    named = torch.where(found.foreground[..., None], per_class, 0.0).sum(dim=(1, 2)) @ weight
-    return DetectionLoss(BOX_WEIGHT * box + seen + named, box, seen, named, found.foreground.sum())
+        box = (trust * BOX_LOSSES[box_loss](boxes, target_boxes)).sum(dim=1) @ weight
+        per_point = F.binary_cross_entropy_with_logits(objectness, found.foreground.float(), reduction="none")
+        seen = per_point.sum(dim=1) @ weight
+        per_class = F.binary_cross_entropy_with_logits(classes, target_classes, reduction="none")
+        named = torch.where(found.foreground[..., None], per_class, 0.0).sum(dim=(1, 2)) @ weight
+        return DetectionLoss(BOX_WEIGHT * box + seen + named, box, seen, named, found.foreground.sum())
 
 
 def _frame_weights(assigned: Tensor, groups: Tensor | None, auxiliary: Tensor | None) -> Tensor:
