@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -365,57 +363,6 @@ def test_a_batch_too_small_for_the_domains_says_so(root: Path) -> None:
     with pytest.raises(DataError, match=r"batch of 2 cannot hold a frame of each domain \(dark, bright, clips\)"):
         make_loader(root, plan=EpochPlan(batch_size=2, balance="domain"))
     assert make_loader(root, plan=EpochPlan(batch_size=2)).steps_per_epoch > 0
-
-
-OPENED = """
-import hashlib, os, resource, sys
-from pathlib import Path
-from loddis_runtime.intensity import FullRange
-from loddis_trainer.data import AugmentConfig, EpochPlan, Mixture, TrainingLoader, TrainingSamples
-root = Path(sys.argv[1])
-mixture = Mixture.open(
-    ["dark"], ["bright", "clips"], split="train", seed=0, data_root=root, cache_dir=root / "cache", progress=False
-)
-changes = AugmentConfig(flip=0.5, scale=0.2, shift=0.1, gain=0.2, offset=0.1, noise=0.02)
-samples = TrainingSamples(
-    mixture, size_hw=(64, 64), window=1, intensity=FullRange(), augmentation=changes, seed=0
-)
-"""
-DIGESTS = """
-for workers in (0, 1, 2):
-    digest = hashlib.sha256()
-    for batch in TrainingLoader(samples, EpochPlan(batch_size=5, share_per_epoch=0.4), workers=workers).epoch(1):
-        digest.update(batch.frames.numpy().tobytes() + "".join(batch.names).encode())
-        for boxes, labels in zip(batch.boxes_xyxy, batch.class_ids, strict=True):
-            digest.update(boxes.numpy().tobytes() + labels.numpy().tobytes())
-        digest.update(batch.domain_ids.numpy().tobytes())
-    print(digest.hexdigest())
-"""
-FEW_FILES = """
-opened = len(os.listdir("/proc/self/fd"))
-resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 40, opened + 40))
-for batch in TrainingLoader(samples, EpochPlan(batch_size=48, steps_per_epoch=3), workers=1).epoch(0):
-    print(len(batch.boxes_xyxy))
-"""
-
-
-def in_own_process(script: str, root: Path) -> list[str]:
-    """Loader processes are forked, and the one of the tests is full of threads."""
-    done = subprocess.run(
-        [sys.executable, "-c", OPENED + script, str(root)], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
-
-
-def test_batches_do_not_depend_on_the_number_of_loader_processes(root: Path) -> None:
-    digests = in_own_process(DIGESTS, root)
-    assert len(digests) == 3
-    assert len(set(digests)) == 1
-
-
-def test_a_large_batch_needs_no_open_file_for_each_of_its_frames(root: Path) -> None:
-    assert in_own_process(FEW_FILES, root) == ["48"] * 3
 
 
 def test_boxes_follow_the_frame_into_the_network(root: Path) -> None:

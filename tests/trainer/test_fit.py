@@ -177,7 +177,7 @@ def test_a_class_that_no_domain_has_is_told_of(domains: Path, tmp_path: Path, ca
     assert "nothing can be learnt" not in caplog.text
     labels = ("drone", "person", "bird", "balloon")
     fit(make_config(domains, tmp_path / "unknown", classes=labels, **changes), progress=False)
-    assert "no domain has a target of bird, balloon: nothing can be learnt of it" in caplog.text
+    assert "none of the frames to train on has a target of bird, balloon: nothing is learnt of it" in caplog.text
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has what is asked for")

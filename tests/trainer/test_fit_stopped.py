@@ -143,14 +143,10 @@ def test_a_fault_later_changes_neither_the_last_nor_the_best_and_a_resume_takes_
 
 
 @pytest.mark.parametrize(
-    ("spoil", "cause", "advice"),
-    [
-        (DataError("a frame is gone"), "a frame is gone", r"from these weights with --init \S*stopped"),
-        (torch.nan, "they are not finite", "but not from these weights, which are spoilt"),
-    ],
+    ("spoil", "cause"), [(DataError("a frame is gone"), "a frame is gone"), (torch.nan, "not all of them are finite")]
 )
 def test_statistics_that_cannot_be_measured_stay_as_they_were_and_the_fault_is_told_first(
-    domains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Exception | float, cause: str, advice: str
+    domains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Exception | float, cause: str
 ) -> None:
     def broken(_: NormStatistics, model: TrainingModel, **__: object) -> None:
         for name, value in model.state_dict().items():
@@ -161,10 +157,22 @@ def test_statistics_that_cannot_be_measured_stay_as_they_were_and_the_fault_is_t
 
     fault = Fault(at=1, kind="loss").install(monkeypatch)
     monkeypatch.setattr(NormStatistics, "settle", broken)
-    told = r"^the loss is not finite .* steps before are in \S*stopped, their statistics .* cannot be measured: "
-    with pytest.raises(NotFiniteError, match=f"{told}{cause}; there is no last/ .* another --out, {advice}$"):
+    told = r"^the loss is not finite .* steps before are in \S*stopped, with the statistics .* measuring them failed: "
+    advice = r"there is no last/ .* another --out, from these weights with --init \S*stopped$"
+    with pytest.raises(NotFiniteError, match=f"{told}{cause}; {advice}"):
         fit(two_step_run(domains, tmp_path / "run"), progress=False)
     assert_equal(read_weights(tmp_path / "run" / "stopped"), fault.weights())
+
+
+def test_weights_that_are_spoilt_are_not_left(domains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoil(average: WeightAverage, _: nn.Module) -> None:
+        next(average.average.parameters()).data.fill_(torch.nan)
+
+    Fault(at=1, kind="loss").install(monkeypatch)
+    monkeypatch.setattr(WeightAverage, "update", spoil)
+    with pytest.raises(NotFiniteError, match=r"nothing is left of the steps since the last epoch: .* are not finite$"):
+        fit(two_step_run(domains, tmp_path / "run"), progress=False)
+    assert not (tmp_path / "run" / "stopped").exists()
 
 
 def test_a_fault_that_cannot_be_saved_either_is_told_first(

@@ -1,10 +1,10 @@
-"""How many loader processes a training has where nobody says."""
+"""How many loader processes a training has where nobody says, how they start, and what they give."""
 
 from __future__ import annotations
 
-import shutil
 import signal
-from collections import namedtuple
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,32 +18,121 @@ from loddis_trainer.data import loader_processes
 from loddis_trainer.data.loader_processes import interrupts_wait, suggest_loader_processes
 from support.fitting import short_run, write_dark_and_bright
 
-MIB = 2**20
-Usage = namedtuple("Usage", "total used free")
+OPENED = """
+import errno, gc, hashlib, multiprocessing, os, resource, signal, sys, tempfile
+from pathlib import Path
+from loddis_runtime.intensity import FullRange
+from loddis_trainer.data import AugmentConfig, DataError, EpochPlan, Mixture, TrainingLoader, TrainingSamples
+root = Path(sys.argv[1])
+mixture = Mixture.open(
+    ["dark"], ["bright"], split="train", seed=0, data_root=root, cache_dir=root / "cache", progress=False
+)
+changes = AugmentConfig(flip=0.5, scale=0.2, shift=0.1, gain=0.2, offset=0.1, noise=0.02)
+def load(samples=TrainingSamples, *, workers, batch_size=5, steps=12):
+    asked = samples(mixture, size_hw=(64, 64), window=1, intensity=FullRange(), augmentation=changes, seed=0)
+    plan = EpochPlan(batch_size=batch_size, steps_per_epoch=steps)
+    return TrainingLoader(asked, plan, workers=workers).epoch(1)
+"""
+DIGESTS = """
+tempfile.tempdir = "/nowhere/" + 100 * "x"
+for workers in (0, 1, 2):
+    digest = hashlib.sha256()
+    for batch in list(load(workers=workers)):
+        digest.update(batch.frames.numpy().tobytes() + "".join(batch.names).encode())
+        for boxes, labels in zip(batch.boxes_xyxy, batch.class_ids, strict=True):
+            digest.update(boxes.numpy().tobytes() + labels.numpy().tobytes())
+        digest.update(batch.domain_ids.numpy().tobytes())
+    print(digest.hexdigest())
+"""
+FEW_FILES = """
+opened, most = len(os.listdir("/proc/self/fd")), resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+for more in range(40):
+    if os.fork():
+        os.wait()  # one after the other, each with the files of the first
+        continue
+    resource.setrlimit(resource.RLIMIT_NOFILE, (opened + more, most))
+    try:
+        print(sum(len(batch.boxes_xyxy) for batch in load(workers=1, batch_size=48, steps=2)), flush=True)
+    except OSError as error:
+        print(errno.errorcode[error.errno], flush=True)
+    os._exit(0)
+"""
+FAULTS = """
+for fault in (DataError("a frame is gone"), OSError(errno.EMFILE, "no more"), MemoryError(), KeyError("a plain fault")):
+    class Faulty(TrainingSamples):
+        def __getitem__(self, draw):
+            raise fault
+    try:
+        list(load(Faulty, workers=1))
+    except Exception as error:
+        print(type(error).__name__, str(error).splitlines()[-1:], sep=": ")
+"""
+INTERRUPTED = """
+signal.signal(signal.SIGINT, signal.default_int_handler)
+start, started = multiprocessing.Process.start, []
+def interrupted(process):
+    start(process)
+    started.append(process)
+    signal.raise_signal(signal.SIGINT)
+multiprocessing.context.ForkProcess.start = interrupted
+try:
+    next(load(workers=2))
+except KeyboardInterrupt:
+    print("interrupted after", len(started))
+print([process.is_alive() for process in started], signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+"""
 
 
-@pytest.fixture
-def roomy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(64 * MIB, 0, 64 * MIB))
-    return tmp_path
+@pytest.fixture(scope="module")
+def domains(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dark_and_bright(tmp_path_factory.mktemp("domains"), videos=2, frames=6)
+
+
+def in_own_process(script: str, domains: Path) -> list[str]:
+    """Give the lines that a script prints: loader processes are forked, and that of the tests is full of threads."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", OPENED + script, str(domains)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_batches_do_not_depend_on_the_number_of_processes(domains: Path) -> None:
+    """Nor do they change when later ones come; no temporary folder is needed."""
+    digests = in_own_process(DIGESTS, domains)
+    assert len(digests) == 3
+    assert len(set(digests)) == 1
+
+
+def test_too_few_files_are_told_of_and_a_large_batch_needs_no_more_than_a_small_one(domains: Path) -> None:
+    """Sooner or later the limit is enough; nowhere on the way does a training wait for ever."""
+    given = in_own_process(FEW_FILES, domains)
+    assert len(given) == 40
+    assert given[0] == "EMFILE"
+    assert given == sorted(given, reverse=True)
+    assert given[-20:] == ["96"] * 20
+
+
+def test_faults_of_a_process_are_raised_as_they_were_there(domains: Path) -> None:
+    assert in_own_process(FAULTS, domains) == [
+        "DataError: ['a frame is gone']",
+        "OSError: ['[Errno 24] no more']",
+        "MemoryError: []",
+        "KeyError: [\"KeyError: 'a plain fault'\"]",
+    ]
+
+
+def test_ctrl_c_while_they_start_ends_all_of_them(domains: Path) -> None:
+    assert in_own_process(INTERRUPTED, domains) == ["interrupted after 2", "[False, False] True"]
 
 
 @pytest.mark.parametrize(("cores", "trainings", "expected"), [(1, 1, 0), (2, 1, 1), (16, 1, 8), (64, 1, 8), (16, 4, 2)])
-def test_half_of_the_cores_prepare_frames_and_trainings_share_them(
-    roomy: Path, cores: int, trainings: int, expected: int
-) -> None:
-    found = suggest_loader_processes(MIB // 2, trainings=trainings, cores=cores, shared_memory=roomy)
-    assert found == expected
-
-
-@pytest.mark.parametrize(("batch_mib", "expected"), [(1, 8), (2, 7), (4, 3), (8, 1), (9, 0), (100, 0)])
-def test_as_many_as_their_batches_fit_into_half_of_shared_memory(roomy: Path, batch_mib: int, expected: int) -> None:
-    """A container has 64 MiB, and two trainings may start at once."""
-    assert suggest_loader_processes(batch_mib * MIB, cores=32, shared_memory=roomy) == expected
-
-
-def test_a_machine_without_a_place_for_shared_memory_has_no_limit(tmp_path: Path) -> None:
-    assert suggest_loader_processes(2**50, cores=8, shared_memory=tmp_path / "none") == 4
+def test_half_of_the_cores_prepare_frames_and_trainings_share_them(cores: int, trainings: int, expected: int) -> None:
+    assert suggest_loader_processes(trainings=trainings, cores=cores) == expected
 
 
 @pytest.fixture

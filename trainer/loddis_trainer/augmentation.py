@@ -62,7 +62,7 @@ class AugmentConfig(BaseModel):
         return any(value > 0 for value in self.model_dump(exclude={"noise_ramp"}).values())
 
     def at(self, progress: float) -> AugmentConfig:
-        """Give what to change at a place of the training, in [0, 1]."""
+        """Give what to change when so much of the training, in [0, 1], is done."""
         if progress >= self.noise_ramp:
             return self
         return self.model_copy(update={"noise": self.noise * (progress / self.noise_ramp) ** 2})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-import torch
 from lightning_fabric import Fabric
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
@@ -60,11 +59,9 @@ def build_loader(config: FitConfig, mixture: Mixture, fabric: Fabric) -> Trainin
         epochs=config.epochs,
         seed=config.seed,
     )
-    height, width = config.crop_hw or config.size_hw
-    batch_bytes = config.batch_size * config.window * height * width * torch.float32.itemsize
     workers = config.workers
     if workers is None:
-        workers = suggest_loader_processes(batch_bytes, trainings=fabric.world_size)
+        workers = suggest_loader_processes(trainings=fabric.world_size)
     elif fabric.is_global_zero and workers > (cores := available_cores()):
         log.warning("%d loader processes share %d cores: more than one for each helps nothing", workers, cores)
     return TrainingLoader(samples, plan, rank=fabric.global_rank, world_size=fabric.world_size, workers=workers)

@@ -171,8 +171,8 @@ class FitConfig(BaseModel):
     )
     workers: Annotated[Annotated[int, Field(ge=0, le=64)] | None, BeforeValidator(_none_of_text)] = Field(
         default=None,
-        description="Loader processes; 0: in the training process; if none, one for every two cores, at most eight, "
-        "as far as shared memory holds their batches.",
+        description="Loader processes of each training process; 0: it prepares frames itself; if none, one for every "
+        "two cores that it has, at most eight.",
     )
     validate_every: Count = Field(default=1, description="Epochs between validations.")
     keep_every: Annotated[int, Field(ge=0)] = Field(

@@ -54,7 +54,7 @@ FIRST_KERNEL = "detector.backbone.stem.conv.weight"
 NORM_BATCHES = 8  # that normalisations of a bundle are measured on
 
 # A resumed run may differ from the one it goes on from in these, and in nothing else. With another number of epochs,
-# what moves over the training (learning rate, λ, the task's share) goes on along the new way from where it is.
+# what moves over the training (learning rate, λ, the task's share, noise) goes on along the new way from where it is.
 FREE_ON_RESUME = {
     *("resume", "out", "cache_dir", "data_root", "threads", "workers", "accelerator", "epochs", "patience"),
     *("evidence_frames", "keep_every"),
@@ -124,12 +124,17 @@ def config_of(info: CheckpointInfo, *, name: str) -> FitConfig:
         CheckpointError: It was configured by another version.
     """
     try:
-        # One seed was for both, once.
-        return FitConfig.model_validate({"mixture_seed": info.config.get("seed", 0)} | info.config)
+        return FitConfig.model_validate(_as_meant_then(info.config))
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in fault["loc"])
         raise CheckpointError(f"{name} was configured by another version: {where}: {fault['msg']}") from error
+
+
+def _as_meant_then(config: dict[str, Any]) -> dict[str, Any]:
+    """Give a configuration with what an earlier version did, where that is not what a field's default does now."""
+    augment = {"noise_ramp": 0.0} | config.get("augment", {})  # noise was whole from the first step on
+    return {"mixture_seed": config.get("seed", 0)} | config | {"augment": augment}  # one seed was for both
 
 
 def start_from(config: FitConfig, model: TrainingModel, loader: TrainingLoader) -> Start:

@@ -1,4 +1,4 @@
-"""What a training says where the machine has too little memory or disk for it."""
+"""What a training says where the machine has too little for it: memory, disk, open files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from loddis_trainer.errors import TrainingError
 __all__ = ["names_the_file", "says_what_is_short"]
 
 ADVICE = "lower batch_size, size_hw or crop_hw"
-TOO_MANY_FILES = "too many open files: lower workers, or raise the limit (ulimit -n)"
+WORKERS = "lower workers (0: no loader processes)"
+OUT_OF_MEMORY = f"out of memory: {ADVICE}"
 
 
 @contextmanager
@@ -27,24 +28,20 @@ def says_what_is_short() -> Iterator[None]:
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:
-        raise TrainingError(f"out of memory: {ADVICE}") from error
+        raise TrainingError(OUT_OF_MEMORY) from error
     except OSError as error:
-        if error.errno == errno.EMFILE:
-            raise TrainingError(TOO_MANY_FILES) from error
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise TrainingError(f"too many open files: raise the limit (ulimit -n), or {WORKERS}") from error
+        if error.errno == errno.ENOMEM:
+            raise TrainingError(OUT_OF_MEMORY) from error
         raise
     except RuntimeError as error:  # torch has no type of its own for these
         text = str(error)
-        if "Too many open files" in text:
-            raise TrainingError(TOO_MANY_FILES) from error
-        if "shared memory" in text:
-            raise TrainingError(
-                f"out of shared memory: lower workers, or {ADVICE}, or give a container more of it by --shm-size"
-            ) from error
         if "DefaultCPUAllocator" in text:
-            raise TrainingError(f"out of memory: {ADVICE}") from error
+            raise TrainingError(OUT_OF_MEMORY) from error
         if "DataLoader worker (pid" in text:  # not what a worker raised, which says "in DataLoader worker process"
             raise TrainingError(
-                f"a loader process ended, perhaps killed for want of memory: lower workers, or {ADVICE}"
+                f"a loader process ended, perhaps killed for want of memory: {WORKERS}, or {ADVICE}"
             ) from error
         raise
 

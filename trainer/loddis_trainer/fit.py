@@ -89,7 +89,7 @@ def fit(config: FitConfig, *, progress: bool = True) -> FitResult:
         DataError: Domains that are missing, empty, or contradict each other.
         CheckpointError: Nothing to resume from, or a checkpoint that cannot be written.
         TrainingError: `out` holds a run already, the run to resume was configured otherwise or had other frames, or
-            memory is short.
+            there is too little memory, too few files may be open, or a loader process was killed.
         NotFiniteError: A loss or its gradient is not finite; the averaged weights from before are in `out/stopped`,
             until a resume has completed an epoch.
         OSError: A file of the run cannot be written; it is named.
@@ -205,7 +205,7 @@ def _open_fabric(config: FitConfig) -> Fabric:
 
 
 def _warn_of_unseen_classes(config: FitConfig, mixture: Mixture) -> None:
-    """Say which classes have no target at all: a name of the labels may be meant, and nothing is learnt of it."""
+    """Say of which classes nothing can be learnt: a name may be misspelt, or the frames that were taken have none."""
     seen = {
         int(label)
         for domain in mixture.domains
@@ -213,7 +213,7 @@ def _warn_of_unseen_classes(config: FitConfig, mixture: Mixture) -> None:
         for label in domain.dataset.class_ids(number)
     }
     if unseen := [name for number, name in enumerate(config.classes) if number not in seen]:
-        log.warning("no domain has a target of %s: nothing can be learnt of it", ", ".join(unseen))
+        log.warning("none of the frames to train on has a target of %s: nothing is learnt of it", ", ".join(unseen))
 
 
 def _check_targets(config: FitConfig, mixture: Mixture, held_out: Mixture) -> None:

@@ -16,7 +16,6 @@ from loddis_trainer.training_model import TrainingModel
 __all__ = ["STOPPED", "save_stopped"]
 
 STOPPED = "stopped"  # folder in that of the run
-NOT_FINITE = "they are not finite"
 FAULTS = (LoddisError, OSError, RuntimeError, MemoryError, ValueError)  # of which the error of the step is told first
 
 
@@ -55,14 +54,13 @@ def save_stopped(
             what_is_left = f"the averaged weights of the {info.step} steps before are in {out / STOPPED}"
             if why_unsettled:
                 what_is_left += (
-                    ", their statistics of normalisation as the training averaged them, for they cannot be measured: "
+                    ", with the statistics of normalisation that the training averaged, as measuring them failed: "
                     + why_unsettled
                 )
             if not (out / "last" / INFO).is_file():
-                what_is_left += "; there is no last/ to resume: begin anew with another --out, " + (
-                    "but not from these weights, which are spoilt"
-                    if why_unsettled == NOT_FINITE
-                    else f"from these weights with --init {out / STOPPED}"
+                what_is_left += (
+                    "; there is no last/ to resume: begin anew with another --out, from these weights with --init "
+                    f"{out / STOPPED}"
                 )
         except FAULTS as cause:
             what_is_left = f"nothing is left of the steps since the last epoch: {' '.join(str(cause).split())}"
@@ -80,7 +78,7 @@ def _settle(weights: TrainingModel, statistics: NormStatistics | None, *, epoch:
         statistics.settle(weights, epoch=epoch)
         if all(bool(value.isfinite().all()) for value in weights.state_dict().values()):
             return ""
-        cause = NOT_FINITE
+        cause = "not all of them are finite"
     except FAULTS as error:
         cause = " ".join(str(error).split())
     if before:  # else there was no memory for them, and nothing was measured

@@ -8,71 +8,19 @@ processes, and a training that is resumed with the same number of epochs sees wh
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader, get_worker_info
 
+from loddis_trainer.data.batch import Batch, collate
 from loddis_trainer.data.errors import DataError
-from loddis_trainer.data.loader_processes import interrupts_wait
+from loddis_trainer.data.loader_processes import batches_of_processes
 from loddis_trainer.data.samples import Draw, TrainingSamples
 
-__all__ = ["Batch", "EpochPlan", "TrainingLoader", "collate"]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What a step sees.
-
-    Attributes:
-        frames: ``(B, T, H, W)`` float32 in [0, 1].
-        boxes_xyxy: B tensors ``(M, 4)`` float32, network pixels.
-        class_ids: B tensors ``(M,)`` int64.
-        domain_ids: ``(B,)`` int64.
-        names: B texts, domain, sequence and frame, for messages.
-    """
-
-    frames: Tensor
-    boxes_xyxy: list[Tensor]
-    class_ids: list[Tensor]
-    domain_ids: Tensor
-    names: list[str]
-
-    def __reduce__(self) -> tuple[object, ...]:
-        """Travel from a loader process as one tensor and small arrays.
-
-        A tensor takes a file descriptor with it, and to hand over two for each frame keeps a step of `nano` waiting
-        for some per cent of its time.
-        """
-        counts = np.array([len(boxes) for boxes in self.boxes_xyxy])
-        boxes, labels = torch.cat(self.boxes_xyxy).numpy(), torch.cat(self.class_ids).numpy()
-        return _arrived, (self.frames, boxes, labels, counts, self.domain_ids.numpy(), self.names)
-
-
-def _arrived(
-    frames: Tensor,
-    boxes: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    counts: NDArray[np.int64],
-    domain_ids: NDArray[np.int64],
-    names: list[str],
-) -> Batch:
-    """Put a batch together again; boxes and labels are of all frames, `counts` of each."""
-    per_frame = counts.tolist()
-    return Batch(
-        frames,
-        list(torch.split(torch.from_numpy(boxes), per_frame)),
-        list(torch.split(torch.from_numpy(labels), per_frame)),
-        torch.from_numpy(domain_ids),
-        names,
-    )
+__all__ = ["EpochPlan", "TrainingLoader"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +36,8 @@ class EpochPlan:
         task_share: Under ``domain``, in the first step.
         final_task_share: In the second half of all epochs, moving there evenly over the first; ``None``: it stays. 1
             ends on the task domains alone.
-        epochs: Of the training, halfway through which that share is reached; more than these are as its end.
+        epochs: Of the training; the share and the progress of draws, which noise follows, move over them, and what
+            comes after them is as its end.
         seed: Of the order.
     """
 
@@ -100,17 +49,6 @@ class EpochPlan:
     final_task_share: float | None = None
     epochs: int = 1
     seed: int = 0
-
-
-def collate(samples: list[tuple[Tensor, Tensor, Tensor, int, str]]) -> Batch:
-    """Put samples into a batch; in a loader process, where its frames can be handed over."""
-    frames, boxes, labels, domains, names = zip(*samples, strict=True)
-    stacked = torch.stack(frames)
-    if get_worker_info() is not None:
-        # The thread that sends batches would do so too. But where memory is short it only prints that, and the training
-        # waits for ever; what fails here, the training hears of.
-        stacked.share_memory_()  # type: ignore[no-untyped-call]
-    return Batch(stacked, list(boxes), list(labels), torch.tensor(domains), list(names))
 
 
 class TrainingLoader:
@@ -150,17 +88,10 @@ class TrainingLoader:
 
     def epoch(self, epoch: int, *, only: slice = slice(None)) -> Iterator[Batch]:
         """Give the batches of an epoch, or `only` some of them."""
-        with interrupts_wait(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="This DataLoader will create")  # more processes than cores
-            batches = iter(
-                DataLoader(
-                    self.samples,
-                    batch_sampler=self.draws(epoch)[only],
-                    collate_fn=collate,
-                    num_workers=self.workers,
-                )
-            )
-        yield from batches
+        batches = self.draws(epoch)[only]
+        if self.workers:
+            return batches_of_processes(self.samples, batches, workers=self.workers)
+        return (collate([self.samples[draw] for draw in draws]) for draws in batches)
 
     def draws(self, epoch: int) -> list[list[Draw]]:
         """Say which frames make the batches of an epoch, for this process."""
@@ -195,8 +126,8 @@ class TrainingLoader:
         ]
 
     def _progress(self, epoch: int, part: float) -> float:
-        """Give the progress of the training at a part, in [0, 1), of an epoch."""
-        return (epoch + part) / self.plan.epochs
+        """Give the progress of the training, in [0, 1], at a part, in [0, 1), of an epoch."""
+        return min(1.0, (epoch + part) / self.plan.epochs)
 
     def _task_share(self, epoch: int, part: float) -> float:
         """Give the share of the task domains in a batch at a part, in [0, 1), of an epoch."""

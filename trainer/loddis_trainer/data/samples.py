@@ -31,11 +31,15 @@ from loddis_trainer.data.pasting import cut_out, paste
 from loddis_trainer.data.placing import Labelled, Window
 from loddis_trainer.data.rendering import add_contrail, add_synthetic_target
 
-__all__ = ["Draw", "TrainingSamples"]
+__all__ = ["Draw", "Sample", "TrainingSamples"]
 
 log = logging.getLogger(__name__)
 
 MANY_GAPS = 0.1  # of a domain's frames: from here on its windows show too little motion to learn from
+
+
+Sample = tuple[Tensor, Tensor, Tensor, int, str]
+"""Frames ``(T, H, W)``, boxes ``(M, 4)``, class ids ``(M,)``, the domain id and the frame's name."""
 
 
 class Draw(NamedTuple):
@@ -66,7 +70,7 @@ class _Chances(NamedTuple):
     cropping: np.random.Generator
 
 
-class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
+class TrainingSamples(Dataset[Sample]):
     """Frames of a mixture as training samples, looked up by `Draw`.
 
     Args:
@@ -122,8 +126,8 @@ class TrainingSamples(Dataset[tuple[Tensor, Tensor, Tensor, int, str]]):
         other.augmentation = AugmentConfig()
         return other
 
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor, Tensor, int, str]:
-        """Give frames ``(T, H, W)``, boxes ``(M, 4)``, class ids ``(M,)``, the domain id and the frame's name."""
+    def __getitem__(self, draw: Draw) -> Sample:
+        """Give what a draw asks for."""
         dataset = self.mixture.domains[draw.domain].dataset
         frames = self._window(draw.domain, draw.number)
         boxes, labels = dataset.boxes(draw.number), dataset.class_ids(draw.number)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from loddis_trainer.config import FitConfig
 from loddis_trainer.data import AugmentConfig, Batch, DataError, DomainDataset, Mixture, TrainingSamples
-from loddis_trainer.data.loader import collate
+from loddis_trainer.data.batch import collate
 from loddis_trainer.data.samples import Draw
 
 __all__ = ["EvidenceFrames"]

@@ -15,7 +15,7 @@ from torch import Tensor
 from loddis_trainer.building import build_training_model
 from loddis_trainer.checkpoint import read_weights
 from loddis_trainer.data import AugmentConfig, DataError, DomainDataset, Mixture, TrainingSamples
-from loddis_trainer.data.loader import collate
+from loddis_trainer.data.batch import collate
 from loddis_trainer.data.mixture import MixedDomain
 from loddis_trainer.data.samples import Draw
 from loddis_trainer.earlier import config_of
