@@ -18,7 +18,7 @@ from loddis_trainer import fit as fit_module
 from loddis_trainer.building import build_optimiser, build_training_model
 from loddis_trainer.checkpoint import INFO, WEIGHTS, CheckpointInfo, is_whole, read_info, save_checkpoint
 from loddis_trainer.config import FitConfig
-from loddis_trainer.data import Batch
+from loddis_trainer.data import AugmentConfig, Batch
 from loddis_trainer.errors import CheckpointError, TrainingError
 from loddis_trainer.evidence import recorder
 from loddis_trainer.evidence.features import FrameFeatures
@@ -62,6 +62,19 @@ def test_a_run_of_an_earlier_version_goes_on(domains: Path, first: Path, tmp_pat
     assert fit(again, progress=False).epochs == 2
     with pytest.raises(TrainingError, match=r"share_per_epoch was 0\.4, is 0\.5"):
         fit(again.model_copy(update={"share_per_epoch": 0.5}), progress=False)
+
+
+def test_a_run_from_before_noise_grew_does_not_go_on_as_if_it_had(domains: Path, first: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(first, tmp_path / "run")
+    info = json.loads((out / "last" / INFO).read_text())
+    del info["config"]["augment"]["noise_ramp"]
+    info["config"]["augment"]["noise"] = 0.1
+    (out / "last" / INFO).write_text(json.dumps(info))
+    again = two_step_run(domains, out, resume=True, epochs=2, augment=AugmentConfig(noise=0.1))
+    with pytest.raises(TrainingError, match=r"augment was .*'noise_ramp': 0\.0.*, is .*'noise_ramp': 0\.5"):
+        fit(again, progress=False)
+    as_then = again.model_copy(update={"augment": AugmentConfig(noise=0.1, noise_ramp=0.0)})
+    assert fit(as_then, progress=False).epochs == 2
 
 
 def test_a_kill_between_two_renames_costs_nothing(domains: Path, first: Path, tmp_path: Path) -> None:

@@ -133,8 +133,11 @@ def config_of(info: CheckpointInfo, *, name: str) -> FitConfig:
 
 def _as_meant_then(config: dict[str, Any]) -> dict[str, Any]:
     """Give a configuration with what an earlier version did, where that is not what a field's default does now."""
-    augment = {"noise_ramp": 0.0} | config.get("augment", {})  # noise was whole from the first step on
-    return {"mixture_seed": config.get("seed", 0)} | config | {"augment": augment}  # one seed was for both
+    then: dict[str, Any] = {"mixture_seed": config.get("seed", 0)} | config  # one seed was for both
+    augment = config.get("augment", {})
+    if augment.get("noise"):
+        then["augment"] = {"noise_ramp": 0.0} | augment  # it was whole from the first step on
+    return then
 
 
 def start_from(config: FitConfig, model: TrainingModel, loader: TrainingLoader) -> Start:
