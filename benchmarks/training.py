@@ -89,7 +89,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--preset", default="edge", help="configuration that both sides are given")
     parser.add_argument("--variant", default="nano", help="size of the detector")
     parser.add_argument("--accelerator", default="auto", help="cpu, cuda or auto")
-    most = max(1, suggest_loader_processes(1))
+    most = max(1, suggest_loader_processes())
     parser.add_argument(
         "--workers",
         type=lambda text: [int(number) for number in text.split(",")],
