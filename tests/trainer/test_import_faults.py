@@ -452,7 +452,7 @@ def test_a_video_in_colour_stops_the_import(videos: Path, refusal: Refusal) -> N
     ("flags", "message"),
     [
         (("--only", "dron"), "no target is a 'dron'"),
-        (("--stills",), "a video is a sequence already"),
+        (("--stills",), "a video is one sequence: --sequence-from, --stills and --stretch are for images"),
         (("--split", "train=0.1,test=0.9"), "0.1 of 3 sequences is none for 'train'"),
         (("--val-from-train", "0.5"), "there is a split 'val' already"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -18,8 +19,9 @@ from loddis_runtime.command import run
 from loddis_trainer.cli import Trainer
 from loddis_trainer.cli_data import FormatName, Import
 from loddis_trainer.data import DataError
-from loddis_trainer.data.importers import FORMATS
-from loddis_trainer.data.importers.splitting import deal
+from loddis_trainer.data.importers import FORMATS, ImportedFrame
+from loddis_trainer.data.importers.sequences import in_stretches
+from loddis_trainer.data.importers.splitting import check_whole_sequences, deal, split_by_shares
 from loddis_trainer.data.readers import read_split
 from loddis_trainer.public_sets import read_public_sets
 from support.domains import write_coco_domain, write_drone_csv_domain
@@ -67,9 +69,6 @@ def test_dealing_is_disjoint_and_true_to_its_shares(count: int, shares: list[flo
     lengths=st.lists(st.integers(1, 6), min_size=4, max_size=30), seed=st.integers(0, 5), share=st.floats(0.25, 0.75)
 )
 def test_frames_of_a_sequence_stay_together(lengths: list[int], seed: int, share: float) -> None:
-    from loddis_trainer.data.importers.records import ImportedFrame
-    from loddis_trainer.data.importers.splitting import check_whole_sequences, split_by_shares
-
     frames = [
         ImportedFrame(f"s{s}/{n}.png", f"s{s}", n, (8, 8), (), ())
         for s, length in enumerate(lengths)
@@ -179,7 +178,7 @@ def test_the_share_that_a_refusal_asks_for_is_enough(count: int, short: int) -> 
 
 
 ONE_RECORDING = "there is 1 sequence for 3 splits (train, val, test), and each needs one: "
-STRETCHES = "a sequence is never torn apart: --sequence-from can name stretches of it; --stills splits image by image"
+STRETCHES = "a sequence is never torn apart: --stretch 100 makes several of it, of at most so many frames; --stills "
 CLIPS = "a video is one sequence, never torn apart: cut it into several clips, each with labels of its own"
 
 
@@ -204,12 +203,62 @@ def test_one_recording_of_images_says_how_it_can_be_split(
     warning = f"there is no split 'val', which a training needs, and train has nothing to spare for it: {STRETCHES}"
     assert warning in capsys.readouterr().out
     # and what is told helps
-    stretches = ("--sequence-from", r"(flight/\d+)\d\.png", "--split", "train=0.5,val=0.5")
-    assert import_set(recording, out.with_name("stretches"), *stretches) == 0
-    seen = boxes_seen(out.with_name("stretches"), "train") | boxes_seen(out.with_name("stretches"), "val")
-    assert {name: len(frames) for name, frames in seen.items()} == {"flight/00": 10, "flight/01": 2}
+    assert import_set(recording, out.with_name("stretches"), *shares, "--stretch", "2") == 0
+    assert "sequences cut into stretches: 1; frames next to a cut are near-duplicates" in capsys.readouterr().out
+    seen = [boxes_seen(out.with_name("stretches"), split) for split in ("train", "val", "test")]
+    assert [len(each) for each in seen] == [4, 1, 1]
+    assert {name for each in seen for name in each} == {f"flight/{n}-{n + 1}" for n in range(0, 12, 2)}
+    assert all(len(frames) == 2 for each in seen for frames in each.values())
     assert import_set(recording, out.with_name("stills"), *shares, "--stills") == 0
     assert "near-duplicates may cross" in capsys.readouterr().out
+
+
+def test_stretches_are_taken_from_what_lists_name(
+    recording: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3):  # a short one stays as it is
+        put_image(recording, f"images/hover/{number}.png", seed=number)
+        put(recording, f"labels/hover/{number}.txt", "")
+    put(recording, "train.lst", "flight\n")
+    put(recording, "test.lst", "hover\n")
+    flags = ("--train-list", "train.lst", "--test-list", "test.lst", "--val-from-train", "0.3", "--stretch", "5")
+    assert import_set(recording, out, *flags) == 0
+    seen = {split: boxes_seen(out, split) for split in ("train", "val", "test")}
+    assert {split: len(sequences) for split, sequences in seen.items()} == {"train": 2, "val": 1, "test": 1}
+    assert {len(frames) for frames in (seen["train"] | seen["val"]).values()} == {4}
+    assert {name: len(frames) for name, frames in seen["test"].items()} == {"hover": 3}
+    assert "sequences cut into stretches: 1;" in capsys.readouterr().out
+
+
+def test_what_cannot_be_cut_into_stretches(source: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stills(source, 4)
+    split = ("--split", "train=0.5,val=0.5")
+    assert import_set(source, out, *split, "--stretch", "2") == 1
+    assert "--stretch cuts sequences, and every image here stands alone: --sequence-from" in capsys.readouterr().err
+    assert import_set(source, out, *split, "--stretch", "2", "--sequence-from", "(f)") == 0
+    put_image(source, "images/f/0-1/9.png")
+    put(source, "labels/f/0-1/9.txt", "")
+    names = ("--sequence-from", r"/(f/0-1)|/(f)\d")
+    assert import_set(source, out.with_name("b"), *split, "--stretch", "2", *names) == 1
+    assert "a stretch of 'f' would be called 'f/0-1', as another sequence is" in capsys.readouterr().err
+
+
+@given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=6), most=st.integers(1, 12), step=st.integers(1, 3))
+def test_stretches_are_even_in_order_and_no_longer_than_asked(lengths: list[int], most: int, step: int) -> None:
+    frames = [
+        ImportedFrame(f"s{s}/{n}.png", f"s{s}", n * step, (8, 8), (), ())
+        for s, length in enumerate(lengths)
+        for n in reversed(range(length))
+    ]
+    done, cut = in_stretches(frames, most)
+    assert cut == sum(length > most for length in lengths)
+    assert [(frame.file, frame.frame_index) for frame in done] == [(frame.file, frame.frame_index) for frame in frames]
+    for s, length in enumerate(lengths):
+        mine = sorted((frame for frame in done if frame.file.startswith(f"s{s}/")), key=lambda f: f.frame_index)
+        stretches = [len(list(group)) for _, group in itertools.groupby(mine, key=lambda frame: frame.sequence)]
+        assert len(stretches) == len({frame.sequence for frame in mine}) == -(-length // most)
+        assert max(stretches) <= most
+        assert max(stretches) - min(stretches) <= 1
 
 
 def test_one_video_says_that_it_has_to_be_cut(source: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -279,6 +328,8 @@ def test_a_source_without_a_frame_of_the_format_is_refused(
         (["--category", "a"], "--category: a category is renamed as NAME=NEW, got 'a'"),
         (["--sequence-from", "("], "--sequence-from: '(' is no regular expression"),
         (["--sequence-from", "a", "--stills"], "--stills and --sequence-from both say what a sequence is"),
+        (["--stretch", "9", "--stills"], "--stretch cuts sequences, and --stills leaves none"),
+        (["--stretch", "1"], "--stretch: input should be greater than or equal to 2"),
         (["--format", "csv"], "--format: input should be 'auto', 'coco'"),
     ],
 )

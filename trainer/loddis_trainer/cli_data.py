@@ -45,6 +45,9 @@ class Import(SubCommand):
         default=None, description="Regular expression on an image's path; its groups name the sequence."
     )
     stills: bool = Field(default=False, description="Let every image stand alone, whatever its folder.")
+    stretch: int | None = Field(
+        default=None, ge=2, description="Cut longer sequences into stretches of at most so many frames, each its own."
+    )
     category: list[str] = Field(default=[], description="NAME=NEW renames a category; repeats.")
     only: list[str] = Field(default=[], description="Category to keep, by its old name; repeats.")
     class_names: list[str] = Field(default=[], description="Names of class ids from 0 on (yolo, uestc).")
@@ -97,6 +100,8 @@ class Import(SubCommand):
     def _one_way_to_sequences(self) -> Import:
         if self.stills and self.sequence_from is not None:
             raise ValueError("--stills and --sequence-from both say what a sequence is: give one of them")
+        if self.stills and self.stretch is not None:
+            raise ValueError("--stretch cuts sequences, and --stills leaves none: give one of them")
         return self
 
     def cli_cmd(self) -> None:
@@ -123,6 +128,7 @@ class Import(SubCommand):
             seed=self.seed,
             sequence_from=None if self.sequence_from is None else re.compile(self.sequence_from),
             stills=self.stills,
+            stretch=self.stretch,
             rename=dict(_pair(text, "") for text in self.category),
             only=self.only,
             link=self.link,

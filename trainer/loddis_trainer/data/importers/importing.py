@@ -14,6 +14,7 @@ from loddis_trainer.data.importers.files import check_utf8
 from loddis_trainer.data.importers.sequences import (
     as_stills,
     check_frames_of_sequences,
+    in_stretches,
     sequences_by_pattern,
 )
 from loddis_trainer.data.importers.splitting import (
@@ -42,6 +43,7 @@ class ImportSettings:
         seed: Of both.
         sequence_from: Pattern on an image's path that names its sequence.
         stills: Let every image stand alone.
+        stretch: Most frames of a sequence; longer ones are cut into several. ``None`` leaves them whole.
         rename: Category to its new name.
         only: Categories that are kept, by their old names; empty keeps all.
         link: Link to files of pixels instead of copying them.
@@ -53,6 +55,7 @@ class ImportSettings:
     seed: int = 0
     sequence_from: re.Pattern[str] | None = None
     stills: bool = False
+    stretch: int | None = None
     rename: Mapping[str, str] = field(default_factory=dict)
     only: Sequence[str] = ()
     link: bool = False
@@ -119,9 +122,9 @@ def _format(source: Path, name: str) -> tuple[Format, str | None]:
 
 
 def _with_sequences(imported: ImportedSet, settings: ImportSettings) -> tuple[ImportedFrame, ...]:
-    wanted = settings.stills or settings.sequence_from is not None
+    wanted = settings.stills or settings.sequence_from is not None or settings.stretch is not None
     if wanted and imported.pixels == "videos":
-        raise DataError("a video is a sequence already: --sequence-from and --stills are for images")
+        raise DataError("a video is one sequence: --sequence-from, --stills and --stretch are for images")
     if settings.stills:
         return as_stills(imported.frames)
     if settings.sequence_from is not None:
@@ -158,13 +161,20 @@ def _with_splits(
     listed = [path for path in options.lists.values() if not form.lists_are_labels(path)]
     if settings.shares and listed:
         raise DataError("--split and lists of names both say what goes where: give one of them")
-    if settings.shares:
-        frames = split_by_shares(frames, settings.shares, seed=settings.seed)
-    elif listed:
+    if listed:
         if len(listed) < len(options.lists):
             raise DataError("lists must be of one kind, all JSON or all text, got both")
         frames = split_by_lists(frames, options.lists)
-    elif all(frame.split is None for frame in frames):
+    if settings.stretch is not None:  # behind lists, which may name whole sequences
+        frames, cut = in_stretches(frames, settings.stretch)
+        if cut:
+            warnings.append(
+                f"sequences cut into stretches: {cut}; frames next to a cut are near-duplicates, and a scene that stays"
+                " is in several splits: `data inspect` measures both"
+            )
+    if settings.shares:
+        frames = split_by_shares(frames, settings.shares, seed=settings.seed)
+    elif not listed and all(frame.split is None for frame in frames):
         raise DataError(
             "the source says nothing of splits: give --split train=0.7,val=0.1,test=0.2, or lists by --train-list,"
             " --val-list, --test-list"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import PurePosixPath
 
 from loddis_trainer.data.errors import DataError
@@ -15,6 +17,7 @@ from loddis_trainer.data.readers.documents import MOST
 __all__ = [
     "as_stills",
     "check_frames_of_sequences",
+    "in_stretches",
     "natural_key",
     "number_frames",
     "sequence_of",
@@ -92,6 +95,45 @@ def sequences_by_pattern(frames: Sequence[ImportedFrame], pattern: re.Pattern[st
 def as_stills(frames: Sequence[ImportedFrame]) -> tuple[ImportedFrame, ...]:
     """Let every image stand alone."""
     return tuple(replace(frame, sequence=None, frame_index=0) for frame in frames)
+
+
+def in_stretches(frames: Sequence[ImportedFrame], most: int) -> tuple[tuple[ImportedFrame, ...], int]:
+    """Cut sequences into stretches of at most ``most`` frames, each a sequence of its own.
+
+    A long recording can then fill several splits. Stretches of one sequence are equally long, to within a frame, and
+    are called by it and the places of their first and last frame: ``flight3/200-299``.
+
+    Args:
+        frames: In any order; the order and their places stay.
+        most: Frames of a stretch, at least 1.
+
+    Returns:
+        The frames; how many sequences were cut.
+
+    Raises:
+        DataError: All frames are stills, or a stretch would be called as another sequence is.
+    """
+    members: dict[str, list[ImportedFrame]] = {}
+    for frame in frames:
+        if frame.sequence is not None:
+            members.setdefault(frame.sequence, []).append(frame)
+    if not members:
+        raise DataError("--stretch cuts sequences, and every image here stands alone: --sequence-from names sequences")
+    stretches: dict[str, str] = {}  # file to stretch
+    cut = 0
+    for name, group in members.items():
+        count = math.ceil(len(group) / most)
+        if count == 1:
+            continue
+        cut += 1
+        in_order = sorted(group, key=lambda frame: frame.frame_index)
+        ends = [len(group) * number // count for number in range(count + 1)]
+        for start, end in pairwise(ends):
+            stretch = f"{name}/{in_order[start].frame_index}-{in_order[end - 1].frame_index}"
+            if stretch in members:
+                raise DataError(f"a stretch of '{name}' would be called '{stretch}', as another sequence is")
+            stretches.update((frame.file, stretch) for frame in in_order[start:end])
+    return tuple(replace(frame, sequence=stretches.get(frame.file, frame.sequence)) for frame in frames), cut
 
 
 def check_frames_of_sequences(frames: Sequence[ImportedFrame]) -> None:

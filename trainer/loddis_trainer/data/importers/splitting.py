@@ -106,8 +106,8 @@ def advice_on_too_few(frames: Sequence[ImportedFrame]) -> str:
         return "a video is one sequence, never torn apart: cut it into several clips, each with labels of its own"
     if any(frame.sequence is not None for frame in frames):
         return (
-            "a sequence is never torn apart: --sequence-from can name stretches of it; --stills splits image by image,"
-            " but then near-duplicates cross from one split to another and scores come out too good"
+            "a sequence is never torn apart: --stretch 100 makes several of it, of at most so many frames; --stills"
+            " splits image by image, but then near-duplicates cross from split to split and scores come out too good"
         )
     return "label more images"
 
