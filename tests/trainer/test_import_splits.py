@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -178,7 +179,7 @@ def test_the_share_that_a_refusal_asks_for_is_enough(count: int, short: int) -> 
 
 
 ONE_RECORDING = "there is 1 sequence for 3 splits (train, val, test), and each needs one: "
-STRETCHES = "a sequence is never torn apart: --stretch 100 makes several of it, of at most so many frames; --stills "
+STRETCHES = "a sequence is never torn apart: --stretch 2 makes several of a long one, of at most "
 CLIPS = "a video is one sequence, never torn apart: cut it into several clips, each with labels of its own"
 
 
@@ -202,7 +203,10 @@ def test_one_recording_of_images_says_how_it_can_be_split(
     assert import_set(recording, out.with_name("whole"), "--split", "train=1") == 0
     warning = f"there is no split 'val', which a training needs, and train has nothing to spare for it: {STRETCHES}"
     assert warning in capsys.readouterr().out
-    # and what is told helps
+    # and what is told helps, unless the share is less than one of them
+    few = ("--split", "train=0.8,val=0.1,test=0.1", "--stretch", "4")
+    assert import_set(recording, out, *few) == 1
+    assert f"it takes a share of 0.334, or more sequences: {STRETCHES}" in capsys.readouterr().err
     assert import_set(recording, out.with_name("stretches"), *shares, "--stretch", "2") == 0
     assert "sequences cut into stretches: 1; frames next to a cut are near-duplicates" in capsys.readouterr().out
     seen = [boxes_seen(out.with_name("stretches"), split) for split in ("train", "val", "test")]
@@ -241,6 +245,14 @@ def test_what_cannot_be_cut_into_stretches(source: Path, out: Path, capsys: pyte
     names = ("--sequence-from", r"/(f/0-1)|/(f)\d")
     assert import_set(source, out.with_name("b"), *split, "--stretch", "2", *names) == 1
     assert "a stretch of 'f' would be called 'f/0-1', as another sequence is" in capsys.readouterr().err
+
+
+def test_no_cut_hides_frames_of_two_sizes(recording: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(6, 12):
+        put_image(recording, f"images/flight/{number:03d}.png", np.zeros((32, 48), np.uint8))
+    for stretch in ((), ("--stretch", "6")):
+        assert import_set(recording, out, "--split", "train=1", *stretch) == 1
+        assert "the frames of sequence 'flight' must be of one size" in capsys.readouterr().err
 
 
 @given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=6), most=st.integers(1, 12), step=st.integers(1, 3))

@@ -65,6 +65,29 @@ def test_gaps_in_clips_are_frames_without_label(tmp_path: Path) -> None:
     assert inspect(root).splits["train"].counts.unlabelled_by_sequence == {"train_0": 1}
 
 
+def test_a_clip_of_every_fifth_frame_misses_none(tmp_path: Path) -> None:
+    view = clouds(0)
+    shots = [
+        Shot(f"{i}.png", with_spot(view, (30 + 3.0 * i, 40), noise=i), [spot_box((30 + 3.0 * i, 40))], "clip", 5 * i)
+        for i in range(8)
+    ]
+    whole = inspect(write_shots(tmp_path / "d", {"train": shots})).splits["train"]
+    assert whole.counts.unlabelled_frames == 0
+    assert whole.motion.steps == 7
+    assert whole.motion.speed_px_per_frame.median == pytest.approx(3.0)
+    del shots[3]
+    holed = inspect(write_shots(tmp_path / "e", {"train": shots})).splits["train"]
+    assert holed.counts.unlabelled_by_sequence == {"clip": 1}
+    assert holed.motion.steps == 5
+
+
+def test_shares_near_the_whole_are_written_as_such(tmp_path: Path) -> None:
+    root = write_drone_csv_domain(tmp_path / "d", splits={"train": 1}, frames=200)
+    table = root / "labels" / "TRAIN_000.csv"
+    table.write_text("\n".join(table.read_text().splitlines()[:2]) + "\n")
+    assert "199 in 1 of 1 sequences, 100 %;" in messages(inspect(root), "warning")
+
+
 def test_images_are_counted_with_empty_ones_and_the_most_crowded(tmp_path: Path) -> None:
     shots = [shot(0, boxes=0), shot(1, boxes=3), *(shot(seed) for seed in range(2, 6))]
     counts = inspect(write_shots(tmp_path / "d", {"train": shots})).splits["train"].counts
@@ -157,6 +180,18 @@ def test_categories_that_are_never_learned_are_named(tmp_path: Path) -> None:
     assert "'val' has categories that 'train' lacks, which are never learned: kite" in messages(
         inspect(write_shots(tmp_path / "d", splits)), "warning"
     )
+
+
+def test_categories_are_matched_as_a_training_matches_them(tmp_path: Path) -> None:
+    splits = {
+        "train": [shot(0, label="Drone"), shot(1, label="Bird")],
+        "val": [shot(2, label="drone"), shot(3, label="bird")],
+        "test": [shot(4, label="drone")],
+    }
+    found = inspect(write_shots(tmp_path / "d", splits))
+    assert "never learned" not in messages(found, "warning")
+    missed = "'test' lacks categories of 'train', so that nothing says how they are found: Bird"
+    assert [line for line in messages(found, "note").splitlines() if "lacks categories" in line] == [missed]
 
 
 def test_only_so_many_frames_are_measured(tmp_path: Path) -> None:

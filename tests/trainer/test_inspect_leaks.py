@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from loddis_trainer.data.inspection import Finding, inspect_domain
-from loddis_trainer.data.inspection.leak_report import Leak
+from loddis_trainer.data.inspection.leak_report import MOST_LEAKS, Leak
 from loddis_trainer.data.inspection.report import Inspection
 from loddis_trainer.data.inspection.thumbnails import SAME_VIEW, thumbnails
 from support.domains import write_coco_domain, write_drone_csv_domain
@@ -122,6 +122,47 @@ def test_a_recording_cut_in_two_is_found_at_the_cut(tmp_path: Path) -> None:
     (leak,) = found.leaks.leaks
     assert (leak.kind, leak.frames) == ("near", ("train_clip frame 19", "val_clip frame 0"))
     assert leak.pairs < 6  # the rest of the pan has moved on
+
+
+def test_one_identical_frame_among_near_ones_does_not_hide_them(tmp_path: Path) -> None:
+    """As where a recording was cut, and the frame at the cut stands on both sides."""
+    view = clouds(0)
+    frames = [with_spot(view, HERE, noise=i) for i in range(1, 20)]
+    halves = {"train": frames[:10], "val": frames[9:]}
+    splits = {
+        split: [
+            Shot(f"{split}/{i}.png", pixels, [spot_box(HERE)], video=f"{split}_clip", frame_id=i)
+            for i, pixels in enumerate(half)
+        ]
+        for split, half in halves.items()
+    }
+    found = inspect(write_shots(tmp_path / "d", splits))
+    assert [(leak.kind, leak.pairs) for leak in found.leaks.leaks] == [("identical", 1), ("near", 99)]
+    (overlap,) = found.leaks.overlaps
+    assert (overlap.identical_share, overlap.twins_share, overlap.view_share) == (0.1, 1, 1)
+    identical, near = of(found, "leaks", "fault")
+    assert "identical frames (10 % of 'val' stands in 'train')" in identical.message
+    assert "nearly the same, targets and all (100 % of 'val' stands in 'train')" in near.message
+    assert not of(found, "leaks", "warning")  # a view that they share goes without saying
+
+
+def test_images_of_one_scene_are_counted_and_the_worst_listed(tmp_path: Path) -> None:
+    """Every two of them are a pair: 5,000 images make twelve million."""
+    view = clouds(0)
+    images = [Shot(f"{i:03d}.png", with_spot(view, HERE, noise=i), [spot_box(HERE)]) for i in range(1, 301)]
+    images[290] = Shot("copy.png", images[3].pixels, [spot_box(HERE)])
+    found = inspect(write_shots(tmp_path / "d", {"train": images}))
+    assert [(count.kind, count.sequence_pairs) for count in found.leaks.counts] == [
+        ("identical", 1),
+        ("near", 300 * 299 // 2 - 1),
+    ]
+    assert len(found.leaks.leaks) == 1 + MOST_LEAKS
+    assert found.leaks.leaks[0].sequences == ("004.png", "copy.png")
+    near = found.leaks.leaks[1:]
+    assert [leak.correlation for leak in near] == sorted((leak.correlation for leak in near), reverse=True)
+    (note,) = of(found, "leaks", "note")
+    assert note.message.startswith("44850 pairs of sequences within 'train'")
+    assert len(note.examples) == 10
 
 
 def test_several_targets_must_all_stand_where_they_stood(tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ class DomainDataset:
         }
 
     @cached_property
-    def _steps(self) -> dict[str, int]:
+    def steps(self) -> dict[str, int]:
         """By sequence, how far its frames are apart by index: 1 in videos, which have them all, else as the nearest."""
         steps = {}
         for name, numbers in self.sequences.items():
@@ -235,7 +235,7 @@ class DomainDataset:
         if length == 1:
             return frames
         name, place = self._places[number]
-        sequence, index, step = self.sequences[name], self.records[number].frame_index, self._steps[name]
+        sequence, index, step = self.sequences[name], self.records[number].frame_index, self.steps[name]
         while len(frames) < length:
             index -= step
             before: Frame | None
@@ -253,7 +253,7 @@ class DomainDataset:
     def count_gaps(self) -> int:
         """Count the frames that follow on a gap: the one just before is missing, an earlier one is there."""
         return sum(
-            self.records[second].frame_index - self.records[first].frame_index != self._steps[name]
+            self.records[second].frame_index - self.records[first].frame_index != self.steps[name]
             for name, numbers in self.sequences.items()
             if not self._unlabelled.of_video(name)
             for first, second in pairwise(numbers)

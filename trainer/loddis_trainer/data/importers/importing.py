@@ -166,6 +166,7 @@ def _with_splits(
             raise DataError("lists must be of one kind, all JSON or all text, got both")
         frames = split_by_lists(frames, options.lists)
     if settings.stretch is not None:  # behind lists, which may name whole sequences
+        check_frames_of_sequences([frame for frame in frames if settings.shares or frame.split is not None])
         frames, cut = in_stretches(frames, settings.stretch)
         if cut:
             warnings.append(

@@ -6,6 +6,7 @@ Whole sequences go to one split, always: what is nearly the same picture must no
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -26,6 +27,8 @@ __all__ = [
     "take_val_from_train",
 ]
 
+STRETCHES = 10  # of the longest sequence: what is advised where sequences are too few
+
 
 def deal(
     groups: Sequence[str], shares: Mapping[str, float], *, seed: int, kind: str = "sequence", advice: str = ""
@@ -37,7 +40,7 @@ def deal(
         shares: Split to share, in (0, 1], together at most 1; what is over is dealt to none.
         seed: Of the order.
         kind: What a group is, in errors.
-        advice: What to do where there are fewer groups than splits, in errors.
+        advice: What to do where there are too few groups, in errors.
 
     Returns:
         Group to split.
@@ -63,6 +66,7 @@ def deal(
             enough = math.ceil(1000 / len(names)) / 1000
             raise DataError(
                 f"{shares[split]:g} of {len(names)} {kind}s is none for '{split}': it takes a share of {enough:g}"
+                + (advice and f", or more {kind}s: {advice}")
             )
     order = np.random.default_rng(seed).permutation(len(names))
     dealt: dict[str, str] = {}
@@ -104,10 +108,13 @@ def advice_on_too_few(frames: Sequence[ImportedFrame]) -> str:
     """Say what can be done about fewer sequences, or stills, than splits."""
     if any(frame.is_of_video for frame in frames):
         return "a video is one sequence, never torn apart: cut it into several clips, each with labels of its own"
-    if any(frame.sequence is not None for frame in frames):
+    lengths = Counter(frame.sequence for frame in frames if frame.sequence is not None)
+    if lengths:
+        longest = max(lengths.values())
         return (
-            "a sequence is never torn apart: --stretch 100 makes several of it, of at most so many frames; --stills"
-            " splits image by image, but then near-duplicates cross from split to split and scores come out too good"
+            f"a sequence is never torn apart: --stretch {max(2, longest // STRETCHES)} makes several of a long one, of"
+            " at most so many frames each; --stills splits image by image, but then near-duplicates cross from split to"
+            " split and scores come out too good"
         )
     return "label more images"
 

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from loddis_trainer.data.annotations import SequenceSource
-from loddis_trainer.data.inspection.findings import MOST_EXAMPLES, Finding, Severity, named
+from loddis_trainer.data.inspection.findings import MOST_EXAMPLES, Finding, Severity, named, percent
 from loddis_trainer.data.inspection.splits import OpenSplit
 from loddis_trainer.data.inspection.videos import VideoHeader
 
@@ -60,7 +60,12 @@ def count_split(split: OpenSplit, headers: dict[str, VideoHeader]) -> SplitCount
     """
     dataset, misplaced = split.dataset, split.misplaced
     per_frame = [len(dataset.boxes(number)) for number in range(len(dataset))]
-    missing = Counter({source.name: _unlabelled(source, headers.get(source.name)) for source in split.sources})
+    missing = Counter(
+        {
+            source.name: _unlabelled(source, headers.get(source.name), step=dataset.steps[source.name])
+            for source in split.sources
+        }
+    )
     missing = +missing
     lacking = misplaced.lacking
     categories = Counter(label for record in dataset.records for label in record.labels)
@@ -80,11 +85,11 @@ def count_split(split: OpenSplit, headers: dict[str, VideoHeader]) -> SplitCount
     )
 
 
-def _unlabelled(source: SequenceSource, header: VideoHeader | None) -> int:
+def _unlabelled(source: SequenceSource, header: VideoHeader | None, *, step: int) -> int:
     indices = [record.frame_index for record in source.records]
     if header is not None:
         return max(0, header.frames - len(indices))
-    return max(indices) - min(indices) + 1 - len(set(indices)) if indices else 0
+    return (max(indices) - min(indices)) // step + 1 - len(set(indices)) if indices else 0
 
 
 def count_findings(counts: dict[str, SplitCounts]) -> list[Finding]:
@@ -114,7 +119,7 @@ def _unlabelled_findings(split: str, found: SplitCounts) -> list[Finding]:
     share = found.unlabelled_frames / (found.frames + found.unlabelled_frames)
     message = (
         f"frames of '{split}' without label, which are left out: {found.unlabelled_frames} in"
-        f" {len(lacking)} of {found.sequences} sequences, {100 * share:.2g} %; label them where a target is in sight"
+        f" {len(lacking)} of {found.sequences} sequences, {percent(share)}; label them where a target is in sight"
     )
     examples = tuple(f"{name}: {count}" for name, count in list(lacking.items())[:MOST_EXAMPLES])
     severity: Severity = "warning" if share >= UNLABELLED_SHARE else "note"
@@ -125,10 +130,15 @@ def _category_findings(counts: dict[str, SplitCounts]) -> list[Finding]:
     if "train" not in counts:
         return []
     findings = []
-    known = set(counts["train"].categories)
+    learned = {name.casefold(): name for name in counts["train"].categories}  # a training matches them so
     for split, found in counts.items():
-        unknown = sorted(set(found.categories) - known)
-        if unknown and known:
+        measured = {name.casefold(): name for name in found.categories}
+        unknown = sorted(measured[name] for name in measured.keys() - learned.keys())
+        if unknown and learned:
             message = f"'{split}' has categories that 'train' lacks, which are never learned: {named(unknown)}"
             findings.append(Finding("warning", SUBJECT, (split,), message))
+        missed = sorted(learned[name] for name in learned.keys() - measured.keys())
+        if missed and measured:
+            message = f"'{split}' lacks categories of 'train', so that nothing says how they are found: {named(missed)}"
+            findings.append(Finding("note", SUBJECT, (split,), message))
     return findings

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["SEVERITIES", "Finding", "Severity", "named", "ranked"]
+__all__ = ["SEVERITIES", "Finding", "Severity", "named", "percent", "ranked"]
 
 Severity = Literal["fault", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("fault", "warning", "note")
@@ -42,3 +42,8 @@ def named(names: Sequence[str], most: int = 3) -> str:
     """List the first few of many names, and say how many more there are."""
     shown = ", ".join(names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def percent(share: float) -> str:
+    """Write a share in [0, 1]: ``0.4 %``, ``17 %``."""
+    return f"{100 * share:.1f} %" if share < 0.1 else f"{100 * share:.0f} %"

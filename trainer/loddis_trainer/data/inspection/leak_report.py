@@ -14,21 +14,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from loddis_trainer.data.inspection.findings import MOST_EXAMPLES, Finding
+from loddis_trainer.data.inspection.findings import MOST_EXAMPLES, Finding, Severity, percent
 
-__all__ = ["KINDS", "Leak", "LeakReport", "Overlap", "leak_findings"]
+__all__ = ["KINDS", "MOST_LEAKS", "Leak", "LeakCount", "LeakReport", "Overlap", "leak_findings"]
 
 SUBJECT = "leaks"
+MOST_LEAKS = 200  # that are listed: of images of one scene every two are one
 Kind = Literal["identical", "near", "view"]
 KINDS: tuple[Kind, ...] = ("identical", "near", "view")
 
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Two sequences (or single images) that share frames.
+    """Two sequences (or single images) that share frames of a kind.
 
     Attributes:
-        kind: The worst that was found.
+        kind: What they share; ``view`` only where they share nothing worse.
         splits: Of the first and the second.
         sequences: The first and the second.
         pairs: Pairs of frames of this kind among those looked at.
@@ -45,16 +46,33 @@ class Leak:
 
 
 @dataclass(frozen=True, slots=True)
+class LeakCount:
+    """How many pairs of sequences of two splits, or of one, share frames of a kind.
+
+    Attributes:
+        kind: As of `Leak`.
+        splits: Of the first and the second.
+        sequence_pairs: All of them, more than are listed where there are many.
+    """
+
+    kind: Kind
+    splits: tuple[str, str]
+    sequence_pairs: int
+
+
+@dataclass(frozen=True, slots=True)
 class Overlap:
     """How much of one split stands in another.
 
     Attributes:
         splits: The one learned from, and the one measured on.
-        twins_share: Of the second split's frames looked at, in [0, 1], with an identical or near one in the first.
+        identical_share: Of the second split's frames looked at, in [0, 1], with an identical one in the first.
+        twins_share: With an identical or near one.
         view_share: With one that shows the same view at least.
     """
 
     splits: tuple[str, str]
+    identical_share: float
     twins_share: float
     view_share: float
 
@@ -66,72 +84,72 @@ class LeakReport:
     Attributes:
         frames_looked_at: Of each split.
         overlaps: Of each two splits.
-        leaks: Pairs of sequences, across splits and within them, the worst first.
+        counts: Of all pairs of sequences, by kind and splits.
+        leaks: Pairs of sequences, across splits and within them, the worst first: of each kind and two splits the
+            `MOST_LEAKS` most alike.
     """
 
     frames_looked_at: dict[str, int]
     overlaps: tuple[Overlap, ...]
+    counts: tuple[LeakCount, ...]
     leaks: tuple[Leak, ...]
-
-    def of(self, kind: Kind, *, across: bool) -> list[Leak]:
-        """Give those of one kind, across splits or within them."""
-        return [leak for leak in self.leaks if leak.kind == kind and (leak.splits[0] != leak.splits[1]) == across]
 
 
 def leak_findings(report: LeakReport) -> list[Finding]:
     """Say which frames and views stand in two splits, or twice in one."""
     findings = []
-    twins = {o.splits: o.twins_share for o in report.overlaps}
-    views = {o.splits: o.view_share for o in report.overlaps}
-    if identical := report.of("identical", across=True):
+    across = [count for count in report.counts if count.splits[0] != count.splits[1]]
+    if identical := [count for count in across if count.kind == "identical"]:
+        shares = {overlap.splits: overlap.identical_share for overlap in report.overlaps}
         message = (
-            f"{_pairs(identical)} in different splits hold identical frames ({_shares(identical, twins)}), so that"
+            f"{_pairs(identical)} in different splits hold identical frames ({_shares(identical, shares)}), so that"
             " figures say what was learned by heart: take one of each out"
         )
-        findings.append(Finding("fault", SUBJECT, _splits(identical), message, _frames(identical)))
-    if near := report.of("near", across=True):
+        findings.append(_finding("fault", message, report, identical))
+    if near := [count for count in across if count.kind == "near"]:
+        shares = {overlap.splits: overlap.twins_share for overlap in report.overlaps}
         message = (
             f"{_pairs(near)} in different splits hold frames that are nearly the same, targets and all"
-            f" ({_shares(near, twins)}), so that figures say what was learned by heart: split by recording, not by clip"
+            f" ({_shares(near, shares)}), so that figures say what was learned by heart: split by recording, not by"
+            " clip"
         )
-        findings.append(Finding("fault", SUBJECT, _splits(near), message, _frames(near)))
-    if alike := report.of("view", across=True):
+        findings.append(_finding("fault", message, report, near))
+    if alike := [count for count in across if count.kind == "view"]:
+        shares = {overlap.splits: overlap.view_share for overlap in report.overlaps}
         message = (
-            f"{_pairs(alike)} in different splits show one view with targets elsewhere ({_shares(alike, views)}), so"
+            f"{_pairs(alike)} in different splits show one view with targets elsewhere ({_shares(alike, shares)}), so"
             " that figures speak of backgrounds that are known: split by place"
         )
-        findings.append(Finding("warning", SUBJECT, _splits(alike), message, _frames(alike)))
+        findings.append(_finding("warning", message, report, alike))
     for split in report.frames_looked_at:
-        within = [leak for leak in report.leaks if leak.splits == (split, split) and leak.kind != "view"]
+        within = [count for count in report.counts if count.splits == (split, split) and count.kind != "view"]
         if within:
             message = (
                 f"{_pairs(within)} within '{split}' hold frames that are identical or nearly so and count double: thin"
                 " them out if they are many"
             )
-            findings.append(Finding("note", SUBJECT, (split,), message, _frames(within)))
+            findings.append(_finding("note", message, report, within))
     return findings
 
 
-def _pairs(leaks: list[Leak]) -> str:
-    return "two sequences" if len(leaks) == 1 else f"{len(leaks)} pairs of sequences"
-
-
-def _shares(leaks: list[Leak], shares: dict[tuple[str, str], float]) -> str:
-    concerned = dict.fromkeys(leak.splits for leak in leaks)
-    return ", ".join(f"{_percent(shares[pair])} of '{pair[1]}' stands in '{pair[0]}'" for pair in concerned)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %" if share < 0.1 else f"{100 * share:.0f} %"
-
-
-def _splits(leaks: list[Leak]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(split for leak in leaks for split in leak.splits))
-
-
-def _frames(leaks: list[Leak]) -> tuple[str, ...]:
-    return tuple(
+def _finding(severity: Severity, message: str, report: LeakReport, counts: list[LeakCount]) -> Finding:
+    """Give a finding about these pairs of sequences, with the worst of them as examples."""
+    splits = tuple(dict.fromkeys(split for count in counts for split in count.splits))
+    concerned = {(count.kind, count.splits) for count in counts}
+    worst = [leak for leak in report.leaks if (leak.kind, leak.splits) in concerned][:MOST_EXAMPLES]
+    examples = tuple(
         f"{leak.frames[0]} ({leak.splits[0]}) and {leak.frames[1]} ({leak.splits[1]}), correlation"
         f" {leak.correlation:.3f}, {leak.pairs} such pairs"
-        for leak in leaks[:MOST_EXAMPLES]
+        for leak in worst
     )
+    return Finding(severity, SUBJECT, splits, message, examples)
+
+
+def _pairs(counts: list[LeakCount]) -> str:
+    total = sum(count.sequence_pairs for count in counts)
+    return "two sequences" if total == 1 else f"{total} pairs of sequences"
+
+
+def _shares(counts: list[LeakCount], shares: dict[tuple[str, str], float]) -> str:
+    concerned = dict.fromkeys(count.splits for count in counts)
+    return ", ".join(f"{percent(shares[pair])} of '{pair[1]}' stands in '{pair[0]}'" for pair in concerned)

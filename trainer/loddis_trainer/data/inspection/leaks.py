@@ -17,14 +17,14 @@ from loddis_runtime.frames import Frame
 from loddis_trainer.data.domain import DomainDataset
 from loddis_trainer.data.inspection.bars import tracked
 from loddis_trainer.data.inspection.frames import name_frame
-from loddis_trainer.data.inspection.leak_report import KINDS, Leak, LeakReport, Overlap
+from loddis_trainer.data.inspection.leak_report import KINDS, MOST_LEAKS, Leak, LeakCount, LeakReport, Overlap
 from loddis_trainer.data.inspection.thumbnails import SAME_VIEW, thumbnails
 
 __all__ = ["LookedAt", "find_leaks", "look_at"]
 
 MOST_FRAMES = 2500  # of a split of long sequences, evenly spaced in each; of single images all are looked at
 MOST_IMAGES = 20_000
-ROWS = 512  # of the correlation matrix at once
+ROWS = 256  # of the correlation matrix at once
 SAME_PLACE_PX = 3.0
 IDENTICAL, NEAR, VIEW = range(len(KINDS))
 
@@ -111,33 +111,64 @@ def _summary(boxes: NDArray[np.float32]) -> tuple[float, float, float]:
 
 def find_leaks(looked_at: list[LookedAt]) -> LeakReport:
     """Compare all frames of different sequences, across splits and within each."""
-    leaks: list[Leak] = []
     overlaps: list[Overlap] = []
+    counts: list[LeakCount] = []
+    leaks: list[Leak] = []
     for first, second in combinations_with_replacement(looked_at, 2):
-        rows, columns, values = _alike(first, second)
-        kinds = _kinds(first, second, rows, columns)
-        leaks += _by_sequences(first, second, rows, columns, values, kinds)
+        tally = _Tally(first, second)
+        for alike in _alike(first, second):
+            tally.add(alike)
+        counts += tally.counts()
+        leaks += tally.leaks()
         if first is not second:
-            overlaps.append(_overlap(first, second, columns, kinds))
+            overlaps.append(tally.overlap())
     leaks.sort(key=lambda leak: (KINDS.index(leak.kind), leak.splits[0] == leak.splits[1], -leak.correlation))
-    return LeakReport({each.split: len(each.numbers) for each in looked_at}, tuple(overlaps), tuple(leaks))
+    looked = {each.split: len(each.numbers) for each in looked_at}
+    return LeakReport(looked, tuple(overlaps), tuple(counts), tuple(leaks))
 
 
-def _alike(first: LookedAt, second: LookedAt) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """Give the pairs of frames of different sequences that show one view: places in both, correlations; ``(P,)``."""
-    rows, columns, values = [], [], []
-    for start in range(0, len(first.numbers), ROWS):
-        correlation = first.thumbnails[start : start + ROWS] @ second.thumbnails.T  # (≤ ROWS, M)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Alike:
+    """Pairs of frames of different sequences that show one view.
+
+    Attributes:
+        rows: ``(P,)`` places in the first split.
+        columns: ``(P,)`` places in the second.
+        correlations: ``(P,)`` of their thumbnails.
+        kinds: ``(P,)`` what they share besides, places in `KINDS`.
+    """
+
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    correlations: NDArray[np.float32]
+    kinds: NDArray[np.intp]
+
+
+def _alike(first: LookedAt, second: LookedAt) -> Iterator[_Alike]:
+    """Give the pairs of frames that show one view, some sequences of the first split at a time.
+
+    Of images of one scene every two do: never are all of the pairs in memory.
+    """
+    for start, end in _whole_sequences(first.sequences):
+        correlation = first.thumbnails[start:end] @ second.thumbnails.T  # (end - start, M)
         here, there = np.nonzero(correlation >= SAME_VIEW)
         found = correlation[here, there]
         here = here + start
         if first is second:
             kept = first.sequences[here] < second.sequences[there]  # each pair once
             here, there, found = here[kept], there[kept], found[kept]
-        rows.append(here)
-        columns.append(there)
-        values.append(found)
-    return np.concatenate(rows), np.concatenate(columns), np.concatenate(values)
+        if len(here):
+            yield _Alike(here, there, found, _kinds(first, second, here, there))
+
+
+def _whole_sequences(sequences: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Cut the frames of a split, which come by sequence, into runs of whole sequences, of `ROWS` frames at least."""
+    ends = np.append(np.flatnonzero(np.diff(sequences)) + 1, len(sequences))
+    start = 0
+    while start < len(sequences):
+        end = int(ends[min(int(np.searchsorted(ends, start + ROWS)), len(ends) - 1)])
+        yield start, end
+        start = end
 
 
 def _kinds(first: LookedAt, second: LookedAt, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -161,41 +192,73 @@ def _same_places(here: NDArray[np.float32], there: NDArray[np.float32]) -> bool:
     return bool((distances.min(axis=0) <= SAME_PLACE_PX).all() and (distances.min(axis=1) <= SAME_PLACE_PX).all())
 
 
-def _by_sequences(
-    first: LookedAt,
-    second: LookedAt,
-    rows: NDArray[np.intp],
-    columns: NDArray[np.intp],
-    values: NDArray[np.float32],
-    kinds: NDArray[np.intp],
-) -> list[Leak]:
-    """Sum pairs of frames up to pairs of sequences."""
-    pair_of = first.sequences[rows] * len(second.names) + second.sequences[columns]
-    # By pair of sequences, within it the worst kind first, within that the most alike first.
-    order = np.lexsort((-values, kinds, pair_of))
-    _, starts = np.unique(pair_of[order], return_index=True)
-    leaks = []
-    for group in np.split(order, starts[1:]) if len(order) else []:
-        best = int(group[0])
-        row, column = int(rows[best]), int(columns[best])
-        leaks.append(
-            Leak(
-                kind=KINDS[int(kinds[best])],
-                splits=(first.split, second.split),
-                sequences=(first.names[int(first.sequences[row])], second.names[int(second.sequences[column])]),
-                pairs=int((kinds[group] == kinds[best]).sum()),
-                frames=(
-                    name_frame(first.dataset, int(first.numbers[row])),
-                    name_frame(second.dataset, int(second.numbers[column])),
-                ),
-                correlation=min(1.0, float(values[best])),
+class _Tally:
+    """Counts what two splits share, and keeps the worst of it by name."""
+
+    def __init__(self, first: LookedAt, second: LookedAt) -> None:
+        self.first = first
+        self.second = second
+        self._sequence_pairs = np.zeros(len(KINDS), dtype=np.int64)
+        self._worst: list[list[Leak]] = [[] for _ in KINDS]
+        self._stands = np.zeros((len(KINDS), len(second.numbers)), dtype=np.bool_)  # in the first split too
+
+    def add(self, alike: _Alike) -> None:
+        """Add all pairs of frames of some sequences of the first split."""
+        for kind in range(len(KINDS)):
+            self._stands[kind, alike.columns[alike.kinds == kind]] = True
+        number = self.first.sequences[alike.rows] * len(self.second.names) + self.second.sequences[alike.columns]
+        pairs, pair_of = np.unique(number, return_inverse=True)  # of sequences
+        worst_of = np.full(len(pairs), VIEW)
+        np.minimum.at(worst_of, pair_of, alike.kinds)
+        for kind in range(len(KINDS)):
+            counted = alike.kinds == kind
+            if kind == VIEW:
+                counted &= worst_of[pair_of] == VIEW
+            self._add_kind(kind, alike, pair_of, np.flatnonzero(counted))
+
+    def _add_kind(self, kind: int, alike: _Alike, pair_of: NDArray[np.intp], places: NDArray[np.intp]) -> None:
+        """Sum pairs of frames of a kind up to pairs of sequences, and keep those that are most alike."""
+        order = places[np.lexsort((-alike.correlations[places], pair_of[places]))]  # by pair, the most alike first
+        _, starts, frames = np.unique(pair_of[order], return_index=True, return_counts=True)
+        self._sequence_pairs[kind] += len(starts)
+        best = order[starts]
+        most_alike = np.argsort(-alike.correlations[best], kind="stable")[:MOST_LEAKS]
+        kept = [
+            self._leak(
+                kind, int(alike.rows[best[i]]), int(alike.columns[best[i]]), alike.correlations[best[i]], frames[i]
             )
+            for i in most_alike
+        ]
+        self._worst[kind] = sorted(self._worst[kind] + kept, key=lambda leak: -leak.correlation)[:MOST_LEAKS]
+
+    def _leak(self, kind: int, row: int, column: int, correlation: np.float32, pairs: np.int64) -> Leak:
+        first, second = self.first, self.second
+        return Leak(
+            kind=KINDS[kind],
+            splits=(first.split, second.split),
+            sequences=(first.names[int(first.sequences[row])], second.names[int(second.sequences[column])]),
+            pairs=int(pairs),
+            frames=(
+                name_frame(first.dataset, int(first.numbers[row])),
+                name_frame(second.dataset, int(second.numbers[column])),
+            ),
+            correlation=min(1.0, float(correlation)),
         )
-    return leaks
 
+    def counts(self) -> list[LeakCount]:
+        """Give how many pairs of sequences there are of each kind."""
+        splits = (self.first.split, self.second.split)
+        return [
+            LeakCount(kind, splits, int(count))
+            for kind, count in zip(KINDS, self._sequence_pairs, strict=True)
+            if count
+        ]
 
-def _overlap(first: LookedAt, second: LookedAt, columns: NDArray[np.intp], kinds: NDArray[np.intp]) -> Overlap:
-    """Say how much of the second split the first one holds as well."""
-    count = len(second.numbers)
-    twins = len(np.unique(columns[kinds != VIEW]))
-    return Overlap((first.split, second.split), twins / count, len(np.unique(columns)) / count)
+    def leaks(self) -> list[Leak]:
+        """Give the worst of each kind."""
+        return [leak for leaks in self._worst for leak in leaks]
+
+    def overlap(self) -> Overlap:
+        """Say how much of the second split the first one holds as well."""
+        shares = [float(self._stands[: kind + 1].any(axis=0).mean()) for kind in range(len(KINDS))]
+        return Overlap((self.first.split, self.second.split), *shares)

@@ -61,13 +61,16 @@ def describe_sizes(dataset: DomainDataset) -> TargetSizes:
 def size_findings(sizes: dict[str, TargetSizes]) -> list[Finding]:
     """Say where boxes are of one size, hardly larger than a cell of the network, or unlike those learned from."""
     findings = []
-    alike = [split for split, found in sizes.items() if found.side_px.count > 1 and found.commonest_share >= 0.99]
-    if alike:
+    alike: dict[str, list[str]] = {}
+    for split, found in sizes.items():
+        if found.side_px.count > 1 and found.commonest_share >= 0.99:
+            alike.setdefault(found.commonest, []).append(split)
+    for size, splits in alike.items():
         message = (
-            f"all boxes are {sizes[alike[0]].commonest} px: the size is a convention, so overlap with them measures"
+            f"all boxes are {size} px: the size is a convention, so overlap with them measures"
             " places only; as an auxiliary domain use --auxiliary-box-trust 0"
         )
-        findings.append(Finding("note", SUBJECT, tuple(alike), message))
+        findings.append(Finding("note", SUBJECT, tuple(splits), message))
     train = sizes.get("train")
     if train and train.side_px.count and train.side_px.quantiles["p25"] < TINY_PX:
         message = (

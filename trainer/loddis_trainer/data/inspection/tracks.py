@@ -42,11 +42,11 @@ class Steps:
 
 
 def follow(dataset: DomainDataset) -> Steps:
-    """Join targets that are each other's nearest in two frames whose indices follow one another."""
+    """Join targets that are each other's nearest in two frames of which none is missing in between."""
     before, after, moved, sides, certain = [], [], [], [], []
-    for numbers in dataset.sequences.values():
+    for name, numbers in dataset.sequences.items():
         for first, second in pairwise(numbers):
-            if dataset.records[second].frame_index - dataset.records[first].frame_index != 1:
+            if dataset.records[second].frame_index - dataset.records[first].frame_index != dataset.steps[name]:
                 continue
             here, there = dataset.boxes(first).astype(np.float64), dataset.boxes(second).astype(np.float64)
             if not (len(here) and len(there)):
