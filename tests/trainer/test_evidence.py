@@ -15,7 +15,7 @@ from loddis_trainer.checkpoint import read_info
 from loddis_trainer.config import FitConfig
 from loddis_trainer.errors import TrainingError
 from loddis_trainer.evidence import EvidenceFrames, read_evidence, read_snapshot
-from loddis_trainer.evidence.features import extract_features
+from loddis_trainer.evidence.features import FrameFeatures, extract_features
 from loddis_trainer.evidence.measures import (
     correlation_by_chance,
     correlation_matrix,
@@ -23,6 +23,7 @@ from loddis_trainer.evidence.measures import (
     focus_ratio,
     mean_absolute_correlation,
 )
+from loddis_trainer.evidence.recorder import measure_features
 from loddis_trainer.fit import fit
 from loddis_trainer.losses.regions import split_by_boxes
 from support.domains import write_coco_domain, write_drone_csv_domain
@@ -137,6 +138,25 @@ class TestSeparability:
     @pytest.mark.parametrize("ids", [np.zeros(8, dtype=int), np.array([0] * 7 + [1])])
     def test_a_single_domain_has_no_figure(self, ids: np.ndarray) -> None:
         assert np.isnan(domain_separability(np.random.default_rng(0).normal(size=(8, 2)), ids))
+
+
+def test_chance_is_of_the_domains_that_the_probe_tells_apart() -> None:
+    """A domain of a single frame takes no part, and makes nothing harder."""
+    generator = np.random.default_rng(0)
+    ids = np.array([0] * 12 + [1] * 12 + [2])
+    drawn = {name: generator.normal(size=(25, 4)).astype(np.float32) for name in ("z", "b", "targets", "scenes")}
+    features = FrameFeatures(
+        **drawn,
+        focus_fused=np.full(25, 0.5, np.float32),
+        focus_target_map=None,
+        domain_ids=ids,
+        sequence_ids=np.arange(25),
+        z_from="z",
+        b_from="b",
+    )
+    line = measure_features(features, domain_names=("a", "b", "c"), epoch=0, step=0, seed=0)
+    assert line.separability_by_chance == 0.5
+    assert set(line.focus_by_domain) == {"a", "b", "c"}
 
 
 def test_frames_that_cannot_be_measured_are_left_out_with_their_sequences(domains: Path, tmp_path: Path) -> None:

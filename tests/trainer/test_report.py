@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import re
@@ -59,6 +60,12 @@ def report(root: Path, out: Path, *words: str) -> int:
 
 def text_of(element: ET.Element) -> str:
     return " ".join("".join(element.itertext()).split())
+
+
+def cards_of(page: Path) -> list[list[str]]:
+    """Give the words on the cards at the head of a page, run by run."""
+    tree = ET.fromstring(page.read_text().partition("\n")[2])
+    return [[text_of(part) for part in card] for card in tree.findall(".//ul[@class='cards']/li")]
 
 
 @pytest.fixture(scope="module")
@@ -191,8 +198,7 @@ def test_at_the_head_stands_the_mean_of_each_run_s_own_task_domains(
     on = ["--on", "bright:val", "--on", "dark:test", "--on", "dark:val"]
     assert report(root, tmp_path / "page.html", *runs, *on) == 0
     tree = ET.fromstring((tmp_path / "page.html").read_text().partition("\n")[2])
-    cards = [[text_of(part) for part in card] for card in tree.findall(".//ul[@class='cards']/li")]
-    assert cards == [
+    assert cards_of(tmp_path / "page.html") == [
         ["alone", "P", "20.0 % mAP50", "dark:test"],
         ["loddis", "P+A, Loddis", "40.0 % mAP50", "dark:test", "+20.0 points against P"],
         ["both", "P, Loddis", "45.0 % mAP50", "mean of bright:val, dark:test"],
@@ -212,6 +218,99 @@ def test_a_domain_without_a_test_split_is_measured_on_its_validation(root: Path,
     assert "bright:val" in (tmp_path / "page.html").read_text()
 
 
+def test_a_test_split_with_a_fault_is_not_passed_over(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`val` in its place would be what the best epoch was chosen by."""
+    shutil.copytree(root / "domains", tmp_path / "domains")
+    table = next((tmp_path / "domains" / "dark" / "labels").glob("TEST*.csv"))
+    head, row, *others = table.read_text().splitlines()
+    frame, label, _, *rest = row.split(",")
+    table.write_text("\n".join([head, ",".join([frame, label, "-500", *rest]), *others]) + "\n")
+    words = [f"{root}/runs/alone", "--data-root", str(tmp_path / "domains")]
+    assert report(root, tmp_path / "page.html", *words) == 1
+    error = capsys.readouterr().err
+    assert f"labels/{table.name}" in error
+    assert error.count("\n") == 1
+
+
+def test_several_runs_on_the_task_alone_are_compared_with_by_their_mean(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    map50 = iter([0.5, 0.1, 0.7, 0.1, 0.9, 0.2])  # three runs on two splits
+
+    def evaluate(*words: Any, **options: Any) -> Metrics:
+        return replace(evaluate_images(*words, **options), map50=next(map50))
+
+    monkeypatch.setattr("loddis_trainer.reporting.collect.evaluate_images", evaluate)
+    shutil.copytree(root / "runs" / "alone", tmp_path / "again")
+    runs = [str(root / "runs" / "alone"), str(tmp_path / "again"), str(root / "runs" / "loddis")]
+    assert report(root, tmp_path / "page.html", *runs, "--on", "dark:test", "--on", "bright:val") == 0
+    assert cards_of(tmp_path / "page.html")[2][-1] == "+30.0 points against the mean of 2 P"
+
+
+def test_on_a_domain_that_is_no_task_nothing_is_gained_or_lost(root: Path, tmp_path: Path) -> None:
+    runs = [str(root / "runs" / "alone"), str(root / "runs" / "loddis")]
+    assert report(root, tmp_path / "page.html", *runs, "--on", "bright:val") == 0
+    cards = cards_of(tmp_path / "page.html")
+    assert [card[-1] for card in cards] == ["bright:val"] * 2
+
+
+def test_settings_that_came_later_are_shown_as_they_were_before(root: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(root / "runs" / "alone", old)
+    info = old / "best" / "checkpoint.json"
+    document = json.loads(info.read_text())
+    for name in ("augment", "crop_hw"):
+        del document["config"][name]
+    info.write_text(json.dumps(document))
+    assert report(root, tmp_path / "page.html", str(root / "runs" / "alone"), str(old)) == 0
+    tree = ET.fromstring((tmp_path / "page.html").read_text().partition("\n")[2])
+    (data,) = [section for section in tree.iter("section") if section.attrib["id"] == "data"]
+    rows = [[text_of(cell) for cell in row] for row in data.findall("figure")[-1].findall(".//tbody/tr")]
+    settings = {row[0]: row[1:] for row in rows}
+    assert settings["augment.flip"] == ["0.0", "0.0"]
+    assert settings["crop_hw"] == ["–", "–"]
+    document["config"]["pooling"] = "of another version"
+    info.write_text(json.dumps(document))
+    assert report(root, tmp_path / "page.html", str(root / "runs" / "alone"), str(old)) == 0
+    tree = ET.fromstring((tmp_path / "page.html").read_text().partition("\n")[2])
+    (data,) = [section for section in tree.iter("section") if section.attrib["id"] == "data"]
+    table = data.findall("figure")[-1].findall(".//tbody/tr")
+    marked = {text_of(row[0]) for row in table if row[0].find("strong") is not None}
+    assert {text_of(row[0]): text_of(row[2]) for row in table}["augment.flip"] == "not recorded"
+    assert marked == {"pooling"}
+
+
+def test_few_false_alarms_can_be_read_off_the_axis(root: Path, page: str) -> None:
+    curves = page[page.index('id="curves"') : page.index('id="groups"')]
+    labels = [html.unescape(text) for text in re.findall(r"<text[^>]*>([^<]*)</text>", curves)]
+    places = [label for label in labels if re.fullmatch(r"0|0\.0*1|10*", label)]
+    assert "0" in places  # where none at all is drawn
+    assert len(set(places)) >= 3
+
+
+def test_a_background_domain_is_not_said_to_be_missing(root: Path, tmp_path: Path) -> None:
+    blind = tmp_path / "blind"
+    shutil.copytree(root / "runs" / "loddis", blind)
+    evidence = blind / "evidence.jsonl"
+    lines = [json.loads(line) | {"separability_z": None} for line in evidence.read_text().splitlines()]
+    evidence.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert report(root, tmp_path / "page.html", str(blind)) == 0
+    text = (tmp_path / "page.html").read_text()
+    assert "blind: fewer than two of its domains have two frames of evidence with a target." in text
+    assert "trained on a single domain" not in text
+
+
+def test_any_name_of_a_domain_can_be_drawn(root: Path, tmp_path: Path) -> None:
+    """Letters that the figures' own font lacks, and one of the colours that they are drawn in."""
+    name = "夜 #010299"
+    shutil.copytree(root / "domains" / "dark", tmp_path / "domains" / name)
+    words = [f"{root}/runs/alone", "--data-root", str(tmp_path / "domains"), "--on", f"{name}:test"]
+    assert report(root, tmp_path / "page.html", *words) == 0
+    assert f"{name}:test</text>" in (tmp_path / "page.html").read_text()
+
+
 def test_runs_of_other_sequences_are_not_compared(root: Path, tmp_path: Path) -> None:
     """Shares of another `--mixture-seed` are as large, but of other frames."""
     other = tmp_path / "runs" / "other"
@@ -225,8 +324,7 @@ def test_runs_of_other_sequences_are_not_compared(root: Path, tmp_path: Path) ->
     shift = next(section for section in tree.iter("section") if section.attrib["id"] == "negative-shift")
     assert not list(shift.iter("h3"))
     assert "no run here on its task data alone (dark:1, the same sequences)" in text_of(shift)
-    cards = [[text_of(part) for part in card] for card in tree.findall(".//ul[@class='cards']/li")]
-    assert not any("against P" in part for card in cards for part in card)
+    assert not any("against P" in part for card in cards_of(tmp_path / "page.html") for part in card)
 
 
 def test_a_run_that_none_of_the_splits_is_for_is_named(root: Path, tmp_path: Path) -> None:

@@ -103,6 +103,7 @@ def measure_features(
     enough = len(z) >= MIN_SAMPLES
     hsic = float(correlation_weakening_loss(torch.from_numpy(z), torch.from_numpy(b))) if enough else math.nan
     present = [number for number in range(len(domain_names)) if (ids == number).any()]
+    probed_domains = sum(int((ids == number).sum() > 1) for number in present)  # the probe leaves single frames out
     probed = {
         name: _known(domain_separability(values, ids, sequence_ids=features.sequence_ids, seed=seed))
         for name, values in (("z", z), ("targets", features.targets), ("scenes", features.scenes))
@@ -125,7 +126,7 @@ def measure_features(
         separability_z=probed["z"],
         separability_targets=probed["targets"],
         separability_scenes=probed["scenes"],
-        separability_by_chance=None if probed["z"] is None else round(1 / len(present), 5),
+        separability_by_chance=None if probed["z"] is None else round(1 / probed_domains, 5),
         seconds=0.0,
     )
 

@@ -46,7 +46,7 @@ SNR_EDGES = (0.0, 3.0, 6.0, 12.0, math.inf)
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Targets of one size or SNR; each figure is NaN where the group has no targets.
+    """Targets of one size or SNR; what is found of them is NaN where the group has none.
 
     Attributes:
         label: Such as ``5–10 px``.

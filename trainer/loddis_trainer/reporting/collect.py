@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loddis_trainer.data import DataError, DomainDataset
+from loddis_trainer.data import DomainDataset
+from loddis_trainer.data.domain import find_domain
+from loddis_trainer.data.inspection.splits import listed_sequences
 from loddis_trainer.errors import TrainingError
 from loddis_trainer.evaluate import collect_results
 from loddis_trainer.metrics import ImageResult, Metrics, evaluate_images
@@ -32,6 +34,14 @@ class DataSource:
     cache_dir: Path | None = None
     most_frames: int = 1000
     progress: bool = True
+
+    def has_split(self, run: TrainedRun, name: str, split: str) -> bool:
+        """Tell whether a domain lists a split, be it sound or not.
+
+        Raises:
+            DataError: There is no such domain.
+        """
+        return split in listed_sequences(find_domain(name, data_root=self.data_root or run.config.data_root))
 
     def open(self, run: TrainedRun, name: str, split: str) -> DomainDataset:
         """Open a split with a run's classes.
@@ -153,12 +163,7 @@ def _splits_of_tasks(runs: Sequence[TrainedRun], source: DataSource) -> list[str
     splits: dict[str, None] = {}
     for run in runs:
         for name in run.domain_paths("task"):
-            try:
-                source.open(run, name, "test")
-                splits[f"{name}:test"] = None
-            except DataError:
-                source.open(run, name, "val")  # training has validated on it; else this says what is wrong
-                splits[f"{name}:val"] = None
+            splits[f"{name}:{'test' if source.has_split(run, name, 'test') else 'val'}"] = None
     return list(splits)
 
 

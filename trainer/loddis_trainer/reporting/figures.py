@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -45,9 +46,9 @@ def detection_curves(findings: Findings) -> str:
     """Draw Pd over false alarms per frame, a panel a split, with a dot at each run's operating point."""
     with _row_of(len(findings.splits)) as drawn:
         for axes, split in _panels(drawn, findings.splits):
-            for number, run in enumerate(findings.runs):
-                metrics = findings.of(run, split).metrics
-                least = 0.5 / metrics.frames  # where 0 is drawn on a logarithmic axis
+            of_runs = [findings.of(run, split).metrics for run in findings.runs]
+            least, most = _decades(of_runs)
+            for number, metrics in enumerate(of_runs):
                 rows = np.array(metrics.roc.outline(256)).reshape(-1, 3)
                 if len(rows):
                     axes.step(
@@ -68,11 +69,24 @@ def detection_curves(findings: Findings) -> str:
                         markeredgecolor=PAPER,
                         markeredgewidth=1.5,
                     )
-            axes.set(xscale="log", ylim=(0, 1.02))
-            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.set(xscale="log", xlim=(least, most), ylim=(0, 1.02))
+            axes.xaxis.set_major_formatter(functools.partial(_write_rate, drawn_for_0=least))
             axes.xaxis.set_minor_formatter(NullFormatter())
             panel(axes, title=split, x="false alarms per frame", y="Pd")
     return drawn.svg
+
+
+def _decades(of_runs: Sequence[Metrics]) -> tuple[float, float]:
+    """Give the ends of a logarithmic axis of false alarms per frame, whole decades: 0 is drawn at the lower one."""
+    fewest = 0.5 / min(metrics.frames for metrics in of_runs)
+    rows = [row for metrics in of_runs for row in metrics.roc.outline(256)]
+    most = max([metrics.fa_per_frame for metrics in of_runs] + [row[0] for row in rows])
+    low = math.floor(math.log10(fewest))
+    return 10.0**low, 10.0 ** max(low + 2, math.ceil(math.log10(most) - 1e-9) if most > 0 else low)
+
+
+def _write_rate(value: float, _: float | None, *, drawn_for_0: float) -> str:
+    return "0" if value <= drawn_for_0 else f"{value:g}"
 
 
 def group_bars(findings: Findings, split: str) -> str:

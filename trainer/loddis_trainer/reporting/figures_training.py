@@ -59,9 +59,10 @@ def loss_curves(runs: Sequence[TrainedRun]) -> str:
                     0.5, 0.5, "in none of the runs", ha="center", va="center", transform=axes.transAxes, color=MUTED
                 )
                 axes.set(xticks=[], yticks=[])
+            else:
+                axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             if part == "validation" or name == "domain_accuracy":
                 axes.set_ylim(-0.02, 1.04)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             panel(axes, title=title, x="epoch")
     return drawn.svg
 

@@ -72,7 +72,7 @@ def render_page(findings: Findings, sections: list[Section], *, title: str) -> s
     )
     environment.filters["markup"] = Markup  # figures and pictures, which escape their own words
     domains = [
-        DomainKey(place + 1, name, Markup(MARKER_SHAPES[place % len(MARKER_SHAPES)]))  # noqa: S704
+        DomainKey(place % len(MARKER_SHAPES) + 1, name, Markup(MARKER_SHAPES[place % len(MARKER_SHAPES)]))  # noqa: S704
         for name, place in findings.domain_places.items()
     ]
     return environment.get_template("page.html").render(
@@ -90,11 +90,16 @@ def _run_keys(findings: Findings) -> list[RunKey]:
     """Give every run with its mAP50 and, where it can be told, what auxiliary data did to it."""
     figures = [_headline(findings, run) for run in findings.runs]
     pairs = list(zip(findings.runs, figures, strict=True))
-    base = {run.task_data: value for run, (value, _) in pairs if not run.has_auxiliary}
+    alone: dict[frozenset[tuple[str, float, str | None]], list[float]] = {}  # P, by what they were trained on
+    for run, (value, _) in pairs:
+        if not run.has_auxiliary and findings.task_splits(run) and math.isfinite(value):
+            alone.setdefault(run.task_data, []).append(value)
     keys = []
     for number, (run, (value, splits)) in enumerate(pairs):
-        gain = value - base.get(run.task_data, math.nan) if run.has_auxiliary else math.nan
+        base = alone.get(run.task_data, []) if run.has_auxiliary else []
+        gain = value - statistics.fmean(base) if base else math.nan
         known = math.isfinite(gain)
+        against = "P" if len(base) == 1 else f"the mean of {len(base)} P"
         keys.append(
             RunKey(
                 number + 1,
@@ -103,7 +108,7 @@ def _run_keys(findings: Findings) -> list[RunKey]:
                 css_dashes(number),
                 f"{100 * value:.1f}" if math.isfinite(value) else "–",
                 ("mean of " if len(splits) > 1 else "") + ", ".join(splits),
-                f"{100 * gain:+.1f} points against P".replace("-", "−") if known else "",
+                f"{100 * gain:+.1f} points against {against}".replace("-", "−") if known else "",
                 known and gain >= 0,
             )
         )

@@ -75,6 +75,4 @@ def domain_marker(number: int) -> str:
 
 def with_css_colours(svg: str) -> str:
     """Replace stand-ins by the page's variables."""
-    return re.sub(
-        r"#01010[1-5]|#0102[0-9a-f]{2}|#0103[0-9a-f]{2}", lambda found: f"var({VARIABLES[found.group()]})", svg
-    )
+    return re.sub("|".join(VARIABLES), lambda found: f"var({VARIABLES[found.group()]})", svg)

@@ -13,7 +13,8 @@ from loddis_trainer.reporting.runs import TrainedRun
 __all__ = ["correlation_section", "focus_section", "maps_section", "separability_section", "training_section"]
 
 NO_EVIDENCE = (
-    "{}: no evidence was recorded while it was trained (evidence_frames was 0, or an earlier version trained it)."
+    "{}: no evidence was recorded while it was trained (evidence_frames was 0, none of them had a target, or an earlier"
+    " version trained it)."
 )
 
 
@@ -84,9 +85,12 @@ def separability_section(findings: Findings) -> Section:
         if not run.evidence:
             section.blocks.append(Note(NO_EVIDENCE.format(run.label)))
         elif run not in probed:
-            section.blocks.append(
-                Note(f"{run.label}: it was trained on a single domain, so there is nothing to tell apart.")
+            why = (
+                "it was trained on a single domain, so there is nothing to tell apart"
+                if len(run.info.domains) < 2
+                else "fewer than two of its domains have two frames of evidence with a target"
             )
+            section.blocks.append(Note(f"{run.label}: {why}."))
         else:
             section.blocks.append(
                 Plot(

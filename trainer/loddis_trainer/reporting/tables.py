@@ -13,12 +13,17 @@ from numpy.typing import NDArray
 
 from loddis_trainer.config import FitConfig
 from loddis_trainer.domain_spec import describe_share
+from loddis_trainer.earlier import config_of
+from loddis_trainer.errors import CheckpointError
 from loddis_trainer.metrics import Metrics
 from loddis_trainer.metrics.groups import box_sides_px
 from loddis_trainer.metrics.images import pool_frames
 from loddis_trainer.reporting.collect import Findings
+from loddis_trainer.reporting.runs import TrainedRun
 
 __all__ = ["Cell", "Table", "configuration_table", "data_tables", "headline_tables"]
+
+NOT_RECORDED = "not recorded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +146,15 @@ def data_tables(findings: Findings) -> list[Table]:
 
 def configuration_table(findings: Findings) -> Table:
     """Give every setting of every run; those that differ between runs come first and are marked."""
+    of_runs = [_settings(run) for run in findings.runs]
     rows: list[tuple[bool, tuple[Cell, ...]]] = []
     named: dict[str, list[str]] = {}
     for name in FitConfig.model_fields:
-        for place, run in enumerate(findings.runs):
-            for key, value in _flat(name, run.info.config.get(name)).items():
-                named.setdefault(key, ["–"] * len(findings.runs))[place] = value
+        for place, settings in enumerate(of_runs):
+            for key, value in _flat(name, settings[name]).items() if name in settings else ():
+                named.setdefault(key, [NOT_RECORDED] * len(of_runs))[place] = value
     for name, values in named.items():
-        differ = len(set(values)) > 1
+        differ = len({*values} - {NOT_RECORDED}) > 1
         rows.append((differ, (Cell(name, best=differ), *(Cell(value, best=differ) for value in values))))
     rows.sort(key=lambda row: not row[0])
     epochs = "; ".join(
@@ -162,6 +168,14 @@ def configuration_table(findings: Findings) -> Table:
         words=1 + len(findings.runs),
         dense=True,
     )
+
+
+def _settings(run: TrainedRun) -> dict[str, Any]:
+    """Give a run's settings, those that came later at what they were before; as recorded where that cannot be told."""
+    try:
+        return config_of(run.info, name=run.label).model_dump(mode="json")
+    except CheckpointError:
+        return dict(run.info.config)
 
 
 def _flat(name: str, value: Any) -> dict[str, str]:

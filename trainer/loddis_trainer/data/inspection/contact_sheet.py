@@ -77,10 +77,10 @@ def _write_row_title(canvas: Canvas, top: int, domain: InspectedDomain, split: O
     found = domain.inspection.splits[split.name]
     canvas.fill(MARGIN, top, (1, canvas.picture.shape[1] - 2 * MARGIN), PANEL)
     end = canvas.write(MARGIN, top + 28, split.name, height=13, bold=True)
-    text = (
-        f"{found.counts.sequences} sequences, {found.counts.frames} frames, {found.counts.targets} targets;"
-        f" median box side {found.sizes.side_px.median:.1f} px, median SNR {found.contrast.snr.median:.1f}"
-    )
+    named = (("sequence", found.counts.sequences), ("frame", found.counts.frames), ("target", found.counts.targets))
+    text = ", ".join(f"{count} {what}{'' if count == 1 else 's'}" for what, count in named)
+    if found.counts.targets:
+        text += f"; median box side {found.sizes.side_px.median:.1f} px, median SNR {found.contrast.snr.median:.1f}"
     canvas.write(end + GAP, top + 28, text, height=10, colour=DIM)
 
 
