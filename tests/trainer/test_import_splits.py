@@ -208,7 +208,10 @@ def test_one_recording_of_images_says_how_it_can_be_split(
     assert import_set(recording, out, *few) == 1
     assert f"it takes a share of 0.334, or more sequences: {STRETCHES}" in capsys.readouterr().err
     assert import_set(recording, out.with_name("stretches"), *shares, "--stretch", "2") == 0
-    assert "sequences cut into stretches: 1; frames next to a cut are near-duplicates" in capsys.readouterr().out
+    assert (
+        "sequences that were cut into stretches: 1 of 1; frames next to a cut are near-duplicates"
+        in capsys.readouterr().out
+    )
     seen = [boxes_seen(out.with_name("stretches"), split) for split in ("train", "val", "test")]
     assert [len(each) for each in seen] == [4, 1, 1]
     assert {name for each in seen for name in each} == {f"flight/{n}-{n + 1}" for n in range(0, 12, 2)}
@@ -231,20 +234,81 @@ def test_stretches_are_taken_from_what_lists_name(
     assert {split: len(sequences) for split, sequences in seen.items()} == {"train": 2, "val": 1, "test": 1}
     assert {len(frames) for frames in (seen["train"] | seen["val"]).values()} == {4}
     assert {name: len(frames) for name, frames in seen["test"].items()} == {"hover": 3}
-    assert "sequences cut into stretches: 1;" in capsys.readouterr().out
+    assert "sequences that were cut into stretches: 1 of 2;" in capsys.readouterr().out
 
 
 def test_what_cannot_be_cut_into_stretches(source: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stills(source, 4)
     split = ("--split", "train=0.5,val=0.5")
     assert import_set(source, out, *split, "--stretch", "2") == 1
-    assert "--stretch cuts sequences, and every image here stands alone: --sequence-from" in capsys.readouterr().err
-    assert import_set(source, out, *split, "--stretch", "2", "--sequence-from", "(f)") == 0
+    told = re.search(
+        r"--stretch cuts sequences, and every image here stands alone: .* as --sequence-from (\S+) does of all of them",
+        capsys.readouterr().err,
+    )
+    assert told is not None
+    assert import_set(source, out, *split, "--stretch", "2", "--sequence-from", told[1]) == 0
+    assert [list(boxes_seen(out, name)) for name in ("train", "val")] == [["images/0-1"], ["images/2-3"]]
+    assert import_set(source, out, "--stretch", "2", "--sequence-from", "f") == 1
+    assert "the source says nothing of splits" in capsys.readouterr().err
     put_image(source, "images/f/0-1/9.png")
     put(source, "labels/f/0-1/9.txt", "")
     names = ("--sequence-from", r"/(f/0-1)|/(f)\d")
     assert import_set(source, out.with_name("b"), *split, "--stretch", "2", *names) == 1
     assert "a stretch of 'f' would be called 'f/0-1', as another sequence is" in capsys.readouterr().err
+
+
+def test_a_gap_is_left_behind_each_cut(recording: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--split", "train=0.7,val=0.3", "--stretch", "4", "--gap")
+    assert import_set(recording, out, *flags, "4") == 1
+    assert "--gap 4 leaves nothing of the 4 frames of a stretch of 'flight'" in capsys.readouterr().err
+    assert import_set(recording, out, *flags, "1") == 0
+    assert "1 of 1; frames behind cuts that were left out: 2" in capsys.readouterr().out
+    seen = boxes_seen(out, "train") | boxes_seen(out, "val")
+    assert {name: len(frames) for name, frames in seen.items()} == {"flight/0-3": 4, "flight/5-7": 3, "flight/9-11": 3}
+    assert import_set(recording, out.with_name("whole"), "--split", "train=1", "--stretch", "12") == 0
+    assert "no sequence is longer than the 12 frames of --stretch" in capsys.readouterr().out
+
+
+def test_lists_may_cut_a_sequence_where_it_is_cut_anyway(
+    recording: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lists(train: range, val: range) -> tuple[str, ...]:
+        put(recording, "train.lst", "".join(f"flight/{number:03d}\n" for number in train))
+        put(recording, "val.lst", "".join(f"flight/{number:03d}\n" for number in val))
+        return ("--train-list", "train.lst", "--val-list", "val.lst")
+
+    assert import_set(recording, out, *lists(range(7), range(8, 12))) == 1
+    assert "or cut it by --stretch" in capsys.readouterr().err
+    assert import_set(recording, out, *lists(range(7), range(8, 12)), "--stretch", "4") == 0
+    assert "1 frames are in no split" in capsys.readouterr().out
+    assert {name: len(frames) for name, frames in boxes_seen(out, "train").items()} == {
+        "flight/0-2": 3,
+        "flight/3-6": 4,
+    }
+    assert {name: len(frames) for name, frames in boxes_seen(out, "val").items()} == {"flight/8-11": 4}
+    mixed = lists(range(0, 12, 2), range(1, 12, 2))
+    assert import_set(recording, out.with_name("b"), *mixed, "--stretch", "4") == 1
+    assert "the frames of sequence 'flight' for train and val lie among one another" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["{0}.{1:09d}", "00-00-{0:02d}.{1:09d}", "frame_{2:02d}_{0}_{1}"])
+def test_a_fraction_of_a_second_is_no_place_in_a_recording(source: Path, out: Path, name: str) -> None:
+    for number in range(30):
+        second, fraction = divmod(number * 133_000_000, 1_000_000_000)
+        file = "flight/" + name.format(second, fraction, number)
+        put_image(source, f"images/{file}.png", seed=number)
+        put(source, f"labels/{file}.txt", f"0 {0.2 + 0.02 * number:.2f} 0.5 0.125 0.25\n")
+    assert import_set(source, out, "--split", "train=1") == 0
+    ((_, frames),) = boxes_seen(out, "train").items()
+    assert [box[0] for (box,) in frames] == sorted(box[0] for (box,) in frames)
+    assert [record.frame_index for record in read_split(out, "train").sequences[0].records] == list(range(30))
+
+
+def test_a_pattern_that_tells_every_image_apart_is_no_recording_s(
+    clips: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert import_set(clips, out, "--sequence-from", ".*", "--split", "train=1") == 0
+    assert "--sequence-from makes a sequence of every single image" in capsys.readouterr().out
 
 
 def test_no_cut_hides_frames_of_two_sizes(recording: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -341,6 +405,7 @@ def test_a_source_without_a_frame_of_the_format_is_refused(
         (["--sequence-from", "("], "--sequence-from: '(' is no regular expression"),
         (["--sequence-from", "a", "--stills"], "--stills and --sequence-from both say what a sequence is"),
         (["--stretch", "9", "--stills"], "--stretch cuts sequences, and --stills leaves none"),
+        (["--gap", "3"], "--gap is of the cuts that --stretch makes: give both"),
         (["--stretch", "1"], "--stretch: input should be greater than or equal to 2"),
         (["--format", "csv"], "--format: input should be 'auto', 'coco'"),
     ],

@@ -48,6 +48,7 @@ class Import(SubCommand):
     stretch: int | None = Field(
         default=None, ge=2, description="Cut longer sequences into stretches of at most so many frames, each its own."
     )
+    gap: int = Field(default=0, ge=0, description="Frames that are left out behind each cut of --stretch.")
     category: list[str] = Field(default=[], description="NAME=NEW renames a category; repeats.")
     only: list[str] = Field(default=[], description="Category to keep, by its old name; repeats.")
     class_names: list[str] = Field(default=[], description="Names of class ids from 0 on (yolo, uestc).")
@@ -102,6 +103,8 @@ class Import(SubCommand):
             raise ValueError("--stills and --sequence-from both say what a sequence is: give one of them")
         if self.stills and self.stretch is not None:
             raise ValueError("--stretch cuts sequences, and --stills leaves none: give one of them")
+        if self.gap and self.stretch is None:
+            raise ValueError("--gap is of the cuts that --stretch makes: give both")
         return self
 
     def cli_cmd(self) -> None:
@@ -129,6 +132,7 @@ class Import(SubCommand):
             sequence_from=None if self.sequence_from is None else re.compile(self.sequence_from),
             stills=self.stills,
             stretch=self.stretch,
+            gap=self.gap,
             rename=dict(_pair(text, "") for text in self.category),
             only=self.only,
             link=self.link,

@@ -15,6 +15,7 @@ from loddis_trainer.data.importers.sequences import (
     as_stills,
     check_frames_of_sequences,
     in_stretches,
+    one_recording,
     sequences_by_pattern,
 )
 from loddis_trainer.data.importers.splitting import (
@@ -44,6 +45,7 @@ class ImportSettings:
         sequence_from: Pattern on an image's path that names its sequence.
         stills: Let every image stand alone.
         stretch: Most frames of a sequence; longer ones are cut into several. ``None`` leaves them whole.
+        gap: Frames that are left out behind each cut.
         rename: Category to its new name.
         only: Categories that are kept, by their old names; empty keeps all.
         link: Link to files of pixels instead of copying them.
@@ -56,6 +58,7 @@ class ImportSettings:
     sequence_from: re.Pattern[str] | None = None
     stills: bool = False
     stretch: int | None = None
+    gap: int = 0
     rename: Mapping[str, str] = field(default_factory=dict)
     only: Sequence[str] = ()
     link: bool = False
@@ -79,11 +82,15 @@ def import_domain(source: Path, out: Path, settings: ImportSettings, options: Re
     if not imported.frames:
         raise DataError(f"{source} has no labelled frame")
     frames = _with_sequences(imported, settings)
+    warnings = []
+    if settings.sequence_from is not None and len({frame.sequence for frame in frames}) == len(frames) > 1:
+        warnings.append("--sequence-from makes a sequence of every single image: it is to name recordings")
     frames, dropped = _with_categories(frames, settings)
     if imported.pixels == "videos":  # their labels cannot say "looked at, nothing there"
         frames = tuple(frame for frame in frames if frame.boxes_xywh)
     bare = len(imported.frames) - len(frames)
-    frames, warnings = _with_splits(frames, form, settings, options)
+    frames, told = _with_splits(frames, form, settings, options)
+    warnings += told
     check_whole_sequences(frames)
     kept = tuple(frame for frame in frames if frame.split is not None)
     if not kept:
@@ -154,6 +161,25 @@ def _with_categories(
     return tuple(kept), dropped
 
 
+def _cut(frames: Sequence[ImportedFrame], settings: ImportSettings) -> tuple[tuple[ImportedFrame, ...], str]:
+    """Cut long sequences into stretches; also what is to be said of it. Frames of no split count for nothing."""
+    if settings.shares:  # which win over the source's word
+        listed, others = [replace(frame, split=None) for frame in frames], []
+    else:
+        listed = [frame for frame in frames if frame.split is not None]
+        others = [frame for frame in frames if frame.split is None]
+    check_frames_of_sequences(listed)
+    left, cut = in_stretches(listed, settings.stretch or len(listed), gap=settings.gap)
+    if not cut:
+        return (*left, *others), f"no sequence is longer than the {settings.stretch} frames of --stretch: none was cut"
+    told = f"sequences that were cut into stretches: {cut} of {len({frame.sequence for frame in listed} - {None})}"
+    if settings.gap:
+        told += f"; frames behind cuts that were left out: {len(listed) - len(left)}"
+    else:
+        told += "; frames next to a cut are near-duplicates: --gap 10 leaves out ten behind each"
+    return (*left, *others), told
+
+
 def _with_splits(
     frames: tuple[ImportedFrame, ...], form: Format, settings: ImportSettings, options: ReadOptions
 ) -> tuple[tuple[ImportedFrame, ...], list[str]]:
@@ -165,27 +191,23 @@ def _with_splits(
         if len(listed) < len(options.lists):
             raise DataError("lists must be of one kind, all JSON or all text, got both")
         frames = split_by_lists(frames, options.lists)
-    if settings.stretch is not None:  # behind lists, which may name whole sequences
-        check_frames_of_sequences([frame for frame in frames if settings.shares or frame.split is not None])
-        frames, cut = in_stretches(frames, settings.stretch)
-        if cut:
-            warnings.append(
-                f"sequences cut into stretches: {cut}; frames next to a cut are near-duplicates, and a scene that stays"
-                " is in several splits: `data inspect` measures both"
-            )
-    if settings.shares:
-        frames = split_by_shares(frames, settings.shares, seed=settings.seed)
-    elif not listed and all(frame.split is None for frame in frames):
+    if not (settings.shares or listed) and all(frame.split is None for frame in frames):
         raise DataError(
             "the source says nothing of splits: give --split train=0.7,val=0.1,test=0.2, or lists by --train-list,"
             " --val-list, --test-list"
         )
+    advice = advice_on_too_few(frames)
+    if settings.stretch is not None:  # behind lists, which may name whole sequences
+        frames, told = _cut(frames, settings)
+        warnings.append(told)
+    if settings.shares:
+        frames = split_by_shares(frames, settings.shares, seed=settings.seed, advice=advice)
     if settings.val_from_train:
-        frames = take_val_from_train(frames, settings.val_from_train, seed=settings.seed)
+        frames = take_val_from_train(frames, settings.val_from_train, seed=settings.seed, advice=advice)
     if (settings.shares or settings.val_from_train) and any(frame.sequence is None for frame in frames):
         warnings.append(
-            "images that stand alone were split one by one: near-duplicates may cross from one split to another;"
-            " --sequence-from groups them"
+            "images that stand alone were split one by one, so that near-duplicates may cross from one split to"
+            f" another: {one_recording(frames)}"
         )
     if not any(frame.split == "train" for frame in frames):
         warnings.append("there is no split 'train', which a training needs: the domain serves for evaluation alone")
@@ -196,6 +218,6 @@ def _with_splits(
         if len(groups) > 1:
             missing += ": --val-from-train makes one"
         elif groups:
-            missing += f", and train has nothing to spare for it: {advice_on_too_few(train)}"
+            missing += f", and train has nothing to spare for it: {advice}"
         warnings.append(missing)
     return frames, warnings

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import PurePosixPath
 
 from loddis_trainer.data.errors import DataError
@@ -20,6 +21,7 @@ __all__ = [
     "in_stretches",
     "natural_key",
     "number_frames",
+    "one_recording",
     "sequence_of",
     "sequences_by_pattern",
     "split_of",
@@ -58,8 +60,9 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
 def number_frames(frames: Sequence[ImportedFrame]) -> tuple[ImportedFrame, ...]:
     """Give each image its place in its sequence, in the order given.
 
-    The last number of its name is its place, if that tells all images of the sequence apart and 64 bits hold it; else
-    images are counted in the natural order of their names.
+    The last number of its name is its place, if that puts the images of the sequence into the natural order of their
+    names, tells all of them apart, and 64 bits hold it; else they are counted in that order. So the fraction of a
+    second in a name that is a time is no place.
     """
     members: dict[str, list[str]] = {}
     for frame in frames:
@@ -67,12 +70,11 @@ def number_frames(frames: Sequence[ImportedFrame]) -> tuple[ImportedFrame, ...]:
             members.setdefault(frame.sequence, []).append(frame.file)
     places: dict[str, int] = {}
     for files in members.values():
-        numbers = [re.findall(r"\d+", PurePosixPath(file).stem) for file in files]
+        in_order = sorted(files, key=natural_key)
+        numbers = [re.findall(r"\d+", PurePosixPath(file).stem) for file in in_order]
         last = [int(found[-1]) for found in numbers if found]
-        if len(set(last)) == len(files) and max(last) <= MOST:
-            places.update(zip(files, last, strict=True))
-        else:
-            places.update({file: place for place, file in enumerate(sorted(files, key=natural_key))})
+        rising = len(last) == len(files) and all(before < after for before, after in pairwise(last))
+        places.update(zip(in_order, last if rising and last[-1] <= MOST else range(len(files)), strict=True))
     return tuple(replace(frame, frame_index=places.get(frame.file, 0)) for frame in frames)
 
 
@@ -97,43 +99,73 @@ def as_stills(frames: Sequence[ImportedFrame]) -> tuple[ImportedFrame, ...]:
     return tuple(replace(frame, sequence=None, frame_index=0) for frame in frames)
 
 
-def in_stretches(frames: Sequence[ImportedFrame], most: int) -> tuple[tuple[ImportedFrame, ...], int]:
+def in_stretches(frames: Sequence[ImportedFrame], most: int, *, gap: int = 0) -> tuple[tuple[ImportedFrame, ...], int]:
     """Cut sequences into stretches of at most ``most`` frames, each a sequence of its own.
 
-    A long recording can then fill several splits. Stretches of one sequence are equally long, to within a frame, and
-    are called by it and the places of their first and last frame: ``flight3/200-299``.
+    A long recording can then fill several splits. A sequence is cut where lists put it into another split, and what
+    that leaves into stretches that are equally long, to within a frame. They are called by their sequence and the
+    places of their first and last frame: ``flight3/200-299``.
 
     Args:
         frames: In any order; the order and their places stay.
         most: Frames of a stretch, at least 1.
+        gap: Frames that are left out behind each cut, so that what lies before it and behind it differs more.
 
     Returns:
-        The frames; how many sequences were cut.
+        The frames that are left; how many sequences were cut.
 
     Raises:
-        DataError: All frames are stills, or a stretch would be called as another sequence is.
+        DataError: All frames are stills; a stretch would be called as another sequence is; the gap leaves nothing of a
+            stretch; or the frames of two splits lie among one another.
     """
     members: dict[str, list[ImportedFrame]] = {}
     for frame in frames:
         if frame.sequence is not None:
             members.setdefault(frame.sequence, []).append(frame)
     if not members:
-        raise DataError("--stretch cuts sequences, and every image here stands alone: --sequence-from names sequences")
-    stretches: dict[str, str] = {}  # file to stretch
+        raise DataError(f"--stretch cuts sequences, and every image here stands alone: {one_recording(frames)}")
+    stretches: dict[str, str | None] = {}  # file to stretch; None: in a gap
     cut = 0
     for name, group in members.items():
-        count = math.ceil(len(group) / most)
-        if count == 1:
+        pieces = _pieces(name, group, most)
+        if len(pieces) == 1:
             continue
         cut += 1
-        in_order = sorted(group, key=lambda frame: frame.frame_index)
-        ends = [len(group) * number // count for number in range(count + 1)]
-        for start, end in pairwise(ends):
-            stretch = f"{name}/{in_order[start].frame_index}-{in_order[end - 1].frame_index}"
+        for number, piece in enumerate(pieces):
+            left_out = gap if number else 0
+            if left_out >= len(piece):
+                raise DataError(f"--gap {gap} leaves nothing of the {len(piece)} frames of a stretch of '{name}'")
+            stretch = f"{name}/{piece[left_out].frame_index}-{piece[-1].frame_index}"
             if stretch in members:
                 raise DataError(f"a stretch of '{name}' would be called '{stretch}', as another sequence is")
-            stretches.update((frame.file, stretch) for frame in in_order[start:end])
-    return tuple(replace(frame, sequence=stretches.get(frame.file, frame.sequence)) for frame in frames), cut
+            stretches.update((frame.file, None if i < left_out else stretch) for i, frame in enumerate(piece))
+    kept = [frame for frame in frames if stretches.get(frame.file, frame.file) is not None]
+    return tuple(replace(frame, sequence=stretches.get(frame.file, frame.sequence)) for frame in kept), cut
+
+
+def _pieces(name: str, group: Sequence[ImportedFrame], most: int) -> list[list[ImportedFrame]]:
+    """Cut the frames of a sequence where the split changes, and what is longer than ``most`` evenly."""
+    in_order = sorted(group, key=lambda frame: frame.frame_index)
+    runs = [list(run) for _, run in groupby(in_order, key=lambda frame: frame.split)]
+    listed = [str(run[0].split) for run in runs if run[0].split is not None]
+    if len(set(listed)) < len(listed):
+        both = " and ".join(sorted(set(listed)))
+        raise DataError(f"the frames of sequence '{name}' for {both} lie among one another: no cut sets them apart")
+    pieces = []
+    for run in runs:
+        count = math.ceil(len(run) / most)
+        ends = [len(run) * number // count for number in range(count + 1)]
+        pieces += [run[start:end] for start, end in pairwise(ends)]
+    return pieces
+
+
+def one_recording(frames: Sequence[ImportedFrame]) -> str:
+    """Say how images that stand alone become a sequence, if they are a recording."""
+    folders = {PurePosixPath(frame.file).parts[0] for frame in frames if "/" in frame.file}
+    how = (
+        f", as --sequence-from {shlex.quote(re.escape(min(folders)))} does of all of them" if len(folders) == 1 else ""
+    )
+    return f"if they are of a recording, put them into a folder of its name, or make a sequence by --sequence-from{how}"
 
 
 def check_frames_of_sequences(frames: Sequence[ImportedFrame]) -> None:

@@ -78,19 +78,33 @@ def deal(
 
 
 def split_by_shares(
-    frames: Sequence[ImportedFrame], shares: Mapping[str, float], *, seed: int
+    frames: Sequence[ImportedFrame], shares: Mapping[str, float], *, seed: int, advice: str = ""
 ) -> tuple[ImportedFrame, ...]:
     """Split whole sequences, and stills one by one, by seeded shares; what the source says does not count.
+
+    Args:
+        frames: All of them.
+        shares: As of `deal`.
+        seed: As of `deal`.
+        advice: As of `deal`.
 
     Raises:
         DataError: As `deal`.
     """
-    dealt = _deal(frames, shares, seed=seed)
+    dealt = _deal(frames, shares, seed=seed, advice=advice)
     return tuple(replace(frame, split=dealt.get(frame.group)) for frame in frames)
 
 
-def take_val_from_train(frames: Sequence[ImportedFrame], share: float, *, seed: int) -> tuple[ImportedFrame, ...]:
+def take_val_from_train(
+    frames: Sequence[ImportedFrame], share: float, *, seed: int, advice: str = ""
+) -> tuple[ImportedFrame, ...]:
     """Move a share of the train split's sequences to `val`, for sets that come with train and test alone.
+
+    Args:
+        frames: All of them.
+        share: Of the sequences.
+        seed: As of `deal`.
+        advice: As of `deal`.
 
     Raises:
         DataError: There is a `val` already, no `train`, or too few sequences.
@@ -100,12 +114,12 @@ def take_val_from_train(frames: Sequence[ImportedFrame], share: float, *, seed: 
     train = tuple(frame for frame in frames if frame.split == "train")
     if not train:
         raise DataError("there is no split 'train' from which --val-from-train could take")
-    dealt = _deal(train, {"train": 1 - share, "val": share}, seed=seed)
+    dealt = _deal(train, {"train": 1 - share, "val": share}, seed=seed, advice=advice)
     return tuple(replace(frame, split=dealt[frame.group]) if frame.split == "train" else frame for frame in frames)
 
 
 def advice_on_too_few(frames: Sequence[ImportedFrame]) -> str:
-    """Say what can be done about fewer sequences, or stills, than splits."""
+    """Say what can be done about too few sequences, or stills, of frames that have not been cut into stretches."""
     if any(frame.is_of_video for frame in frames):
         return "a video is one sequence, never torn apart: cut it into several clips, each with labels of its own"
     lengths = Counter(frame.sequence for frame in frames if frame.sequence is not None)
@@ -119,11 +133,11 @@ def advice_on_too_few(frames: Sequence[ImportedFrame]) -> str:
     return "label more images"
 
 
-def _deal(frames: Sequence[ImportedFrame], shares: Mapping[str, float], *, seed: int) -> dict[str, str]:
+def _deal(frames: Sequence[ImportedFrame], shares: Mapping[str, float], *, seed: int, advice: str) -> dict[str, str]:
     """Deal the groups of frames, and say in errors what they are."""
     kind = "sequence" if any(frame.sequence is not None for frame in frames) else "image"
     groups = sorted({frame.group for frame in frames})
-    return deal(groups, shares, seed=seed, kind=kind, advice=advice_on_too_few(frames))
+    return deal(groups, shares, seed=seed, kind=kind, advice=advice)
 
 
 def split_by_lists(frames: Sequence[ImportedFrame], lists: Mapping[str, Path]) -> tuple[ImportedFrame, ...]:
@@ -212,6 +226,6 @@ def check_whole_sequences(frames: Sequence[ImportedFrame]) -> None:
         if known != frame.split:
             both = " and ".join(sorted((known, frame.split), key=SPLITS.index))
             raise DataError(
-                f"sequence '{frame.sequence}' is in the splits {both}: split by whole sequences, or say by"
-                " --sequence-from or --stills what a sequence is"
+                f"sequence '{frame.sequence}' is in the splits {both}: split by whole sequences, say by --sequence-from"
+                " or --stills what a sequence is, or cut it by --stretch"
             )
