@@ -14,7 +14,7 @@ from loddis_trainer.cli import Trainer
 from loddis_trainer.data import DomainDataset
 from support.domains import SIZE_HW, spot_frame
 
-__all__ = ["Boxes", "boxes_seen", "import_set", "put", "put_image"]
+__all__ = ["Boxes", "boxes_seen", "import_set", "put", "put_image", "put_stills"]
 
 Boxes = list[tuple[float, float, float, float]]
 
@@ -34,6 +34,13 @@ def put_image(root: Path, name: str, pixels: NDArray[np.generic] | None = None, 
     picture = spot_frame((40.0, 30.0), seed=seed, size_hw=SIZE_HW) if pixels is None else pixels
     assert cv2.imwrite(str(path), picture)
     return path
+
+
+def put_stills(root: Path, count: int) -> None:
+    """Write images that stand alone, each with a YOLO label of one target."""
+    for number in range(count):
+        put_image(root, f"images/f{number}.png", seed=number)
+        put(root, f"labels/f{number}.txt", "0 0.5 0.5 0.125 0.25\n")
 
 
 def import_set(source: Path, out: Path, *flags: str) -> int:
