@@ -73,14 +73,19 @@ def shown_cell(figures: Figures) -> str:
 
 
 def gains(rows: dict[str, dict[str, Figures]]) -> list[str]:
-    """Say what Loddis gains over plain mixing, and in how many settings the auxiliary domain hurt."""
+    """Say what Loddis gains over the other arms, and in how many settings the auxiliary domain hurt."""
     pairs = {row: {c: figures["map50"]["mean"] for c, figures in cells.items()} for row, cells in rows.items()}
     lines = []
-    for arm, name in (("merged", "merged sets"), ("plain", "plain mixing")):
-        both = [cells for cells in pairs.values() if {arm, "loddis"} <= cells.keys()]
+    for arm, name in (("merged", "merged sets"), ("plain", "plain mixing"), ("only", "the task domain only")):
+        both = [cells for cells in rows.values() if {arm, "loddis"} <= cells.keys()]
         if both:
-            gain = float(np.mean([cells["loddis"] - cells[arm] for cells in both]))
-            lines.append(f"Loddis over {name}: {100 * gain:+.1f} points of mAP50 on average over {len(both)} settings.")
+            gained = {
+                figure: [100 * (cells["loddis"][figure]["mean"] - cells[arm][figure]["mean"]) for cells in both]
+                for figure in FIGURES
+            }
+            means = " / ".join(f"{np.mean(gained[figure]):+.1f}" for figure in FIGURES)
+            each = ", ".join(f"{gain:+.1f}" for gain in gained["map50"])
+            lines.append(f"Loddis over {name}: {means} on average over {len(both)} settings; mAP50 {each}.")
     for arm in ("merged", "plain", "apart", "loddis"):
         beside = [(row, cells) for row, cells in pairs.items() if {"only", arm} <= cells.keys()]
         hurt = [row for row, cells in beside if cells[arm] < cells["only"]]

@@ -62,11 +62,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import loddis_runtime
 import loddis_trainer
+from loddis_trainer.config import FitConfig
 from loddis_trainer.presets import merge, read_preset
 
 FIGURES = "figures.json"
 TABLES = ("mixtures", "ablation", "unseen", "windows")
 EXTRA_TABLES = ("parts",)
+OF_A_CELL = {  # settings that each cell has its own of, or that say where it is trained
+    *("task", "auxiliary", "out", "data_root", "cache_dir", "init", "init_part", "resume", "seed", "mixture_seed"),
+    *("accelerator", "devices", "threads", "workers"),
+}
 SMALL_ARMS: tuple[Arm, ...] = ("only", "plain", "loddis")
 SMALL_TABLES = ("mixtures", "ablation", "unseen")
 
@@ -87,7 +92,8 @@ def main() -> None:
     scores = {name: found for name, found in every.items() if found is not None}
     result = {
         "machine": describe_machine("torch", "lightning-fabric", "numpy", "loddis"),
-        "recipe": recipe_of(options),
+        "recipe": settings_of(options),
+        "code": code_digest(),
         "split": options.split,
         "evaluated_frames": options.evaluate_frames,
         "seeds": options.seeds,
@@ -206,6 +212,12 @@ def recipe_of(options: argparse.Namespace) -> dict[str, Any]:
         "evidence_frames": 0,
     }
     return merge(read_preset(options.preset), common)
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Give what all cells share, with the defaults that it was trained with."""
+    config = FitConfig.model_validate({"task": ["any"], **recipe_of(options)})
+    return config.model_dump(mode="json", exclude=OF_A_CELL)
 
 
 def run_missing(cells: Sequence[Cell], options: argparse.Namespace, *, lock: int) -> None:

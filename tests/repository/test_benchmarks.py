@@ -96,6 +96,8 @@ def test_the_grid_goes_on_where_it_was_stopped(domains: Path, tmp_path: Path) ->
     run_benchmark("mixed_domain", *words, "--arms", "only,loddis", domains=domains)
     assert figures.stat().st_mtime_ns == before
     result = json.loads((tmp_path / "grid.json").read_text())
+    assert result["recipe"]["augment"]["noise_ramp"] == 0.5  # defaults too: they change, and figures with them
+    assert result["code"] == json.loads(figures.read_text())["asked"]["code"]
     table = result["tables"]["30 % of the task domain"]["3CI+7GR→CI"]
     assert table.keys() == {"only", "loddis"}
     assert table["loddis"]["map50"]["n"] == 1

@@ -204,7 +204,8 @@ def test_tables_say_means_spreads_gains_and_who_was_hurt(grid: ModuleType, table
     pd = "90.0 ± 0.0 / 80.0 ± 0.0"
     assert f"| 3SK+7GR→SK | 51.0 ± 1.4 / {pd} | 41.0 ± 1.4 / {pd} | 61.0 ± 1.4 / {pd} |" in text
     assert f"| 3CI+7GR→CI | 71.0 ± 1.4 / {pd} | 81.0 ± 1.4 / {pd} | 62.0 ± 1.4 / {pd} |" in text
-    assert "Loddis over plain mixing: +0.5 points of mAP50 on average over 2 settings." in text
+    assert "Loddis over plain mixing: +0.5 / +0.0 / +0.0 on average over 2 settings; mAP50 +20.0, -19.0." in text
+    assert "Loddis over the task domain only: +0.5 / +0.0 / +0.0 on average over 2 settings; mAP50 +10.0, -9.0." in text
     assert "Negative shift with `plain`: 1 of 2: 3SK+7GR→SK." in text
     assert "Negative shift with `loddis`: 1 of 2: 3CI+7GR→CI." in text
 
