@@ -9,7 +9,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["describe_machine", "keep_result"]
+__all__ = ["RESULTS", "describe_machine", "keep_result", "read_result"]
+
+RESULTS = Path(__file__).parent / "results"
+"""Of the figures that the documents show."""
 
 
 def describe_machine(*distributions: str) -> dict[str, str]:
@@ -34,6 +37,12 @@ def keep_result(result: dict[str, Any], path: Path | None) -> None:
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def read_result(name: str) -> dict[str, Any]:
+    """Read the figures that a benchmark left in `RESULTS`."""
+    result: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return result
 
 
 def _field(path: Path, name: str) -> str | None:

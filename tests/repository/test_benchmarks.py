@@ -169,8 +169,8 @@ def test_the_latency_benchmark_measures_networks_starts_and_torch(tmp_path: Path
     assert figures["matrix_gflops_per_s"]["CPU, float32"] > 1
 
 
-def test_the_readme_shows_what_was_measured() -> None:
-    command = [sys.executable, "benchmarks/readme_tables.py", "--check"]
+def test_the_documents_show_what_was_measured() -> None:
+    command = [sys.executable, "benchmarks/doc_tables.py", "--check"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
 

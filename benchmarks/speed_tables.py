@@ -1,47 +1,24 @@
-"""Write the README's tables of speed from what the benchmarks left in `results/`, so that no figure is typed by hand.
-
-python benchmarks/readme_tables.py            # rewrites what is between the markers
-python benchmarks/readme_tables.py --check    # status 1 if that would change anything
-"""
+"""The README's tables of speed, from what `latency.py` and `serving.py` found."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from pathlib import Path
-from typing import Any
+from machine import read_result
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
+__all__ = ["latency_table", "serving_table"]
+
 NOT_MEASURED = "not measured yet"
 GPU_ROWS = ("`s` fp16, TensorRT", "`nano` fp16, TensorRT", "`nano` int8, TensorRT")
 
 
-def main() -> None:
-    """Rewrite or check."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--check", action="store_true", help="change nothing; status 1 if the README is out of date")
-    check = parser.parse_args().check
-    readme = ROOT / "README.md"
-    before = readme.read_text()
-    after = before
-    for name, table in (("latency", latency_table()), ("serving", serving_table())):
-        after = replaced(after, name, table)
-    if check:
-        sys.exit("README.md is out of date: run benchmarks/readme_tables.py" if after != before else 0)
-    readme.write_text(after)
-
-
 def latency_table() -> str:
     """Give the table of the network alone, and what else one asks before choosing."""
-    result = read("latency")
+    result = read_result("latency")
     height, width = result["size_hw"]
     rows = [row for row in result["rows"] if row["what"] == "network"]
     batches = sorted({row["batch"] for row in rows})
     lines = [
         f"Milliseconds of the network alone at {width} × {height}, median, and frames per second in batches;"
-        f" {result['threads']} threads of {machine_of(result)}"
+        f" {result['threads']} threads of an {result['machine']['processor']}"
         " (`python benchmarks/latency.py`, all sides by turns in one run;"
         " [JSON](benchmarks/results/latency.json)):",
         "",
@@ -76,7 +53,7 @@ def latency_table() -> str:
 
 def serving_table() -> str:
     """Give the table of a frame's way with and without HTTP."""
-    result = read("serving")
+    result = read_result("serving")
     height, width = result["frame"]["size_hw"]
     ratios = result["ratios"]
     lines = [
@@ -100,27 +77,3 @@ def serving_table() -> str:
         f" HTTP adds {ratios['HTTP adds, ms']:.1f} ms.",
     ]
     return "\n".join(lines)
-
-
-def read(name: str) -> dict[str, Any]:
-    """Read the figures of a benchmark."""
-    result: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
-    return result
-
-
-def machine_of(result: dict[str, Any]) -> str:
-    """Name the machine."""
-    return f"an {result['machine']['processor']}"
-
-
-def replaced(text: str, name: str, table: str) -> str:
-    """Put a table between its markers."""
-    begin, end = f"<!-- {name}: written by benchmarks/readme_tables.py -->", f"<!-- end of {name} -->"
-    if text.count(begin) != 1 or text.count(end) != 1:
-        sys.exit(f"README.md must have the markers of {name} once")
-    head, rest = text.split(begin)
-    return f"{head}{begin}\n\n{table}\n\n{end}{rest.split(end)[1]}"
-
-
-if __name__ == "__main__":
-    main()
