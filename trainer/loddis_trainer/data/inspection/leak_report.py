@@ -29,7 +29,7 @@ class Leak:
     """Two sequences (or single images) that share frames of a kind.
 
     Attributes:
-        kind: What they share; ``view`` only where they share nothing worse.
+        kind: What they share; ``view``, and within a split any other, only where they share nothing worse.
         splits: Of the first and the second.
         sequences: The first and the second.
         pairs: Pairs of frames of this kind among those looked at.

@@ -212,8 +212,8 @@ class _Tally:
         np.minimum.at(worst_of, pair_of, alike.kinds)
         for kind in range(len(KINDS)):
             counted = alike.kinds == kind
-            if kind == VIEW:
-                counted &= worst_of[pair_of] == VIEW
+            if kind == VIEW or self.first is self.second:
+                counted &= worst_of[pair_of] == kind
             self._add_kind(kind, alike, pair_of, np.flatnonzero(counted))
 
     def _add_kind(self, kind: int, alike: _Alike, pair_of: NDArray[np.intp], places: NDArray[np.intp]) -> None:
