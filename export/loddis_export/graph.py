@@ -19,6 +19,7 @@ import torch
 from loddis_export.errors import ExportError
 from loddis_runtime.bundle import INPUT_NAME, OUTPUT_NAME
 from loddis_trainer.models import LoddisDetector
+from loddis_trainer.models.window import with_plain_kernel
 
 __all__ = ["OPSET", "graph_parameters", "set_candidates", "set_parameter", "write_graph"]
 
@@ -42,7 +43,7 @@ def write_graph(detector: LoddisDetector, path: Path, *, window: int, size_hw: t
     example = torch.zeros(2, window, *size_hw)
     with _quiet_exporter():
         program = torch.onnx.export(
-            detector,
+            with_plain_kernel(detector),
             (example,),
             dynamo=True,
             opset_version=OPSET,

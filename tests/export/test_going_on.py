@@ -24,6 +24,7 @@ from loddis_trainer.choices import CANDIDATES
 from loddis_trainer.errors import CheckpointError
 from loddis_trainer.fit import fit
 from loddis_trainer.from_bundle import detector_of_bundle, measure_norms
+from loddis_trainer.models import build_detector
 from loddis_trainer.training_model import TrainingModel
 from support.bundles import seal, write_spot_bundle
 from support.domains import SIZE_HW
@@ -49,6 +50,23 @@ def test_what_comes_back_detects_what_was_exported(trained: TrainingModel, bundl
         detector = detector_of_bundle(bundle)
         found = detector.predict(detector.fuse(frames(3)))
     assert torch.allclose(found.offsets, expected.offsets, atol=1e-3)
+    assert torch.allclose(found.objectness, expected.objectness, atol=1e-3)
+
+
+def test_a_bundle_of_windows_comes_back(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    detector = build_detector("nano", window=3, keep=20).eval()
+    for name, value in detector.named_parameters():
+        if name.endswith("bias"):
+            nn.init.normal_(value, std=0.1)  # equal ones would be one in the graph
+    folder = tmp_path / "spots" / "1"
+    folder.mkdir(parents=True)
+    write_graph(detector, folder / "model.fp32.onnx", window=3, size_hw=SIZE_HW)
+    seal(folder, name="spots", size_hw=SIZE_HW, window=3)
+    x = torch.rand(2, 3, *SIZE_HW)
+    with torch.no_grad():
+        back = detector_of_bundle(Bundle.open(folder))
+        expected, found = (one.predict(one.fuse(x)) for one in (detector, back))
     assert torch.allclose(found.objectness, expected.objectness, atol=1e-3)
 
 

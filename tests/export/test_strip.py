@@ -134,6 +134,8 @@ def test_windows_and_stride_4_export_alike(tmp_path: Path) -> None:
         expected = detector(frames).numpy()
     assert found.shape == expected.shape == (2, 20, 6)
     assert np.abs(found[..., 4] - expected[..., 4]).max() < 1e-4
+    values = {one.name: onnx.numpy_helper.to_array(one) for one in onnx.load(tmp_path / "model.onnx").graph.initializer}
+    assert values["backbone.stem.conv.weight"].shape == (16, 3, 6, 6)  # one kernel, not what it is made of
 
 
 def test_what_stripping_saves_is_measured(checkpoint: Path) -> None:

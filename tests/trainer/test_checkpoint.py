@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from loddis_runtime.intensity import FullRange
 from loddis_trainer.checkpoint import (
+    FIRST_KERNEL,
     CheckpointInfo,
+    has_kernel_of_frames,
     load_detector,
     read_info,
     read_state,
@@ -20,6 +24,7 @@ from loddis_trainer.checkpoint import (
 from loddis_trainer.errors import CheckpointError
 from loddis_trainer.losses.branches import LoddisBranches
 from loddis_trainer.models import build_detector
+from loddis_trainer.models.window import kernel_of_frames
 from loddis_trainer.training_model import LossWeights, TrainingModel
 
 
@@ -56,6 +61,24 @@ def test_a_detector_comes_back_bit_for_bit_without_its_branches(tmp_path: Path) 
     assert info == read_info(tmp_path / "best")
     assert not any("branches" in name for name, _ in detector.named_modules())
     assert any(name.startswith("branches.") for name in read_weight_sizes(tmp_path / "best"))
+
+
+def test_windows_of_an_earlier_version_are_read_as_they_were_meant(tmp_path: Path) -> None:
+    """Its first kernel was of the frames as they are; the weights of today are of their differences."""
+    torch.manual_seed(0)
+    model = TrainingModel(build_detector("nano", window=3, keep=50), None, weights=LossWeights()).eval()
+    save_checkpoint(tmp_path / "now", make_info(window=3), model)
+    assert not has_kernel_of_frames(tmp_path / "now")
+    shutil.copytree(tmp_path / "now", tmp_path / "then")
+    weights = load_file(tmp_path / "now" / "weights.safetensors")
+    weights[FIRST_KERNEL] = kernel_of_frames(weights[FIRST_KERNEL])
+    save_file(weights, tmp_path / "then" / "weights.safetensors")
+    assert has_kernel_of_frames(tmp_path / "then")
+    (now, _), (then, _) = load_detector(tmp_path / "now"), load_detector(tmp_path / "then")
+    frames = torch.rand(2, 3, 64, 96)
+    with torch.no_grad():
+        assert torch.equal(now(frames), model.detector(frames))
+        torch.testing.assert_close(then(frames), now(frames), rtol=1e-4, atol=1e-3)
 
 
 def test_saving_again_replaces_the_old_one_and_leaves_nothing_beside_it(tmp_path: Path) -> None:

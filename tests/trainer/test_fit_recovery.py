@@ -309,6 +309,19 @@ def test_weights_that_are_not_finite_are_not_saved(first: Path, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_training_of_earlier_windows_is_gone_on_with_by_its_weights(domains: Path, tmp_path: Path) -> None:
+    """Moments of its optimiser are of weights that there are no more."""
+    from safetensors.torch import load_file, save_file
+
+    out = tmp_path / "run"
+    fit(two_step_run(domains, out, window=3, epochs=1), progress=False)
+    weights = load_file(out / "last" / "weights.safetensors")
+    save_file(weights, out / "last" / "weights.safetensors")  # as that version did: without a word on them
+    with pytest.raises(TrainingError, match=f"by an earlier version, .* go on from its weights by --init {out}/last"):
+        fit(two_step_run(domains, out, window=3, resume=True, epochs=2), progress=False)
+    fit(two_step_run(domains, tmp_path / "on", window=3, init=out / "last", epochs=1), progress=False)
+
+
 def test_a_start_needs_all_of_the_detector(domains: Path, first: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from loddis_trainer.choices import Stride, VariantName
 from loddis_trainer.models import VARIANTS, build_detector
 from loddis_trainer.models.blocks import PoolingPyramid
 from loddis_trainer.models.head import RawPredictions, decode_boxes, grid_points, keep_best
+from loddis_trainer.models.window import WindowConv, kernel_of_differences, kernel_of_frames, with_plain_kernel
 
 STRIDES: tuple[Stride, Stride] = (8, 4)
 
@@ -84,6 +86,28 @@ def test_a_batch_gives_each_frame_what_it_gets_alone() -> None:
     with torch.no_grad():
         together, alone = model(frames), torch.cat([model(frame[None]) for frame in frames])
     torch.testing.assert_close(together[..., 4], alone[..., 4], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("window", [3, 5])
+def test_a_window_is_seen_by_what_differs_from_its_key_frame(window: int) -> None:
+    model = build_detector("nano", window=window).eval()
+    frames = torch.rand(2, window, 64, 96)
+    conv = model.backbone.stem.conv
+    past, key = frames[:, :-1], frames[:, -1:]
+    weighed = functional.conv2d(torch.cat((past - key, key), dim=1), conv.weight, stride=2, padding=2)
+    torch.testing.assert_close(conv(frames), weighed, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(kernel_of_differences(kernel_of_frames(conv.weight)), conv.weight)
+    plain = with_plain_kernel(model)
+    assert not any(isinstance(module, WindowConv) for module in plain.modules())
+    assert plain.state_dict().keys() == model.state_dict().keys()
+    with torch.inference_mode():
+        torch.testing.assert_close(plain(frames), model(frames), rtol=1e-4, atol=1e-3)
+
+
+def test_a_detector_of_single_frames_has_an_ordinary_kernel() -> None:
+    model = build_detector("nano")
+    assert type(model.backbone.stem.conv) is nn.Conv2d
+    assert with_plain_kernel(model) is model
 
 
 def test_pooling_in_a_row_equals_windows_of_5_9_and_13() -> None:

@@ -17,6 +17,7 @@ import errno
 import math
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,10 +32,13 @@ from loddis_runtime.manifest import TrainingDomain
 from loddis_trainer.choices import Stride, VariantName
 from loddis_trainer.errors import CheckpointError
 from loddis_trainer.models import LoddisDetector, build_detector
+from loddis_trainer.models.window import kernel_of_differences
 
 __all__ = [
+    "FIRST_KERNEL",
     "CheckpointInfo",
     "DomainInfo",
+    "has_kernel_of_frames",
     "is_whole",
     "load_detector",
     "read_info",
@@ -50,6 +54,7 @@ __all__ = [
 Side = Annotated[int, Field(ge=32, le=16_384, multiple_of=32)]
 
 INFO, WEIGHTS, STATE = "checkpoint.json", "weights.safetensors", "state.safetensors"
+FIRST_KERNEL, KERNEL_IS = "detector.backbone.stem.conv.weight", "first_kernel_is_of"
 
 
 class DomainInfo(BaseModel):
@@ -137,7 +142,8 @@ def save_weights(
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()
-        save_file({k: v.detach().contiguous().cpu().clone() for k, v in weights.items()}, fresh / WEIGHTS)
+        copies = {name: value.detach().contiguous().cpu().clone() for name, value in weights.items()}
+        save_file(copies, fresh / WEIGHTS, metadata={KERNEL_IS: "differences"})
         if state is not None:
             save_file({k: v.detach().contiguous().cpu().clone() for k, v in state.items()}, fresh / STATE)
         (fresh / INFO).write_text(info.model_dump_json(indent=2) + "\n")
@@ -233,7 +239,21 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: The file is missing or half-written.
     """
-    return _load_tensors(folder / WEIGHTS)
+    weights = _load_tensors(folder / WEIGHTS)
+    if has_kernel_of_frames(folder):
+        weights[FIRST_KERNEL] = kernel_of_differences(weights[FIRST_KERNEL])
+    return weights
+
+
+def has_kernel_of_frames(folder: Path) -> bool:
+    """Tell whether an earlier version wrote a checkpoint of windows, whose first kernel was of frames as they are.
+
+    Raises:
+        CheckpointError: The file is missing or half-written.
+    """
+    with _open(folder / WEIGHTS) as file:
+        of_windows = FIRST_KERNEL in file.keys() and file.get_slice(FIRST_KERNEL).get_shape()[1] > 1  # noqa: SIM118
+        return of_windows and KERNEL_IS not in (file.metadata() or {})
 
 
 def read_weight_sizes(folder: Path) -> dict[str, int]:
@@ -242,14 +262,8 @@ def read_weight_sizes(folder: Path) -> dict[str, int]:
     Raises:
         CheckpointError: The file is missing or half-written.
     """
-    path = folder / WEIGHTS
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing")
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: math.prod(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    with _open(folder / WEIGHTS) as file:
+        return {name: math.prod(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
 
 def is_whole(folder: Path) -> bool:
@@ -269,6 +283,18 @@ def read_state(folder: Path) -> dict[str, Tensor]:
         CheckpointError: It is not there: only `last/` has it.
     """
     return _load_tensors(folder / STATE)
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    """Open a file of tensors without reading their values."""
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing")
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
 
 
 def _load_tensors(path: Path) -> dict[str, torch.Tensor]:

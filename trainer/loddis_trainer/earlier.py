@@ -16,7 +16,16 @@ from loddis_runtime.bundle import Bundle
 from loddis_runtime.errors import LoddisError
 from loddis_runtime.manifest import MANIFEST_NAME, TrainingDomain
 from loddis_runtime.repository import open_bundle
-from loddis_trainer.checkpoint import INFO, CheckpointInfo, DomainInfo, read_info, read_weights, restore_checkpoint
+from loddis_trainer.checkpoint import (
+    FIRST_KERNEL,
+    INFO,
+    CheckpointInfo,
+    DomainInfo,
+    has_kernel_of_frames,
+    read_info,
+    read_weights,
+    restore_checkpoint,
+)
 from loddis_trainer.config import FitConfig
 from loddis_trainer.data import TrainingLoader
 from loddis_trainer.errors import CheckpointError, TrainingError
@@ -50,7 +59,6 @@ class Start:
 
 
 HEAD = "detector.head."
-FIRST_KERNEL = "detector.backbone.stem.conv.weight"
 NORM_BATCHES = 8  # that normalisations of a bundle are measured on
 
 # A resumed run may differ from the one it goes on from in these, and in nothing else. With another number of epochs,
@@ -74,6 +82,11 @@ def read_earlier_run(config: FitConfig) -> CheckpointInfo | None:
             raise TrainingError(f"{config.out} holds a run already, in {there}/; choose another --out{way_out}")
         return None
     info = read_info(last)
+    if has_kernel_of_frames(last):
+        raise TrainingError(
+            f"{last} was trained by an earlier version, which weighed the frames of a window otherwise: go on from its"
+            f" weights by --init {last} and another --out"
+        )
     # Not the document itself: a field that came since has its default there.
     then = config_of(info, name=str(last)).model_dump(mode="json")
     differing = [

@@ -21,9 +21,11 @@ from loddis_runtime.bundle import Bundle
 from loddis_runtime.errors import BundleError
 from loddis_trainer.models import LoddisDetector, build_detector
 from loddis_trainer.models.blocks import NORM_EPS
+from loddis_trainer.models.window import kernel_of_differences
 
 __all__ = ["detector_of_bundle", "measure_norms", "read_bundle_weights"]
 
+FIRST_KERNEL = "backbone.stem.conv.weight"
 KERNEL, FOLDED_BIAS = "conv.weight", "conv.weight_bias"  # of a block in the graph
 
 
@@ -50,6 +52,8 @@ def read_bundle_weights(bundle: Bundle) -> dict[str, Tensor]:
             f"{block}norm.running_var": torch.full_like(bias, 1 - NORM_EPS),
             f"{block}norm.num_batches_tracked": torch.tensor(0),
         }
+    if bundle.manifest.window > 1 and FIRST_KERNEL in weights:
+        weights[FIRST_KERNEL] = kernel_of_differences(weights[FIRST_KERNEL])
     return weights
 
 

@@ -29,13 +29,21 @@ class ConvBnAct(nn.Module):
         kernel: Side of the square kernel, in pixels.
         stride: Step of the kernel, in pixels.
         padding: Border on each side, in pixels; ``None`` keeps the size of odd kernels at stride 1.
+        convolution: Kind of the convolution.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, kernel: int = 1, stride: int = 1, padding: int | None = None
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel: int = 1,
+        stride: int = 1,
+        padding: int | None = None,
+        convolution: type[nn.Conv2d] = nn.Conv2d,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
+        self.conv = convolution(
             in_channels,
             out_channels,
             kernel,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from loddis_trainer.models.blocks import ConvBnAct, CspStage, PoolingPyramid
+from loddis_trainer.models.window import WindowConv
 
 __all__ = ["CspDarknet"]
 
@@ -28,7 +29,8 @@ class CspDarknet(nn.Module):
         super().__init__()
         w, d = base_width, base_depth
         # A 6 x 6 kernel at stride 2 sees what YOLOX's focus (space to depth, then 3 x 3) sees, without its slicing.
-        self.stem = ConvBnAct(window, w, kernel=6, stride=2, padding=2)
+        first = WindowConv if window > 1 else nn.Conv2d
+        self.stem = ConvBnAct(window, w, kernel=6, stride=2, padding=2, convolution=first)
         self.stage4 = nn.Sequential(
             ConvBnAct(w, 2 * w, kernel=3, stride=2), CspStage(2 * w, 2 * w, depth=d, shortcut=True)
         )
