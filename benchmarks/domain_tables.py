@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from grid import ABLATION, DOMAINS
+from grid_tables import FIGURES
 from machine import read_result
 
 __all__ = [
@@ -22,7 +23,6 @@ __all__ = [
 Figures: TypeAlias = tuple[float, float, float]
 """mAP50, Pd at 0.1 false alarms per frame, mean of Pd; per cent."""
 
-FIGURES = ("map50", "pd_at_fa_0.1", "mean_pd")
 ARMS = {"only": "task domain only", "merged": "merged", "plain": "plain", "loddis": "Loddis"}
 OTHERS = {"only": "the task domain only", "merged": "merged sets", "plain": "plain mixing"}
 FEW, MORE = "mixed_domain_few_labels", "mixed_domain_30_percent"
@@ -93,21 +93,16 @@ def windows_table() -> str:
 def unseen_table() -> str:
     """Give domains that nothing was trained on: plain, Loddis, the better single domain, the other."""
     table = _table("mixed_domain_unseen")
-    rows = []
+    rows, gains = [], []
     for label, cells in table.items():
         alone = sorted((name for name in cells if name.endswith(" alone")), key=lambda name: -cells[name][1])
         shown = _best_of([cells["plain"], cells["loddis"], *(cells[name] for name in alone)])
         named = [f"`{DOMAINS[name.split()[0]]}` {cell}" for name, cell in zip(alone, shown[2:], strict=True)]
         rows.append((_setting(label), [*shown[:2], *named]))
-    table_text = _written(("", "plain", "Loddis", "best single domain", "the other alone"), rows)
-    lines = [table_text, ""]
-    for label, cells in table.items():
-        best = max((name for name in cells if name.endswith(" alone")), key=lambda name: cells[name][1])
-        lines.append(
-            f"- {_setting(label)}: Loddis over plain {_signed(_minus(cells['loddis'], cells['plain']))}, over the best"
-            f" single domain {_signed(_minus(cells['loddis'], cells[best]))}"
-        )
-    return "\n".join(lines)
+        over_plain, over_best = (_signed(_minus(cells["loddis"], cells[other])) for other in ("plain", alone[0]))
+        gains.append(f"- {_setting(label)}: Loddis over plain {over_plain}, over the best single domain {over_best}")
+    heads = ("", "plain", "Loddis", "best single domain", "the other alone")
+    return "\n".join([_written(heads, rows), "", *gains])
 
 
 def _comparison(table: Mapping[str, Mapping[str, Figures]], arms: Sequence[str], *, title: str = "") -> str:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from grid import PARTS, Cell, PartRow, Row
 
-__all__ = ["Scores", "effects", "markdown", "summarise"]
+__all__ = ["FIGURES", "Scores", "effects", "markdown", "summarise"]
 
 Scores: TypeAlias = dict[str, dict[str, float]]
 """Code of the tested domain -> figure -> value."""

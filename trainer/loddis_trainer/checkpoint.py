@@ -31,8 +31,7 @@ from loddis_runtime.intensity import IntensityPolicy
 from loddis_runtime.manifest import TrainingDomain
 from loddis_trainer.choices import Stride, VariantName
 from loddis_trainer.errors import CheckpointError
-from loddis_trainer.models import LoddisDetector, build_detector
-from loddis_trainer.models.window import kernel_of_differences
+from loddis_trainer.models import LoddisDetector, build_detector, window
 
 __all__ = [
     "FIRST_KERNEL",
@@ -54,7 +53,7 @@ __all__ = [
 Side = Annotated[int, Field(ge=32, le=16_384, multiple_of=32)]
 
 INFO, WEIGHTS, STATE = "checkpoint.json", "weights.safetensors", "state.safetensors"
-FIRST_KERNEL, KERNEL_IS = "detector.backbone.stem.conv.weight", "first_kernel_is_of"
+FIRST_KERNEL, KERNEL_IS = f"detector.{window.FIRST_KERNEL}", "first_kernel_is_of"
 
 
 class DomainInfo(BaseModel):
@@ -241,7 +240,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     """
     weights = _load_tensors(folder / WEIGHTS)
     if has_kernel_of_frames(folder):
-        weights[FIRST_KERNEL] = kernel_of_differences(weights[FIRST_KERNEL])
+        weights[FIRST_KERNEL] = window.kernel_of_differences(weights[FIRST_KERNEL])
     return weights
 
 

@@ -21,11 +21,10 @@ from loddis_runtime.bundle import Bundle
 from loddis_runtime.errors import BundleError
 from loddis_trainer.models import LoddisDetector, build_detector
 from loddis_trainer.models.blocks import NORM_EPS
-from loddis_trainer.models.window import kernel_of_differences
+from loddis_trainer.models.window import FIRST_KERNEL, kernel_of_differences
 
 __all__ = ["detector_of_bundle", "measure_norms", "read_bundle_weights"]
 
-FIRST_KERNEL = "backbone.stem.conv.weight"
 KERNEL, FOLDED_BIAS = "conv.weight", "conv.weight_bias"  # of a block in the graph
 
 

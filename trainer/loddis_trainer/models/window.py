@@ -17,7 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["WindowConv", "kernel_of_differences", "kernel_of_frames", "with_plain_kernel"]
+__all__ = ["FIRST_KERNEL", "WindowConv", "kernel_of_differences", "kernel_of_frames", "with_plain_kernel"]
+
+FIRST_KERNEL = "backbone.stem.conv.weight"
+"""Its name among a detector's weights."""
 
 Detector = TypeVar("Detector", bound=nn.Module)
 
